@@ -1,0 +1,25 @@
+//! The vocabulary every other crate speaks.
+//!
+//! Here are the shapes only: names, addresses, labels, policies, flows, tables. What a selector matches
+//! or what a policy allows is *meaning*, and each witness (`palisade-compile`, `palisade-sim`) has its own
+//! reading of it, so that one can judge the other. Nothing here does I/O.
+
+pub mod diagnostic;
+pub mod flow;
+pub mod labels;
+pub mod name;
+pub mod net;
+pub mod policy;
+pub mod snapshot;
+pub mod tables;
+pub mod verdict;
+
+pub use diagnostic::{Diagnostic, Level, Place};
+pub use flow::{End, Flow};
+pub use labels::{Labels, Operator, Requirement, Selector};
+pub use name::{NamespaceName, NodeName, ObjectName, PodName, PolicyName, WorkloadKind, WorkloadName};
+pub use net::{Family, Port, PortRange, Traffic, Transport};
+pub use policy::{Direction, NetworkPolicy, Peer, PerDirection, PortMatch, Ports, Rule};
+pub use snapshot::{Assumed, Change, ContainerPort, Namespace, Node, Pod, Snapshot};
+pub use tables::{Admit, GroupId, PeerGroup, Rest, RestId, Tables, TablesChange};
+pub use verdict::Verdict;

@@ -1,0 +1,136 @@
+//! An immutable view of the cluster: what the witnesses judge by.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use crate::labels::Labels;
+use crate::name::{NamespaceName, NodeName, PodName, PolicyName, WorkloadName};
+use crate::net::{Family, Port, Transport};
+use crate::policy::NetworkPolicy;
+
+/// The cluster at one moment. Objects are shared, so that a copy costs little.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Every namespace, also those that only an object in them names.
+    pub namespaces: BTreeMap<NamespaceName, Arc<Namespace>>,
+    /// Every node.
+    pub nodes: BTreeMap<NodeName, Arc<Node>>,
+    /// Every pod.
+    pub pods: BTreeMap<PodName, Arc<Pod>>,
+    /// Every `NetworkPolicy`.
+    pub policies: BTreeMap<PolicyName, Arc<NetworkPolicy>>,
+    /// The pods of each workload and of each Service, by name. For naming ends of a flow; it has no say in verdicts.
+    pub workloads: BTreeMap<WorkloadName, Arc<[PodName]>>,
+}
+
+/// A namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Namespace {
+    /// Its labels, `kubernetes.io/metadata.name` included.
+    pub labels: Labels,
+}
+
+/// A node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Node {
+    /// Its labels.
+    pub labels: Labels,
+    /// `status.addresses` that are IP addresses: every one of them, both families.
+    pub addresses: Vec<IpAddr>,
+    /// `spec.podCIDRs`.
+    pub pod_cidrs: Vec<IpNet>,
+    /// Whether the addresses were invented.
+    pub assumed: bool,
+}
+
+/// A pod.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pod {
+    /// Its labels.
+    pub labels: Labels,
+    /// `spec.nodeName`.
+    pub node: Option<NodeName>,
+    /// `status.podIPs`; for a hostNetwork pod the addresses of its node.
+    pub addresses: Vec<IpAddr>,
+    /// `spec.hostNetwork`: its traffic is the node's.
+    pub host_network: bool,
+    /// Phase Succeeded or Failed: it has no address any more, whatever its status says.
+    pub finished: bool,
+    /// The ports its containers declare (init containers with `restartPolicy: Always` included).
+    pub ports: Vec<ContainerPort>,
+    /// What made it, if the input says so.
+    pub workload: Option<WorkloadName>,
+    /// What was invented because the input leaves it out.
+    pub assumed: Assumed,
+}
+
+impl Pod {
+    /// The pod's first address in a family.
+    pub fn address(&self, family: Family) -> Option<IpAddr> {
+        self.addresses.iter().copied().find(|address| Family::of(*address) == family)
+    }
+}
+
+/// What the input left out and the reader invented; a verdict that rests on it says `assumed`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Assumed {
+    /// The addresses.
+    pub addresses: bool,
+    /// The node.
+    pub node: bool,
+}
+
+/// `ContainerPort`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ContainerPort {
+    /// `name`, if any.
+    pub name: Option<Arc<str>>,
+    /// `protocol`, TCP if absent.
+    pub transport: Transport,
+    /// `containerPort`.
+    pub port: Port,
+}
+
+/// One object that came, changed (`Some`) or went (`None`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// A namespace.
+    Namespace(NamespaceName, Option<Arc<Namespace>>),
+    /// A node.
+    Node(NodeName, Option<Arc<Node>>),
+    /// A pod.
+    Pod(PodName, Option<Arc<Pod>>),
+    /// A policy.
+    Policy(PolicyName, Option<Arc<NetworkPolicy>>),
+}
+
+impl Snapshot {
+    /// The changes that lead from this snapshot to another. Objects both share are skipped without a look inside.
+    pub fn changes_to(&self, other: &Snapshot) -> Vec<Change> {
+        let mut changes = Vec::new();
+        difference(&self.namespaces, &other.namespaces, |name, new| changes.push(Change::Namespace(name, new)));
+        difference(&self.nodes, &other.nodes, |name, new| changes.push(Change::Node(name, new)));
+        difference(&self.pods, &other.pods, |name, new| changes.push(Change::Pod(name, new)));
+        difference(&self.policies, &other.policies, |name, new| changes.push(Change::Policy(name, new)));
+        changes
+    }
+}
+
+fn difference<K: Ord + Clone, V: PartialEq>(
+    old: &BTreeMap<K, Arc<V>>,
+    new: &BTreeMap<K, Arc<V>>,
+    mut changed: impl FnMut(K, Option<Arc<V>>),
+) {
+    for name in old.keys().filter(|name| !new.contains_key(*name)) {
+        changed(name.clone(), None);
+    }
+    for (name, value) in new {
+        let same = old.get(name).is_some_and(|old| Arc::ptr_eq(old, value) || old == value);
+        if !same {
+            changed(name.clone(), Some(Arc::clone(value)));
+        }
+    }
+}
