@@ -37,19 +37,19 @@ impl fmt::Display for ObjectName {
 /// The kinds that make pods, and `service`, which gathers them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum WorkloadKind {
-    /// apps/v1 Deployment.
+    /// apps/v1 `Deployment`.
     Deployment,
-    /// apps/v1 StatefulSet.
+    /// apps/v1 `StatefulSet`.
     StatefulSet,
-    /// apps/v1 DaemonSet.
+    /// apps/v1 `DaemonSet`.
     DaemonSet,
-    /// apps/v1 ReplicaSet.
+    /// apps/v1 `ReplicaSet`.
     ReplicaSet,
-    /// v1 ReplicationController.
+    /// v1 `ReplicationController`.
     ReplicationController,
-    /// batch/v1 Job.
+    /// batch/v1 `Job`.
     Job,
-    /// batch/v1 CronJob.
+    /// batch/v1 `CronJob`.
     CronJob,
     /// v1 Service: the pods that its selector selects.
     Service,

@@ -95,6 +95,9 @@ pub struct PortRange {
 }
 
 impl PortRange {
+    /// Every port there is.
+    pub const EVERY: PortRange = PortRange { first: Port::MIN, last: Port::MAX };
+
     /// A range; `None` if it would end before it begins.
     pub fn new(first: Port, last: Port) -> Option<PortRange> {
         (first <= last).then_some(PortRange { first, last })

@@ -129,6 +129,15 @@ pub enum PortMatch {
     Named(Transport, Arc<str>),
 }
 
+impl PortMatch {
+    /// `protocol`.
+    pub fn transport(&self) -> Transport {
+        match self {
+            PortMatch::Every(transport) | PortMatch::Range(transport, _) | PortMatch::Named(transport, _) => *transport,
+        }
+    }
+}
+
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

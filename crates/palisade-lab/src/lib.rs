@@ -1,1 +1,7 @@
-//! (to be written)
+//! A laboratory.
+mod error;
+mod link;
+mod netns;
+pub mod rootless;
+mod sys;
+mod topology;

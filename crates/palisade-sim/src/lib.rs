@@ -1,1 +1,22 @@
-//! (to be written)
+//! What the policies of a snapshot mean for a flow.
+//!
+//! [`resolve`](resolve::resolve) turns a flow as written into the packets it stands for, and
+//! [`decide`](decide::decide) judges one packet by the text of the API, [`explain`](explain::explain) a whole
+//! flow. That reading is naive on purpose: it loops over everything and keeps no index, so that it can judge
+//! the compiler, with which it shares no code. [`walk`](walk::walk) runs a packet through what the compiler made.
+
+pub mod decide;
+pub mod explain;
+mod matching;
+pub mod packet;
+pub mod reason;
+pub mod resolve;
+mod rule;
+pub mod walk;
+
+pub use decide::decide;
+pub use explain::{Answer, Explanation, explain};
+pub use packet::{Endpoint, Owner, Packet};
+pub use reason::{Decision, DirectionDecision, Outcome};
+pub use resolve::{ResolveError, owners, resolve};
+pub use walk::{Trace, walk};

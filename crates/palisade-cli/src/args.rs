@@ -1,0 +1,208 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use ipnet::{Ipv4Net, Ipv6Net};
+use palisade_core::Family;
+
+/// Decides and enforces who may talk to whom in and around Kubernetes.
+#[derive(Debug, Parser)]
+#[command(name = "palisade", version, propagate_version = true, max_term_width = 110)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Tell whether flows are allowed, and by which policy, rule and field
+    #[command(after_help = "Examples:
+  palisade explain -f examples/shop 'web/front -> db/postgres tcp 5432'
+  palisade explain -f manifests/ --flows flows.txt --output json
+
+Exit status: 0 every flow is allowed, 1 a flow is denied, 2 no answer.")]
+    Explain(ExplainArguments),
+
+    /// Build the pods as network namespaces, enforce the policies, and try real packets
+    #[cfg(target_os = "linux")]
+    #[command(
+        args_conflicts_with_subcommands = true,
+        after_help = "Examples:
+  palisade lab -f examples/shop
+  palisade lab -f examples/shop --watch
+  palisade lab exec -f examples/shop web/front -- ping -c 1 10.244.0.5
+
+Exit status: 0 all witnesses agree, 1 a witness disagrees, 2 no answer."
+    )]
+    Lab(LabArguments),
+
+    /// Print the nftables ruleset that a node is to hold, as text for `nft -f -`
+    #[cfg(target_os = "linux")]
+    #[command(after_help = "Example:
+  palisade render -f examples/shop --node n1 | nft -c -f -")]
+    Render(RenderArguments),
+}
+
+/// Where the objects come from, and what stands in for what they leave out.
+#[derive(Args, Clone, Debug)]
+pub struct InputArguments {
+    /// Manifests: a file, a directory, or - for standard input; may be repeated
+    #[arg(short = 'f', long = "filename", value_name = "PATH", required = true)]
+    pub paths: Vec<PathBuf>,
+
+    /// How many nodes to make up for pods that are on none
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub nodes: u16,
+
+    /// IPv4 range for pods without address
+    #[arg(long, value_name = "CIDR", default_value = "10.244.0.0/16")]
+    pub pod_cidr: Ipv4Net,
+
+    /// IPv6 range for pods without address
+    #[arg(long, value_name = "CIDR", default_value = "fd44::/48")]
+    pub pod_cidr6: Ipv6Net,
+
+    /// IPv4 range for nodes without address
+    #[arg(long, value_name = "CIDR", default_value = "10.99.0.0/24")]
+    pub node_cidr: Ipv4Net,
+
+    /// IPv6 range for nodes without address
+    #[arg(long, value_name = "CIDR", default_value = "fd99::/64")]
+    pub node_cidr6: Ipv6Net,
+}
+
+/// Arguments of `explain`.
+#[derive(Args, Debug)]
+pub struct ExplainArguments {
+    /// The input.
+    #[command(flatten)]
+    pub input: InputArguments,
+
+    /// Flows such as 'web/front -> db/postgres tcp 5432'
+    #[arg(value_name = "FLOW", required_unless_present = "flows")]
+    pub flow: Vec<String>,
+
+    /// A file of flows, one a line, or - for standard input
+    #[arg(long, value_name = "FILE")]
+    pub flows: Option<PathBuf>,
+
+    /// Which families to judge
+    #[arg(long, value_enum, default_value_t = FamilyArgument::Both)]
+    pub family: FamilyArgument,
+
+    /// How to print the answer; json is one object a flow
+    #[arg(short, long, value_enum, default_value_t = OutputFormat::Text)]
+    pub output: OutputFormat,
+}
+
+/// Arguments of `render`.
+#[derive(Args, Debug)]
+pub struct RenderArguments {
+    /// The input.
+    #[command(flatten)]
+    pub input: InputArguments,
+
+    /// The node
+    #[arg(long, value_name = "NAME")]
+    pub node: String,
+}
+
+/// Arguments of `lab`.
+#[cfg(target_os = "linux")]
+#[derive(Args, Debug)]
+pub struct LabArguments {
+    /// What to do with a lab that runs already.
+    #[command(subcommand)]
+    pub command: Option<LabCommand>,
+
+    /// The lab itself.
+    #[command(flatten)]
+    pub run: Option<LabRunArguments>,
+}
+
+/// Subcommands of `lab`.
+#[cfg(target_os = "linux")]
+#[derive(Debug, Subcommand)]
+pub enum LabCommand {
+    /// Run a command inside a pod of a lab that runs with --watch
+    Exec(LabExecArguments),
+}
+
+/// Arguments of a lab run.
+#[cfg(target_os = "linux")]
+#[derive(Args, Debug)]
+#[group(id = "lab_run")]
+pub struct LabRunArguments {
+    /// The input.
+    #[command(flatten)]
+    pub input: InputArguments,
+
+    /// Probe only the flows in this file, one a line, or - for standard input
+    #[arg(long, value_name = "FILE")]
+    pub flows: Option<PathBuf>,
+
+    /// Which families to build and to probe
+    #[arg(long, value_enum, default_value_t = FamilyArgument::Both)]
+    pub family: FamilyArgument,
+
+    /// How to print the answer; json is one object a flow
+    #[arg(short, long, value_enum, default_value_t = OutputFormat::Text)]
+    pub output: OutputFormat,
+
+    /// Stay up; enforce and probe again when a file changes, and show what changed
+    #[arg(long)]
+    pub watch: bool,
+}
+
+/// Arguments of `lab exec`.
+#[cfg(target_os = "linux")]
+#[derive(Args, Debug)]
+pub struct LabExecArguments {
+    /// The paths that the lab was started with
+    #[arg(short = 'f', long = "filename", value_name = "PATH", required = true)]
+    pub paths: Vec<PathBuf>,
+
+    /// The pod, or node/NAME
+    #[arg(value_name = "POD")]
+    pub pod: String,
+
+    /// The command and its arguments
+    #[arg(value_name = "COMMAND", required = true, last = true)]
+    pub argv: Vec<String>,
+}
+
+/// Which families to look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FamilyArgument {
+    /// IPv4 alone
+    #[value(name = "4")]
+    V4,
+    /// IPv6 alone
+    #[value(name = "6")]
+    V6,
+    /// both
+    Both,
+}
+
+impl FamilyArgument {
+    /// The families meant.
+    pub fn families(self) -> &'static [Family] {
+        match self {
+            FamilyArgument::V4 => &[Family::V4],
+            FamilyArgument::V6 => &[Family::V6],
+            FamilyArgument::Both => &Family::ALL,
+        }
+    }
+}
+
+/// The form of the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OutputFormat {
+    /// for people
+    Text,
+    /// for programs: one JSON object a line
+    Json,
+}

@@ -1,0 +1,81 @@
+//! Diagnostics on stderr, in the shape that rustc made familiar.
+
+use std::io::IsTerminal as _;
+use std::ops::Range;
+
+use annotate_snippets::{AnnotationKind, Level as Title, Renderer, Snippet};
+use palisade_core::{Diagnostic, Level, Place};
+
+/// Prints diagnostics to stderr.
+pub fn print(diagnostics: &[Diagnostic]) {
+    let terminal = std::io::stderr().is_terminal();
+    let renderer = if terminal { Renderer::styled() } else { Renderer::plain() };
+    for diagnostic in diagnostics {
+        eprintln!("{}\n", render(diagnostic, &renderer));
+    }
+}
+
+fn render(diagnostic: &Diagnostic, renderer: &Renderer) -> String {
+    let level = match diagnostic.level {
+        Level::Error => Title::ERROR,
+        Level::Warning => Title::WARNING,
+        Level::Note => Title::NOTE,
+    };
+    let title = match &diagnostic.object {
+        Some(object) => format!("{object}: {}", diagnostic.message),
+        None => diagnostic.message.clone(),
+    };
+    let notes = [(&diagnostic.effect, Title::NOTE), (&diagnostic.hint, Title::HELP)]
+        .into_iter()
+        .filter_map(|(text, level)| text.as_ref().map(|text| level.message(text)));
+    let report = level.primary_title(title);
+    let report = match &diagnostic.place {
+        Some(place) => report
+            .element(
+                Snippet::source(&*place.text)
+                    .line_start(place.line)
+                    .path(&*place.file)
+                    .annotation(AnnotationKind::Primary.span(span(place))),
+            )
+            .elements(notes),
+        None => report.elements(notes),
+    };
+    renderer.render(&[report])
+}
+
+/// The place as bytes of its line.
+fn span(place: &Place) -> Range<usize> {
+    let mut offsets = place.text.char_indices().map(|(offset, _)| offset).chain([place.text.len()]);
+    let start = offsets.nth(place.column - 1).unwrap_or(place.text.len());
+    let end = offsets.nth(place.width.max(1) - 1).unwrap_or(place.text.len());
+    start..end
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_diagnostic_shows_its_line() {
+        let mut diagnostic = Diagnostic::new(Level::Error, "expected a port, found \"http!\"");
+        diagnostic.object = Some("NetworkPolicy db/allow".to_string());
+        diagnostic.place = Some(Place {
+            file: "db.yaml".into(),
+            line: 12,
+            column: 9,
+            width: 7,
+            text: "  port: \"http!\"".into(),
+        });
+        diagnostic.effect = Some("the policy isolates the pods it selects and allows nothing".to_string());
+        let text = render(&diagnostic, &Renderer::plain());
+        for expected in ["error: NetworkPolicy db/allow: expected a port", "db.yaml:12:9", "^^^^^^^", "isolates the pods"] {
+            assert!(text.contains(expected), "{expected} is missing in:\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_place_beyond_its_line_is_no_panic() {
+        let place = Place { file: "x".into(), line: 1, column: 40, width: 9, text: "é".into() };
+        assert_eq!(span(&place), 2..2);
+    }
+}

@@ -1,0 +1,63 @@
+//! Exit codes, and how failures are told.
+
+use std::fmt;
+use std::io;
+use std::process::ExitCode;
+
+/// What a run found out, as its exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Every flow is allowed; all witnesses agree.
+    Clean,
+    /// A flow is denied; a witness disagrees.
+    Found,
+    /// There is no answer: an unreadable path, a flow that does not parse, an unknown name.
+    NoAnswer,
+    /// A command run in the lab ended with this code.
+    #[cfg(target_os = "linux")]
+    Command(u8),
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        match exit {
+            Exit::Clean => ExitCode::SUCCESS,
+            Exit::Found => ExitCode::from(1),
+            Exit::NoAnswer => ExitCode::from(2),
+            #[cfg(target_os = "linux")]
+            Exit::Command(code) => ExitCode::from(code),
+        }
+    }
+}
+
+/// An error with a hint beneath it.
+#[derive(Debug)]
+pub struct Hinted {
+    /// What went wrong: lower case, no final dot.
+    pub message: String,
+    /// What to do about it.
+    pub hint: String,
+}
+
+impl fmt::Display for Hinted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Hinted {}
+
+/// Whether the error is only that nobody reads our output any more.
+pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe))
+}
+
+/// Prints an error to stderr: the chain of causes once, then its hint.
+pub fn print_error(error: &anyhow::Error) {
+    eprintln!("error: {error:#}");
+    if let Some(hinted) = error.chain().find_map(|cause| cause.downcast_ref::<Hinted>()) {
+        eprintln!("hint: {}", hinted.hint);
+    }
+}

@@ -1,0 +1,110 @@
+//! What the policies of one pod grant, rule by rule, with ports resolved to numbers.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use palisade_core::{ContainerPort, Direction, Peer, Pod, PodName, Port, PortMatch, PortRange, Ports, Rule, Transport};
+
+use crate::atom::{Atom, DeclaredPort, Who};
+use crate::cluster::Cluster;
+use crate::matching::selects;
+use crate::named::{NamedPort, NamedPorts};
+
+/// One thing that a rule allows.
+#[derive(Debug)]
+pub struct Grant {
+    /// The ports; `None` is all traffic, protocols without ports included.
+    pub ports: Option<(Transport, PortRange)>,
+    /// The peers; `None` is everyone.
+    pub peers: Option<BTreeSet<Arc<Atom>>>,
+}
+
+/// What the policies that isolate the pod in this direction grant together; `None` if none isolates it. The named
+/// ports that the answer depends on are added to `depends_on`.
+pub fn grants(
+    cluster: &Cluster,
+    named: &mut NamedPorts,
+    depends_on: &mut BTreeSet<NamedPort>,
+    (name, pod): (&PodName, &Pod),
+    direction: Direction,
+) -> Option<Vec<Grant>> {
+    let mut isolated = false;
+    let mut grants = Vec::new();
+    for policy in cluster.policies_in(&name.namespace) {
+        let Some(rules) = &policy.rules[direction] else { continue };
+        if !selects(&policy.subjects, &pod.labels) {
+            continue;
+        }
+        isolated = true;
+        for rule in rules {
+            let whos = rule_whos(rule, name);
+            let Ports::Listed(matches) = &rule.ports else {
+                grants.push(Grant { ports: None, peers: atoms(whos.as_deref(), None) });
+                continue;
+            };
+            for port_match in matches {
+                match (port_match, direction) {
+                    (PortMatch::Named(transport, port_name), Direction::Egress) => {
+                        for who in whos.clone().unwrap_or_else(|| vec![Who::every_pod()]) {
+                            let key = NamedPort { who, name: port_name.clone(), transport: *transport };
+                            grants.extend(egress_named(cluster, named, &key));
+                            depends_on.insert(key);
+                        }
+                    }
+                    _ => grants.extend(resolved(port_match, pod).into_iter().map(|range| Grant {
+                        ports: Some((port_match.transport(), range)),
+                        peers: atoms(whos.as_deref(), None),
+                    })),
+                }
+            }
+        }
+    }
+    isolated.then_some(grants)
+}
+
+/// The numbers of a port at its destination, which declares what names mean.
+fn resolved(port_match: &PortMatch, destination: &Pod) -> Vec<PortRange> {
+    match port_match {
+        PortMatch::Every(_) => vec![PortRange::EVERY],
+        PortMatch::Range(_, range) => vec![*range],
+        PortMatch::Named(transport, name) => {
+            declared_numbers(destination, name, *transport).into_iter().map(PortRange::single).collect()
+        }
+    }
+}
+
+/// A named port of an egress rule: at each of its numbers, the destinations that declare that number.
+fn egress_named<'a>(
+    cluster: &Cluster,
+    named: &mut NamedPorts,
+    key: &'a NamedPort,
+) -> impl Iterator<Item = Grant> + use<'a> {
+    named.numbers(cluster, key).into_iter().map(|port| {
+        let declares = DeclaredPort { name: key.name.clone(), transport: key.transport, port };
+        Grant {
+            ports: Some((key.transport, PortRange::single(port))),
+            peers: atoms(Some(std::slice::from_ref(&key.who)), Some(&declares)),
+        }
+    })
+}
+
+/// The numbers under which a pod declares a port of this name and protocol; every one of them is meant.
+pub fn declared_numbers(pod: &Pod, name: &str, transport: Transport) -> BTreeSet<Port> {
+    let declared = |port: &&ContainerPort| port.name.as_deref() == Some(name) && port.transport == transport;
+    pod.ports.iter().filter(declared).map(|port| port.port).collect()
+}
+
+/// "If `from` is empty or missing, this rule matches all sources."
+fn rule_whos(rule: &Rule, subject: &PodName) -> Option<Vec<Who>> {
+    let who = |peer: &Peer| match peer {
+        Peer::Pods { namespaces: None, pods } => Who::PodsOf(subject.namespace.clone(), pods.clone()),
+        Peer::Pods { namespaces: Some(namespaces), pods } => Who::PodsWhere(namespaces.clone(), pods.clone()),
+        Peer::Block { cidr, except } => Who::Block(*cidr, except.clone()),
+    };
+    rule.peers.as_ref().map(|peers| peers.iter().map(who).collect())
+}
+
+fn atoms(whos: Option<&[Who]>, declares: Option<&DeclaredPort>) -> Option<BTreeSet<Arc<Atom>>> {
+    let atom = |who: &Who| Arc::new(Atom { who: who.clone(), declares: declares.cloned() });
+    whos.map(|whos| whos.iter().map(atom).collect())
+}

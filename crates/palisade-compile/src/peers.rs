@@ -1,0 +1,149 @@
+//! Who is meant by the peers of rules together, apart from who that is at the moment.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use palisade_core::GroupId;
+use range_set_blaze::RangeSetBlaze;
+
+use crate::atom::{Atom, AtomMembers, in_block};
+use crate::cluster::Cluster;
+use crate::digest::Canonical;
+
+/// Those that are in one of the atoms of *each* clause. No clause at all is everyone; a clause without atoms
+/// is nobody. A pod's rules make one clause; an address that two pods claim has a clause of each.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Peers {
+    /// The clauses.
+    pub clauses: BTreeSet<BTreeSet<Arc<Atom>>>,
+}
+
+/// The blocks of a group as ranges: sorted, disjoint, not adjacent.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Blocks {
+    /// IPv4.
+    pub v4: Vec<(Ipv4Addr, Ipv4Addr)>,
+    /// IPv6.
+    pub v6: Vec<(Ipv6Addr, Ipv6Addr)>,
+}
+
+impl Peers {
+    /// Everyone.
+    pub fn everyone() -> Peers {
+        Peers::default()
+    }
+
+    /// Those in one of the atoms.
+    pub fn any_of(atoms: BTreeSet<Arc<Atom>>) -> Peers {
+        Peers { clauses: BTreeSet::from([atoms]) }
+    }
+
+    /// Whether this is everyone.
+    pub fn is_everyone(&self) -> bool {
+        self.clauses.is_empty()
+    }
+
+    /// Whether this is nobody, whatever pods come.
+    pub fn is_nobody(&self) -> bool {
+        self.clauses.iter().any(BTreeSet::is_empty)
+    }
+
+    /// Those in both.
+    pub fn and(mut self, other: Peers) -> Peers {
+        self.clauses.extend(other.clauses);
+        self
+    }
+
+    /// Whether an address that pods have is to be listed one by one, in addition to [`Peers::blocks`].
+    pub fn lists(&self, cluster: &Cluster, address: IpAddr) -> bool {
+        let mut by_pod = false;
+        let in_every_clause = self.clauses.iter().all(|clause| {
+            let pod = clause.iter().any(|atom| {
+                atom.block().is_none()
+                    && cluster.pods_at(address).any(|(name, pod)| atom.includes(cluster, name, pod, address))
+            });
+            by_pod |= pod;
+            pod || clause.iter().any(|atom| atom.block().is_some_and(|block| in_block(block, address)))
+        });
+        in_every_clause && by_pod
+    }
+
+    /// The addresses of [`Peers::lists`], all of them.
+    pub fn listed(&self, cluster: &Cluster, members: &mut AtomMembers) -> BTreeSet<IpAddr> {
+        let mut clauses = self.clauses.iter();
+        let (Some(first), None) = (clauses.next(), clauses.next()) else {
+            let candidates: BTreeSet<IpAddr> = self
+                .clauses
+                .iter()
+                .flatten()
+                .flat_map(|atom| members.of(atom, cluster).iter().copied().collect::<Vec<_>>())
+                .collect();
+            return candidates.into_iter().filter(|address| self.lists(cluster, *address)).collect();
+        };
+        let mut sets = first.iter().map(|atom| members.of(atom, cluster));
+        let Some(mut union) = sets.next().map(|set| (*set).clone()) else { return BTreeSet::new() };
+        sets.for_each(|set| union.extend(set.iter()));
+        union
+    }
+
+    /// The addresses that blocks admit, whoever has them.
+    pub fn blocks(&self) -> Blocks {
+        let mut clauses = self.clauses.iter().map(|clause| {
+            let mut v4 = RangeSetBlaze::new();
+            let mut v6 = RangeSetBlaze::new();
+            for (cidr, except) in clause.iter().filter_map(|atom| atom.block()) {
+                match cidr {
+                    IpNet::V4(cidr) => {
+                        let holes = except.iter().filter_map(|net| match net {
+                            IpNet::V4(net) => Some(net.network()..=net.broadcast()),
+                            IpNet::V6(_) => None,
+                        });
+                        let block = RangeSetBlaze::from(cidr.network()..=cidr.broadcast());
+                        v4 |= block - holes.collect::<RangeSetBlaze<_>>();
+                    }
+                    IpNet::V6(cidr) => {
+                        let holes = except.iter().filter_map(|net| match net {
+                            IpNet::V6(net) => Some(net.network()..=net.broadcast()),
+                            IpNet::V4(_) => None,
+                        });
+                        let block = RangeSetBlaze::from(cidr.network()..=cidr.broadcast());
+                        v6 |= block - holes.collect::<RangeSetBlaze<_>>();
+                    }
+                }
+            }
+            (v4, v6)
+        });
+        let Some((mut v4, mut v6)) = clauses.next() else { return Blocks::default() };
+        for (other4, other6) in clauses {
+            v4 = v4 & other4;
+            v6 = v6 & other6;
+        }
+        Blocks {
+            v4: v4.ranges().map(std::ops::RangeInclusive::into_inner).collect(),
+            v6: v6.ranges().map(std::ops::RangeInclusive::into_inner).collect(),
+        }
+    }
+
+    /// The name of the group in the tables: a digest of its meaning, which is the same on every path to it.
+    pub fn id(&self) -> GroupId {
+        let mut canonical = Canonical::default();
+        for clause in &self.clauses {
+            canonical.text("clause");
+            for atom in clause {
+                canonical.atom(atom);
+            }
+        }
+        GroupId(canonical.digest())
+    }
+
+    /// What the group means, for people.
+    pub fn description(&self) -> String {
+        let clauses = self.clauses.iter().map(|clause| {
+            let atoms: Vec<String> = clause.iter().map(|atom| atom.describe()).collect();
+            if atoms.is_empty() { "nobody".to_string() } else { atoms.join("; ") }
+        });
+        clauses.collect::<Vec<_>>().join(" and also ")
+    }
+}

@@ -1,0 +1,365 @@
+//! Pods, nodes and the world outside, as network namespaces.
+//!
+//! ```text
+//!   web/front ──┐
+//!   web/api ────┤ node/n1 ──┐
+//!               └───────────┤
+//!                           core ── outside (every external address)
+//!   db/pg ────── node/n2 ───┘
+//! ```
+//!
+//! Everything is routed, with one route per address. A pod knows its node and nothing else; a node knows its pods,
+//! and leads the rest to the core; the core knows which node every pod and node address is at, and leads the rest
+//! outside. Only nodes filter. Every node, and `outside`, has one more address of each family that no snapshot
+//! knows: control flows use it (see `probe`), so that they work whatever the input leaves out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::AsFd;
+
+use palisade_core::{Family, NodeName, PodName, Snapshot};
+
+use crate::error::LabError;
+use crate::link::{LOOPBACK, LinkEnd, RouteSocket, Wire};
+use crate::netns::Netns;
+
+/// The link of a pod, and that of a node to the core: the first after `lo` in its namespace.
+const UPLINK: u32 = 2;
+
+/// Who has a namespace.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Place {
+    /// A pod with its own network.
+    Pod(PodName),
+    /// A node, and every hostNetwork pod on it.
+    Node(NodeName),
+    /// All external addresses.
+    Outside,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Pod(name) => write!(f, "{name}"),
+            Place::Node(name) => write!(f, "node/{name}"),
+            Place::Outside => f.write_str("outside"),
+        }
+    }
+}
+
+/// What a snapshot wants to exist.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    nodes: BTreeMap<NodeName, BTreeSet<IpAddr>>,
+    pods: BTreeMap<PodName, (NodeName, BTreeSet<IpAddr>)>,
+}
+
+impl Wanted {
+    /// Reads off a snapshot which namespaces there are. Finished pods and pods without node or address have none.
+    pub(crate) fn of(snapshot: &Snapshot, families: &[Family]) -> Result<Wanted, LabError> {
+        let of_family = |address: &&IpAddr| families.contains(&Family::of(**address));
+        let mut wanted = Wanted::default();
+        for (name, node) in &snapshot.nodes {
+            wanted.nodes.insert(name.clone(), node.addresses.iter().filter(of_family).copied().collect());
+        }
+        for (name, pod) in &snapshot.pods {
+            let Some(node) = pod.node.as_ref().filter(|_| !pod.finished) else { continue };
+            let addresses: BTreeSet<IpAddr> = pod.addresses.iter().filter(of_family).copied().collect();
+            let of_node = wanted.nodes.entry(node.clone()).or_default();
+            if pod.host_network {
+                of_node.extend(addresses);
+            } else if !addresses.is_empty() {
+                wanted.pods.insert(name.clone(), (node.clone(), addresses));
+            }
+        }
+        wanted.refuse_shared_addresses()?;
+        Ok(wanted)
+    }
+
+    fn refuse_shared_addresses(&self) -> Result<(), LabError> {
+        let mut owners: BTreeMap<IpAddr, Place> = BTreeMap::new();
+        let nodes = self.nodes.iter().map(|(name, addresses)| (Place::Node(name.clone()), addresses));
+        let pods = self.pods.iter().map(|(name, (_, addresses))| (Place::Pod(name.clone()), addresses));
+        for (place, addresses) in nodes.chain(pods) {
+            for address in addresses {
+                if let Some(first) = owners.insert(*address, place.clone()) {
+                    return Err(LabError::AddressTwice {
+                        address: *address,
+                        first: first.to_string(),
+                        second: place.to_string(),
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A namespace with its links.
+pub(crate) struct Member {
+    pub(crate) netns: Netns,
+    socket: RouteSocket,
+    /// The addresses it answers at, the control addresses left out.
+    addresses: BTreeSet<IpAddr>,
+    /// The node a pod is on.
+    node: Option<NodeName>,
+    /// The other end of its uplink: an index in the namespace of its node, or of the core.
+    upstream: u32,
+    /// The next free index in this namespace.
+    next_index: u32,
+    /// Tells the control addresses of the members apart.
+    number: u16,
+}
+
+/// All namespaces. Only the thread that made them uses them: it hops from one to the other.
+pub(crate) struct Topology {
+    wire: Wire,
+    families: Vec<Family>,
+    core: Member,
+    members: BTreeMap<Place, Member>,
+    /// Counts links and members; it gives each pair its hardware address and each member its number.
+    counter: u32,
+}
+
+impl Topology {
+    /// The core and `outside`, without any node yet.
+    pub(crate) fn new(families: &[Family]) -> Result<Topology, LabError> {
+        let wire = Wire::new()?;
+        let core = member(&wire, "the core", families, true, 0)?;
+        let mut topology = Topology { wire, families: families.to_vec(), core, members: BTreeMap::new(), counter: 0 };
+        let outside = member(&topology.wire, "outside", families, false, 0)?;
+        topology.members.insert(Place::Outside, outside);
+        let link = topology.connect_to_core(&Place::Outside)?;
+        for family in families {
+            topology.wire.add_default_route(&topology.core.socket, *family, link)?;
+        }
+        Ok(topology)
+    }
+
+    /// The namespace of a place, if it exists.
+    pub(crate) fn member(&self, place: &Place) -> Option<&Member> {
+        self.members.get(place)
+    }
+
+    /// Every place there is.
+    pub(crate) fn places(&self) -> impl Iterator<Item = (&Place, &Member)> {
+        self.members.iter()
+    }
+
+    /// The node that a place is on, or that it is.
+    pub(crate) fn node_of(&self, place: &Place) -> Option<NodeName> {
+        match place {
+            Place::Node(name) => Some(name.clone()),
+            Place::Pod(_) => self.members.get(place)?.node.clone(),
+            Place::Outside => None,
+        }
+    }
+
+    /// Takes away what is not wanted any more, or not in this form; returns what went.
+    pub(crate) fn remove_unwanted(&mut self, wanted: &Wanted) -> Result<Vec<Place>, LabError> {
+        let keep_node = |name: &NodeName, member: &Member| wanted.nodes.get(name) == Some(&member.addresses);
+        let kept_nodes: BTreeSet<NodeName> = self
+            .members
+            .iter()
+            .filter_map(|(place, member)| match place {
+                Place::Node(name) if keep_node(name, member) => Some(name.clone()),
+                _ => None,
+            })
+            .collect();
+        let keep = |place: &Place, member: &Member| match place {
+            Place::Outside => true,
+            Place::Node(name) => kept_nodes.contains(name),
+            Place::Pod(name) => wanted.pods.get(name).is_some_and(|(node, addresses)| {
+                *addresses == member.addresses && member.node.as_ref() == Some(node) && kept_nodes.contains(node)
+            }),
+        };
+        // Pods sort before nodes, so that a node still exists when its pods are unplugged.
+        let gone: Vec<Place> =
+            self.members.iter().filter(|(place, member)| !keep(place, member)).map(|(place, _)| place.clone()).collect();
+        for place in &gone {
+            self.remove(place)?;
+        }
+        Ok(gone)
+    }
+
+    /// Adds the nodes that are missing; returns them.
+    pub(crate) fn add_nodes(&mut self, wanted: &Wanted) -> Result<Vec<NodeName>, LabError> {
+        let mut added = Vec::new();
+        for (name, addresses) in &wanted.nodes {
+            let place = Place::Node(name.clone());
+            if self.members.contains_key(&place) {
+                continue;
+            }
+            self.counter += 1;
+            let number = u16::try_from(self.counter).unwrap_or(u16::MAX);
+            let mut node = member(&self.wire, &place.to_string(), &self.families, true, number)?;
+            node.addresses.clone_from(addresses);
+            self.members.insert(place.clone(), node);
+            let link = self.connect_to_core(&place)?;
+            for address in addresses {
+                self.own(&place, UPLINK, *address)?;
+                self.wire.add_route(&self.core.socket, *address, link)?;
+            }
+            added.push(name.clone());
+        }
+        Ok(added)
+    }
+
+    /// Adds the pods that are missing. Their nodes must be there.
+    pub(crate) fn add_pods(&mut self, wanted: &Wanted) -> Result<(), LabError> {
+        for (name, (node, addresses)) in &wanted.pods {
+            let place = Place::Pod(name.clone());
+            if !self.members.contains_key(&place) {
+                self.add_pod(place, node, addresses)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes `outside` own these addresses.
+    pub(crate) fn own_externals(&mut self, addresses: impl IntoIterator<Item = IpAddr>) -> Result<(), LabError> {
+        for address in addresses {
+            let Some(outside) = self.members.get_mut(&Place::Outside) else { continue };
+            if outside.addresses.insert(address) {
+                self.wire.add_address(&outside.socket, LOOPBACK, address)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The address of a node, or of `outside`, that only control flows use.
+    pub(crate) fn control_address(&self, place: &Place, family: Family) -> Option<IpAddr> {
+        self.members.get(place).map(|member| control_address(member.number, family))
+    }
+
+    fn add_pod(&mut self, place: Place, node: &NodeName, addresses: &BTreeSet<IpAddr>) -> Result<(), LabError> {
+        let mut pod = member(&self.wire, &place.to_string(), &self.families, false, 0)?;
+        let hardware_address = self.next_hardware_address();
+        let Some(host) = self.members.get_mut(&Place::Node(node.clone())) else { return Ok(()) };
+        let index = host.next_index;
+        host.next_index += 1;
+        let near = format!("pod{index}");
+        self.wire.connect(
+            &host.socket,
+            &LinkEnd { name: &near, index },
+            &LinkEnd { name: "eth0", index: UPLINK },
+            pod.netns.as_fd(),
+            hardware_address,
+        )?;
+        for family in &self.families {
+            self.wire.add_default_route(&pod.socket, *family, UPLINK)?;
+        }
+        let node_link = host.upstream;
+        for address in addresses {
+            // An address that was external until now is the pod's from here on.
+            if let Some(outside) = self.members.get_mut(&Place::Outside)
+                && outside.addresses.remove(address)
+            {
+                self.wire.remove_address(&outside.socket, LOOPBACK, *address)?;
+            }
+            self.wire.add_address(&pod.socket, UPLINK, *address)?;
+            self.wire.add_route(&self.core.socket, *address, node_link)?;
+            if let Some(host) = self.members.get(&Place::Node(node.clone())) {
+                self.wire.add_route(&host.socket, *address, index)?;
+            }
+        }
+        pod.addresses.clone_from(addresses);
+        pod.node = Some(node.clone());
+        pod.upstream = index;
+        self.members.insert(place, pod);
+        Ok(())
+    }
+
+    fn remove(&mut self, place: &Place) -> Result<(), LabError> {
+        let Some(member) = self.members.remove(place) else { return Ok(()) };
+        match &member.node {
+            None => self.wire.disconnect(&self.core.socket, member.upstream),
+            Some(node) => {
+                let Some(host) = self.members.get(&Place::Node(node.clone())) else { return Ok(()) };
+                for address in &member.addresses {
+                    self.wire.remove_route(&self.core.socket, *address, host.upstream)?;
+                }
+                self.wire.disconnect(&host.socket, member.upstream)
+            }
+        }
+    }
+
+    /// Links a node or `outside` with the core; returns the index of the core's end.
+    fn connect_to_core(&mut self, place: &Place) -> Result<u32, LabError> {
+        let hardware_address = self.next_hardware_address();
+        let index = self.core.next_index;
+        self.core.next_index += 1;
+        let Some(member) = self.members.get_mut(place) else { return Ok(index) };
+        let near = format!("link{index}");
+        self.wire.connect(
+            &self.core.socket,
+            &LinkEnd { name: &near, index },
+            &LinkEnd { name: "eth0", index: UPLINK },
+            member.netns.as_fd(),
+            hardware_address,
+        )?;
+        member.upstream = index;
+        for family in &self.families {
+            self.wire.add_default_route(&member.socket, *family, UPLINK)?;
+            let control = control_address(member.number, *family);
+            self.wire.add_address(&member.socket, UPLINK, control)?;
+            self.wire.add_route(&self.core.socket, control, index)?;
+        }
+        Ok(index)
+    }
+
+    /// Gives a node an address, which `outside` loses if it had it.
+    fn own(&mut self, place: &Place, link: u32, address: IpAddr) -> Result<(), LabError> {
+        if let Some(outside) = self.members.get_mut(&Place::Outside)
+            && outside.addresses.remove(&address)
+        {
+            self.wire.remove_address(&outside.socket, LOOPBACK, address)?;
+        }
+        let Some(member) = self.members.get(place) else { return Ok(()) };
+        self.wire.add_address(&member.socket, link, address)
+    }
+
+    /// A hardware address for a pair of links: locally administered, never given twice.
+    fn next_hardware_address(&mut self) -> [u8; 6] {
+        self.counter += 1;
+        let [high, b, c, d] = self.counter.to_be_bytes();
+        [0x02, 0x50, high, b, c, d]
+    }
+}
+
+/// A namespace with `lo` up, and forwarding if it routes for others.
+fn member(wire: &Wire, name: &str, families: &[Family], forwards: bool, number: u16) -> Result<Member, LabError> {
+    let netns = Netns::create(name)?;
+    let socket = wire.open()?;
+    // The source of a packet is nobody's business but that of the rules under test.
+    netns.set("/proc/sys/net/ipv4/conf/all/rp_filter", "0")?;
+    netns.set("/proc/sys/net/ipv4/conf/default/rp_filter", "0")?;
+    if forwards {
+        netns.set("/proc/sys/net/ipv4/ip_forward", "1")?;
+    }
+    // Echo sockets are open to the group that root is in, so that probes need no raw socket.
+    netns.set("/proc/sys/net/ipv4/ping_group_range", "0 0")?;
+    if families.contains(&Family::V6) {
+        for scope in ["all", "default"] {
+            netns.set(&format!("/proc/sys/net/ipv6/conf/{scope}/disable_ipv6"), "0")?;
+            if forwards {
+                netns.set(&format!("/proc/sys/net/ipv6/conf/{scope}/forwarding"), "1")?;
+            }
+        }
+        // Both ends of a link have one hardware address: link-local addresses made of it would be equal too.
+        netns.set("/proc/sys/net/ipv6/conf/default/addr_gen_mode", "1")?;
+    }
+    wire.loopback_up(&socket)?;
+    Ok(Member { netns, socket, addresses: BTreeSet::new(), node: None, upstream: 0, next_index: UPLINK + u32::from(name != "the core"), number })
+}
+
+/// From 255.254.0.0/16 (reserved, RFC 1112 section 4) and 100::/64 (discard-only, RFC 6666), where no cluster has
+/// its addresses.
+fn control_address(number: u16, family: Family) -> IpAddr {
+    let [high, low] = number.to_be_bytes();
+    match family {
+        Family::V4 => Ipv4Addr::new(255, 254, high, low).into(),
+        Family::V6 => Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 1, number).into(),
+    }
+}

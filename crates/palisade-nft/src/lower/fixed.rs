@@ -1,0 +1,152 @@
+//! The chains that every node has, whatever its tables hold.
+
+use std::collections::BTreeMap;
+
+use palisade_core::{Direction, Family};
+
+use super::{GENERATION_MASK, Generation, Orientation, View};
+use crate::ruleset::{
+    Chain, Comment, CtState, Elements, Field, Hook, Key, Lookup, Name, Rule, Statement, Value, Verdict,
+};
+
+/// The protocol number of ICMP.
+const ICMP: u8 = 1;
+/// The protocol number of `ICMPv6`.
+const ICMPV6: u8 = 58;
+/// Router and neighbour discovery, and redirects (RFC 4861): IPv6 does not work without.
+const NEIGHBOUR_DISCOVERY: std::ops::RangeInclusive<u8> = 133..=137;
+
+/// The chains by name.
+pub(super) fn chains(generation: Generation) -> BTreeMap<Name, Chain> {
+    let mut chains: BTreeMap<Name, Chain> = generation_chains(generation).into_iter().collect();
+    chains.extend([judge(), judge_reply(), unknown_direction(), related_error(), denied()]);
+    for orientation in Orientation::ALL {
+        chains.extend(Direction::ALL.map(|direction| look_up(direction, orientation)));
+    }
+    chains
+}
+
+/// The two chains that name the generation; with a new one nothing else changes.
+pub(super) fn generation_chains(generation: Generation) -> [(Name, Chain); 2] {
+    let (mask, value) = (GENERATION_MASK, generation.mark());
+    let mut forward = chain(
+        "forward",
+        "connections judged under the rules in force pass, all others are judged",
+        [
+            vec![Statement::MarkIs { mask, value }, Statement::Verdict(Verdict::Accept)],
+            vec![Statement::Verdict(goto("judge"))],
+        ],
+    );
+    forward.1.hook = Some(Hook::Forward);
+    let passed = chain(
+        "passed",
+        "remembers with the connection which rules let it pass",
+        [vec![Statement::SetMark { mask, value }], vec![Statement::Verdict(Verdict::Accept)]],
+    );
+    [forward, passed]
+}
+
+/// The end of a chain that admits nobody else.
+pub(super) fn deny() -> Rule {
+    vec![Statement::Verdict(goto("denied"))]
+}
+
+fn judge() -> (Name, Chain) {
+    let states: Elements = [
+        (CtState::Invalid, goto("unknown_direction")),
+        (CtState::Related, jump("related_error")),
+        (CtState::Untracked, goto("unknown_direction")),
+    ]
+    .into_iter()
+    .map(|(state, verdict)| (Key::Single(Value::State(state)), Some(verdict)))
+    .collect();
+    chain(
+        "judge",
+        "judges the first packet of a connection under the rules in force",
+        [
+            vec![Statement::VerdictMap(vec![Field::State], Lookup::Literal(states))],
+            vec![Statement::IsReply, Statement::Verdict(goto("judge_reply"))],
+            vec![Statement::Verdict(jump("egress"))],
+            vec![Statement::Verdict(jump("ingress"))],
+            // Conntrack picks up TCP connections mid-stream (nf_conntrack_tcp_loose) and takes the sender of
+            // the first packet it sees for the opener.
+            vec![Statement::NotOpening, Statement::StateIs(CtState::New), Statement::Verdict(goto("judge_reply"))],
+            vec![Statement::Verdict(goto("passed"))],
+        ],
+    )
+}
+
+fn judge_reply() -> (Name, Chain) {
+    chain(
+        "judge_reply",
+        "judges a packet that travels against its connection: addresses swapped, source port as port",
+        [
+            vec![Statement::Verdict(jump("egress_reply"))],
+            vec![Statement::Verdict(jump("ingress_reply"))],
+            vec![Statement::Verdict(goto("passed"))],
+        ],
+    )
+}
+
+fn unknown_direction() -> (Name, Chain) {
+    let discovery: Elements =
+        NEIGHBOUR_DISCOVERY.map(|number| (Key::Single(Value::Icmpv6Type(number)), None)).collect();
+    chain(
+        "unknown_direction",
+        "packets without a connection: allowed if they are allowed both ways",
+        [
+            vec![
+                Statement::In(vec![Field::Icmpv6Type], Lookup::Literal(discovery)),
+                Statement::Verdict(Verdict::Accept),
+            ],
+            vec![Statement::Verdict(jump("egress"))],
+            vec![Statement::Verdict(jump("ingress"))],
+            vec![Statement::Verdict(jump("egress_reply"))],
+            vec![Statement::Verdict(jump("ingress_reply"))],
+            vec![Statement::Verdict(Verdict::Accept)],
+        ],
+    )
+}
+
+fn related_error() -> (Name, Chain) {
+    let protocols: Elements =
+        [ICMP, ICMPV6].map(|number| (Key::Single(Value::Protocol(number)), None)).into_iter().collect();
+    chain(
+        "related_error",
+        "ICMP errors of a live connection pass; what a connection announces is judged",
+        [vec![Statement::In(vec![Field::Protocol], Lookup::Literal(protocols)), Statement::Verdict(Verdict::Accept)]],
+    )
+}
+
+fn denied() -> (Name, Chain) {
+    chain("denied", "where every denied packet ends", [vec![Statement::Verdict(Verdict::Drop)]])
+}
+
+/// One judgement: the exact ports first, then the subjects.
+fn look_up(direction: Direction, orientation: Orientation) -> (Name, Chain) {
+    let view = |family| View { direction, family, orientation };
+    let ports = Family::ALL.map(|family| {
+        let fields = vec![view(family).subject(), Field::Protocol, Field::Port(orientation.port())];
+        vec![Statement::VerdictMap(fields, Lookup::Named(view(family).ports_map()))]
+    });
+    let pods = Family::ALL.map(|family| {
+        vec![Statement::VerdictMap(vec![view(family).subject()], Lookup::Named(view(family).pods_map()))]
+    });
+    let comment = match direction {
+        Direction::Egress => "what the end that opens the connection may open",
+        Direction::Ingress => "what the other end takes",
+    };
+    chain(&format!("{direction}{}", orientation.suffix()), comment, ports.into_iter().chain(pods))
+}
+
+fn chain(name: &str, comment: &str, rules: impl IntoIterator<Item = Rule>) -> (Name, Chain) {
+    (name.into(), Chain { comment: Some(Comment::new(comment)), hook: None, rules: rules.into_iter().collect() })
+}
+
+fn jump(chain: &str) -> Verdict {
+    Verdict::Jump(chain.into())
+}
+
+fn goto(chain: &str) -> Verdict {
+    Verdict::Goto(chain.into())
+}

@@ -1,0 +1,230 @@
+//! The verdict on a flow as written, with its reasons, for people.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use palisade_core::{End, Family, Flow, Snapshot, Verdict};
+
+use crate::decide::{decide, is_assumed};
+use crate::packet::Packet;
+use crate::reason::{Decision, DirectionDecision, Outcome};
+use crate::resolve::{ResolveError, resolve};
+
+/// What is decided about a flow, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    /// The flow.
+    pub flow: Flow,
+    /// Every packet that the flow stands for, IPv4 first; at least one.
+    pub packets: Vec<(Packet, Decision)>,
+}
+
+/// A verdict, and how firm it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// `Allow` only if every packet is allowed.
+    pub verdict: Verdict,
+    /// Whether it rests on an address or a node that the input leaves out.
+    pub assumed: bool,
+}
+
+/// Judges every packet that a flow stands for in these families.
+///
+/// # Errors
+///
+/// What [`resolve`] finds wrong with the ends.
+pub fn explain(snapshot: &Snapshot, flow: &Flow, families: &[Family]) -> Result<Explanation, ResolveError> {
+    let mut packets = Vec::new();
+    for packet in resolve(snapshot, flow, families)? {
+        let mut decision = decide(snapshot, &packet);
+        decision.assumed |=
+            [&flow.source, &flow.destination].iter().any(|end| names_by_invention(snapshot, end, &decision));
+        packets.push((packet, decision));
+    }
+    Ok(Explanation { flow: flow.clone(), packets })
+}
+
+/// Whether it rests on an invention what the end means: an invented address that the flow spells out, or the
+/// invented node of a hostNetwork pod, which matters as soon as a policy asks who the peer is.
+fn names_by_invention(snapshot: &Snapshot, end: &End, decision: &Decision) -> bool {
+    match end {
+        End::Address(address) => is_assumed(snapshot, *address),
+        End::Pod(name) => {
+            let invented = snapshot.pods.get(name).is_some_and(|pod| pod.host_network && pod.assumed.node);
+            invented && decision.directions.iter().any(|direction| !direction.isolated_by.is_empty())
+        }
+        End::Workload(_) | End::Node(_) => false,
+    }
+}
+
+impl Explanation {
+    /// The answer to the flow: allowed only if every packet of every family is.
+    pub fn answer(&self) -> Answer {
+        answer(self.packets.iter())
+    }
+
+    /// The answer for each family that both ends have.
+    pub fn families(&self) -> BTreeMap<Family, Answer> {
+        Family::ALL
+            .into_iter()
+            .filter(|family| self.of_family(*family).next().is_some())
+            .map(|family| (family, answer(self.of_family(family))))
+            .collect()
+    }
+
+    /// The reasons, one line each: for each direction who isolates and what decided. A line says of which family
+    /// or of which packet it speaks where others have other reasons.
+    pub fn reasons(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
+        for part in self.parts() {
+            for group in &part.groups {
+                let mut prefix = part.family.map(|family| format!("{family}: ")).unwrap_or_default();
+                if part.groups.len() > 1 {
+                    prefix = format!("{prefix}{}: ", group.heading());
+                }
+                reasons.extend(group.lines().into_iter().map(|line| format!("{prefix}{line}")));
+            }
+        }
+        reasons
+    }
+
+    fn of_family(&self, family: Family) -> impl Iterator<Item = &(Packet, Decision)> {
+        self.packets.iter().filter(move |(packet, _)| packet.family == family)
+    }
+
+    /// One part for each family, or one for all where they have the same reasons.
+    fn parts(&self) -> Vec<Part<'_>> {
+        let mut parts = Vec::new();
+        for family in self.families().into_keys() {
+            parts.push(Part { family: Some(family), groups: groups(self.of_family(family)) });
+        }
+        let same = |part: &Part<'_>| part.outline() == parts[0].outline();
+        if parts.iter().all(same) {
+            parts.truncate(1);
+            for part in &mut parts {
+                part.family = None;
+            }
+        }
+        parts
+    }
+}
+
+/// Denied if one packet is; firm as soon as one packet is denied firmly, or all are allowed firmly.
+fn answer<'a>(packets: impl Iterator<Item = &'a (Packet, Decision)>) -> Answer {
+    let (mut all_allowed, mut any_assumed, mut denied_firmly) = (true, false, false);
+    for (_, decision) in packets {
+        let allowed = decision.verdict == Verdict::Allow;
+        all_allowed &= allowed;
+        any_assumed |= decision.assumed;
+        denied_firmly |= !allowed && !decision.assumed;
+    }
+    Answer { verdict: Verdict::allow_if(all_allowed), assumed: any_assumed && !denied_firmly }
+}
+
+/// What is printed of one family.
+struct Part<'a> {
+    /// `None` if it speaks for all families.
+    family: Option<Family>,
+    groups: Vec<Group<'a>>,
+}
+
+/// Packets with the same reasons but for the names of pods.
+struct Group<'a> {
+    outline: Vec<String>,
+    packets: Vec<&'a (Packet, Decision)>,
+}
+
+impl Part<'_> {
+    /// What tells parts apart: names and addresses of pods left out.
+    fn outline(&self) -> Vec<(&[String], usize)> {
+        self.groups.iter().map(|group| (group.outline.as_slice(), group.packets.len())).collect()
+    }
+}
+
+/// Denied packets first, then the larger group.
+fn groups<'a>(packets: impl Iterator<Item = &'a (Packet, Decision)>) -> Vec<Group<'a>> {
+    let mut groups: Vec<Group<'a>> = Vec::new();
+    for judged in packets {
+        let outline = outline(&judged.1);
+        match groups.iter_mut().find(|group| group.outline == outline) {
+            Some(group) => group.packets.push(judged),
+            None => groups.push(Group { outline, packets: vec![judged] }),
+        }
+    }
+    groups.sort_by_key(|group| (group.answer().verdict, std::cmp::Reverse(group.packets.len())));
+    groups
+}
+
+fn outline(decision: &Decision) -> Vec<String> {
+    let mut outline = vec![Answer { verdict: decision.verdict, assumed: decision.assumed }.to_string()];
+    for DirectionDecision { direction, isolated_by, outcome, .. } in &decision.directions {
+        let policies: Vec<String> = isolated_by.iter().map(|isolator| isolator.policy.to_string()).collect();
+        let decided = match outcome {
+            Outcome::Exempt(_) => "exempt".to_string(),
+            Outcome::Denied { closest: Some(near) } => format!("{} {}", near.policy, near.field()),
+            Outcome::NotIsolated | Outcome::Allowed(_) | Outcome::Denied { closest: None } => outcome.to_string(),
+        };
+        outline.push(format!("{direction}: {}: {decided}", policies.join(",")));
+    }
+    outline
+}
+
+impl Group<'_> {
+    fn answer(&self) -> Answer {
+        answer(self.packets.iter().copied())
+    }
+
+    /// The packet, or how many there are and one of them.
+    fn heading(&self) -> String {
+        let (packet, _) = self.packets[0];
+        match self.packets.len() {
+            1 => packet.to_string(),
+            count => format!("{count} alike, such as {packet}"),
+        }
+    }
+
+    /// The reasons of its first packet.
+    fn lines(&self) -> Vec<String> {
+        let (_, decision) = self.packets[0];
+        if decision.directions.is_empty() {
+            return vec!["no NetworkPolicy applies, neither end is a pod".to_string()];
+        }
+        decision.directions.iter().map(ToString::to_string).collect()
+    }
+}
+
+impl fmt::Display for Answer {
+    /// `allow`, or `allow (assumed)`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.verdict, if self.assumed { " (assumed)" } else { "" })
+    }
+}
+
+impl fmt::Display for Explanation {
+    /// The flow with its verdict, and the reasons in indented lines; no line end at the end.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.flow, self.answer())?;
+        for part in self.parts() {
+            let mut indent = "\n  ".to_string();
+            if let Some(family) = part.family {
+                write!(
+                    f,
+                    "{indent}{family}: {}",
+                    answer(part.groups.iter().flat_map(|group| group.packets.iter().copied()))
+                )?;
+                indent.push_str("  ");
+            }
+            for group in &part.groups {
+                let mut indent = indent.clone();
+                if part.groups.len() > 1 || group.packets.len() > 1 {
+                    write!(f, "{indent}{}: {}", group.heading(), group.answer())?;
+                    indent.push_str("  ");
+                }
+                for line in group.lines() {
+                    write!(f, "{indent}{line}")?;
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,342 @@
+//! Why a packet may pass or not: typed values that print as sentences.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use palisade_core::{
+    Direction, NamespaceName, NodeName, Peer, PodName, PolicyName, Port, PortMatch, Traffic, Transport, Verdict,
+};
+
+pub use crate::matching::{Labelled, Unmet};
+use crate::packet::Endpoint;
+
+/// The answer to a packet, with its reasons.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// Whether it may pass.
+    pub verdict: Verdict,
+    /// Whether another invented address or node could have turned the verdict.
+    pub assumed: bool,
+    /// What was judged: egress of the source if that is a pod, then ingress of the destination if that is one.
+    /// Both must allow; where nothing was judged, no policy has a say.
+    pub directions: Vec<DirectionDecision>,
+}
+
+/// What the policies of one pod say, in one direction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DirectionDecision {
+    /// The direction.
+    pub direction: Direction,
+    /// The pod whose policies were asked.
+    pub subject: PodName,
+    /// Every policy that isolates the pod in this direction, by name.
+    pub isolated_by: Vec<Isolator>,
+    /// What came out.
+    pub outcome: Outcome,
+}
+
+/// A policy that isolates a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Isolator {
+    /// The policy.
+    pub policy: PolicyName,
+    /// Why the policy could not be read, if so: it isolates, and allows nothing.
+    pub unreadable: Option<String>,
+}
+
+/// What one direction comes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Allowed: no policy isolates the pod.
+    NotIsolated,
+    /// Allowed although the pod is isolated.
+    Exempt(Exemption),
+    /// Allowed by a rule, the first that does.
+    Allowed(Grant),
+    /// Denied.
+    Denied {
+        /// The rule that came closest; `None` if no isolating policy has a rule.
+        closest: Option<Near>,
+    },
+}
+
+impl Outcome {
+    /// Whether it lets the packet pass.
+    pub fn allows(&self) -> bool {
+        !matches!(self, Outcome::Denied { .. })
+    }
+}
+
+/// Traffic of an isolated pod that no policy can forbid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Exemption {
+    /// The peer is the node that the pod runs on.
+    OwnNode(NodeName),
+    /// The peer is the pod itself.
+    Itself,
+}
+
+/// The rule that allowed a packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// Its policy.
+    pub policy: PolicyName,
+    /// Where in the policy: `spec.ingress` or `spec.egress`.
+    pub direction: Direction,
+    /// The index of the rule.
+    pub rule: usize,
+    /// The item of `from` or `to` that matched; `None` if the rule has none and so matches every peer.
+    pub peer: Option<(usize, Peer)>,
+    /// The item of `ports` that matched; `None` if the rule has none and so matches every port.
+    pub port: Option<(usize, PortMatch)>,
+}
+
+/// The rule that came closest to allowing a packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Near {
+    /// Its policy.
+    pub policy: PolicyName,
+    /// Where in the policy: `spec.ingress` or `spec.egress`.
+    pub direction: Direction,
+    /// The index of the rule.
+    pub rule: usize,
+    /// What did not match.
+    pub missed: Missed,
+}
+
+/// What of a rule did not match.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Missed {
+    /// The port matched, no peer did.
+    Peer(PeerMiss),
+    /// A peer matched, no port did.
+    Port(PortMiss),
+    /// Neither matched.
+    Both(PeerMiss, PortMiss),
+}
+
+/// The peer of a rule that came closest, and what failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerMiss {
+    /// The index into `from` or `to`; `None` if the list has no item.
+    pub peer: Option<usize>,
+    /// What failed.
+    pub problem: PeerProblem,
+}
+
+/// Why a peer of a rule does not match.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PeerProblem {
+    /// The list has no item.
+    NoPeers,
+    /// Selectors match pods only, and hostNetwork pods never.
+    NoPod(Endpoint),
+    /// Without `namespaceSelector`, only pods of the policy's own namespace match.
+    OtherNamespace {
+        /// The pod.
+        pod: PodName,
+        /// The policy's namespace.
+        namespace: NamespaceName,
+    },
+    /// The snapshot does not have the pod's namespace.
+    UnknownNamespace(NamespaceName),
+    /// A label of the pod or of its namespace is not as required.
+    Labels(Unmet),
+    /// The address is not in `cidr`.
+    OutOfBlock {
+        /// The peer's address.
+        address: IpAddr,
+        /// `ipBlock.cidr`.
+        cidr: IpNet,
+    },
+    /// The address is in `cidr`, and in `except`.
+    Excepted {
+        /// The peer's address.
+        address: IpAddr,
+        /// The item of `ipBlock.except`.
+        except: IpNet,
+    },
+}
+
+/// Why no port of a rule matches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortMiss {
+    /// The index into `ports` if there is only one; else `None`.
+    pub port: Option<usize>,
+    /// What failed.
+    pub problem: PortProblem,
+}
+
+/// Why ports do not match.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PortProblem {
+    /// The traffic is none of these.
+    NoneOf {
+        /// The traffic.
+        traffic: Traffic,
+        /// What the rule lists.
+        ports: Vec<PortMatch>,
+    },
+    /// A named port, and the destination is no pod that could declare it.
+    NoPod {
+        /// The destination.
+        destination: Endpoint,
+        /// The port's name.
+        name: Arc<str>,
+    },
+    /// A named port that the destination pod declares with other numbers, or not at all.
+    NamedElsewhere {
+        /// The destination.
+        pod: PodName,
+        /// The transport.
+        transport: Transport,
+        /// The port's name.
+        name: Arc<str>,
+        /// The numbers it has there.
+        declared: Vec<Port>,
+        /// The packet's port.
+        number: Port,
+    },
+}
+
+impl fmt::Display for DirectionDecision {
+    /// One line: `ingress of db/pg: isolated by db/default-deny; denied, …`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {}: ", self.direction, self.subject)?;
+        if self.isolated_by.is_empty() {
+            return write!(f, "{}", self.outcome);
+        }
+        f.write_str("isolated by ")?;
+        comma_separated(f, &self.isolated_by)?;
+        write!(f, "; {}", self.outcome)
+    }
+}
+
+impl fmt::Display for Isolator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.unreadable {
+            None => write!(f, "{}", self.policy),
+            Some(message) => write!(f, "{} (unreadable, so it allows nothing: {message})", self.policy),
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Outcome::NotIsolated => f.write_str("not isolated"),
+            Outcome::Exempt(Exemption::OwnNode(node)) => write!(f, "exempt, node {node} is the node it runs on"),
+            Outcome::Exempt(Exemption::Itself) => f.write_str("exempt, it is the pod itself"),
+            Outcome::Allowed(grant) => write!(f, "allowed by {grant}"),
+            Outcome::Denied { closest: Some(near) } => write!(f, "denied, closest is {near}"),
+            Outcome::Denied { closest: None } => f.write_str("denied, no rule allows anything"),
+        }
+    }
+}
+
+impl fmt::Display for Grant {
+    /// `db/allow-web ingress[0] (from[0]: pods app=front; ports[0]: tcp 5432)`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}[{}] (", self.policy, self.direction, self.rule)?;
+        match &self.peer {
+            Some((index, peer)) => write!(f, "{}[{index}]: {peer}; ", peers_field(self.direction))?,
+            None => write!(f, "no {}: everyone; ", peers_field(self.direction))?,
+        }
+        match &self.port {
+            Some((index, port)) => write!(f, "ports[{index}]: {port})"),
+            None => f.write_str("no ports: all traffic)"),
+        }
+    }
+}
+
+impl Near {
+    /// The field of the policy that did not match, such as `ingress[0].from[1]`.
+    pub fn field(&self) -> String {
+        let rule = format!("{}[{}]", self.direction, self.rule);
+        let (list, index) = match &self.missed {
+            Missed::Peer(miss) => (peers_field(self.direction), miss.peer),
+            Missed::Port(miss) => ("ports", miss.port),
+            Missed::Both(..) => return rule,
+        };
+        match index {
+            Some(index) => format!("{rule}.{list}[{index}]"),
+            None => format!("{rule}.{list}"),
+        }
+    }
+}
+
+impl fmt::Display for Near {
+    /// `db/allow-web ingress[0].from[1]: pod web/front has no label app=api`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}: {}", self.policy, self.field(), self.missed)
+    }
+}
+
+impl fmt::Display for Missed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Missed::Peer(miss) => write!(f, "{}", miss.problem),
+            Missed::Port(miss) => write!(f, "{}", miss.problem),
+            Missed::Both(peer, port) => write!(f, "{}, and {}", peer.problem, port.problem),
+        }
+    }
+}
+
+impl fmt::Display for PeerProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PeerProblem::NoPeers => f.write_str("the list names nobody"),
+            PeerProblem::NoPod(endpoint) => write!(f, "{endpoint} is no pod that a selector could match"),
+            PeerProblem::OtherNamespace { pod, namespace } => write!(f, "pod {pod} is not in namespace {namespace}"),
+            PeerProblem::UnknownNamespace(namespace) => write!(f, "the labels of namespace {namespace} are not known"),
+            PeerProblem::Labels(unmet) => write!(f, "{unmet}"),
+            PeerProblem::OutOfBlock { address, cidr } => write!(f, "{address} is not in {cidr}"),
+            PeerProblem::Excepted { address, except } => write!(f, "{address} is in except {except}"),
+        }
+    }
+}
+
+impl fmt::Display for PortProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PortProblem::NoneOf { traffic: Traffic::Icmp, .. } => {
+                f.write_str("icmp is allowed only by rules without ports")
+            }
+            PortProblem::NoneOf { traffic, ports } => {
+                write!(f, "{traffic} is {}", if ports.len() == 1 { "not " } else { "none of " })?;
+                comma_separated(f, ports)
+            }
+            PortProblem::NoPod { destination, name } => {
+                write!(f, "{destination} is no pod that has a port named {name}")
+            }
+            PortProblem::NamedElsewhere { pod, transport, name, declared, .. } if declared.is_empty() => {
+                write!(f, "pod {pod} declares no {transport} port named {name}")
+            }
+            PortProblem::NamedElsewhere { pod, transport, name, declared, number } => {
+                write!(f, "{transport} port {name} of pod {pod} is ")?;
+                comma_separated(f, declared)?;
+                write!(f, ", not {number}")
+            }
+        }
+    }
+}
+
+/// The field of a rule that lists its peers.
+fn peers_field(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Ingress => "from",
+        Direction::Egress => "to",
+    }
+}
+
+fn comma_separated<T: fmt::Display>(f: &mut fmt::Formatter<'_>, items: &[T]) -> fmt::Result {
+    for (index, item) in items.iter().enumerate() {
+        if index > 0 {
+            f.write_str(", ")?;
+        }
+        write!(f, "{item}")?;
+    }
+    Ok(())
+}

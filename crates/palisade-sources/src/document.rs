@@ -1,0 +1,194 @@
+//! From the text of a file to its documents, so that a broken one takes no other with it.
+
+use crate::tree::{Key, Node, Span, Value};
+use crate::yaml::{self, Start};
+
+/// One document.
+#[derive(Debug)]
+pub struct Document<'a> {
+    /// Its content; of a broken document the top-level keys that can still be read.
+    pub tree: Node<'a>,
+    /// The line it starts on, from 1.
+    pub line: u32,
+    /// Where and why it is not YAML or JSON, and which top-level keys are lost to that.
+    pub broken: Option<Broken<'a>>,
+}
+
+/// What is wrong with a document, and what is lost.
+#[derive(Debug)]
+pub struct Broken<'a> {
+    pub span: Span,
+    pub message: String,
+    pub lost: Vec<&'a str>,
+}
+
+/// How JSON is read: the places of its values cost an order of magnitude, and only diagnostics need them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Places {
+    /// JSON keeps no places.
+    YamlOnly,
+    /// JSON is read by the YAML parser, of which it is a subset.
+    Everywhere,
+}
+
+/// The documents of a text; empty ones are left out.
+pub fn documents(text: &str, places: Places) -> Vec<Document<'_>> {
+    let mut documents = Vec::new();
+    for (line, chunk) in chunks(text.strip_prefix('\u{feff}').unwrap_or(text)) {
+        if chunk.trim_start().starts_with(['{', '[']) {
+            json_documents(chunk, line, places, &mut documents);
+        } else {
+            yaml_documents(chunk, line, &mut documents);
+        }
+    }
+    documents
+}
+
+/// Splits at the lines that start with `---`, each of which opens the chunk it starts.
+fn chunks(text: &str) -> Vec<(u32, &str)> {
+    let mut chunks = Vec::new();
+    let (mut start, mut start_line) = (0, 1);
+    let mut offset = 0;
+    let mut only_directives = true;
+    for (line, content) in (1..).zip(text.split_inclusive('\n')) {
+        let is_marker = content.strip_prefix("---").is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']));
+        // Directives (`%YAML`) and comments before a marker belong to the document it opens.
+        if is_marker && !only_directives {
+            chunks.push((start_line, &text[start..offset]));
+            (start, start_line) = (offset, line);
+        }
+        only_directives = !is_marker && only_directives && matches!(content.trim_start().as_bytes().first(), None | Some(b'#' | b'%'));
+        offset += content.len();
+    }
+    chunks.push((start_line, &text[start..]));
+    chunks
+}
+
+fn yaml_documents<'a>(chunk: &'a str, line: u32, documents: &mut Vec<Document<'a>>) {
+    match yaml::load(chunk, Start { line, column: 1 }) {
+        Ok(trees) => documents.extend(trees.into_iter().filter(|tree| tree.value != Value::Null).map(|tree| {
+            let line = tree.span.line;
+            Document { tree, line, broken: None }
+        })),
+        Err(error) => {
+            let (tree, lost) = salvage(chunk, line);
+            let message = format!("not valid YAML: {}", error.message);
+            documents.push(Document { tree, line, broken: Some(Broken { span: error.span, message, lost }) });
+        }
+    }
+}
+
+/// Reads each top-level key of a broken document on its own. What is read is what stands on the page; which keys are
+/// lost is known too, if they can be told.
+fn salvage(chunk: &str, first_line: u32) -> (Node<'_>, Vec<&str>) {
+    let mut entries: Vec<(Key<'_>, Node<'_>)> = Vec::new();
+    let mut lost = Vec::new();
+    for (line, section) in sections(chunk) {
+        let start = Start { line: first_line + line, column: 1 };
+        match yaml::load(section, start).map(|trees| trees.into_iter().next().map(|tree| tree.value)) {
+            Ok(Some(Value::Map(more))) => entries.extend(more),
+            Ok(Some(Value::Null) | None) => {}
+            _ => lost.push(section.split([':', '\n']).next().unwrap_or(section).trim()),
+        }
+    }
+    (Node::new(Span { line: first_line, column: 1, width: 0 }, Value::Map(entries)), lost)
+}
+
+/// The pieces of a document that start with a key in the first column, each with the number of lines before it.
+fn sections(chunk: &str) -> Vec<(u32, &str)> {
+    let mut sections = Vec::new();
+    let (mut start, mut start_line) = (0, 0);
+    let mut offset = 0;
+    for (line, content) in (0..).zip(chunk.split_inclusive('\n')) {
+        let is_key = content.starts_with(|c: char| c.is_alphanumeric() || matches!(c, '"' | '\'')) && content.contains(':');
+        if is_key && offset > start {
+            sections.push((start_line, &chunk[start..offset]));
+            (start, start_line) = (offset, line);
+        }
+        offset += content.len();
+    }
+    sections.push((start_line, &chunk[start..]));
+    sections
+}
+
+/// One JSON value, several one after the other, or one a line.
+fn json_documents<'a>(chunk: &'a str, line: u32, places: Places, documents: &mut Vec<Document<'a>>) {
+    let mut position = Position { offset: 0, start: Start { line, column: 1 } };
+    let mut first = true;
+    loop {
+        let space = chunk[position.offset..].len() - chunk[position.offset..].trim_start().len();
+        position.advance(chunk, space);
+        let rest = &chunk[position.offset..];
+        if rest.is_empty() {
+            return;
+        }
+        let mut values = serde_json::Deserializer::from_str(rest).into_iter::<Node<'a>>();
+        match values.next() {
+            Some(Ok(tree)) => {
+                let length = values.byte_offset();
+                let tree = match places {
+                    Places::YamlOnly => tree,
+                    Places::Everywhere => placed(&rest[..length], position.start).unwrap_or(tree),
+                };
+                documents.push(Document { tree, line: position.start.line, broken: None });
+                position.advance(chunk, length);
+            }
+            Some(Err(error)) => {
+                // A mapping in the flow style of YAML opens like JSON.
+                if let (true, Ok(trees)) = (first, yaml::load(rest, position.start)) {
+                    documents.extend(trees.into_iter().map(|tree| Document { tree, line, broken: None }));
+                    return;
+                }
+                documents.push(broken_json(rest, position.start, &error));
+                // The next value can only be told by its place on the page.
+                let Some(next) = rest.find("\n{") else { return };
+                position.advance(chunk, next + 1);
+            }
+            None => return,
+        }
+        first = false;
+    }
+}
+
+/// The same value with its places; `None` where the YAML parser is stricter than JSON is.
+fn placed(text: &str, start: Start) -> Option<Node<'_>> {
+    yaml::load(text, start).ok()?.into_iter().next()
+}
+
+fn broken_json<'a>(rest: &'a str, start: Start, error: &serde_json::Error) -> Document<'a> {
+    let line = error.line().max(1) - 1;
+    let before = rest.lines().nth(line).and_then(|text| text.get(..error.column().saturating_sub(1)));
+    let column = 1 + before.map_or(0, |before| before.chars().count());
+    let (line, column) = (u32::try_from(line).unwrap_or(0), u32::try_from(column).unwrap_or(1));
+    let span = Span {
+        line: start.line + line,
+        column: if line == 0 { start.column - 1 + column } else { column },
+        width: 1,
+    };
+    let message = error.to_string();
+    // The message ends in the place, which is shown anyway, relative to what was parsed.
+    let message = message.split(" at line ").next().unwrap_or(&message);
+    let broken = Broken { span, message: format!("not valid JSON: {message}"), lost: vec![rest.lines().next().unwrap_or("")] };
+    Document { tree: Node::new(span, Value::Null), line: start.line, broken: Some(broken) }
+}
+
+/// A position in a chunk of text.
+struct Position {
+    offset: usize,
+    start: Start,
+}
+
+impl Position {
+    fn advance(&mut self, text: &str, bytes: usize) {
+        let passed = &text[self.offset..self.offset + bytes];
+        self.offset += bytes;
+        let column = |text: &str| u32::try_from(text.chars().count()).unwrap_or(0);
+        match passed.rfind('\n') {
+            Some(end) => {
+                self.start.line += u32::try_from(passed.matches('\n').count()).unwrap_or(0);
+                self.start.column = 1 + column(&passed[end + 1..]);
+            }
+            None => self.start.column += column(passed),
+        }
+    }
+}

@@ -1,0 +1,386 @@
+//! From documents to objects: which kind each is, one reader a kind, duplicates, and what cannot be told.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use palisade_core::{
+    Diagnostic, Labels, Level, Namespace, NamespaceName, NetworkPolicy, Node as ClusterNode, NodeName, ObjectName,
+    PodName, PolicyName, WorkloadKind, WorkloadName,
+};
+
+use crate::Limits;
+use crate::document::{Broken, Document};
+use crate::metadata::{self, Metadata, Scope};
+use crate::pod::{self, PodObject};
+use crate::reading::{At, Reading};
+use crate::report::{Origin, Report};
+use crate::tree::{Node, Value, duplicates};
+use crate::workload::{self, WorkloadObject};
+use crate::{namespace, network_policy, node, service, syntax};
+
+/// An object and where it stands.
+#[derive(Debug)]
+pub struct Placed<T> {
+    pub origin: Origin,
+    pub object: T,
+}
+
+/// Everything that the input describes, by name.
+#[derive(Debug, Default)]
+pub struct Objects {
+    pub namespaces: BTreeMap<NamespaceName, Placed<Namespace>>,
+    pub nodes: BTreeMap<NodeName, Placed<ClusterNode>>,
+    pub pods: BTreeMap<PodName, Placed<PodObject>>,
+    pub workloads: BTreeMap<WorkloadName, Placed<WorkloadObject>>,
+    pub services: BTreeMap<ObjectName, Placed<Labels>>,
+    pub policies: BTreeMap<PolicyName, Placed<NetworkPolicy>>,
+    /// How many objects of each policy kind of another engine.
+    pub foreign: BTreeMap<String, usize>,
+}
+
+/// Reads documents into objects.
+pub struct Reader<'r, 's> {
+    pub objects: Objects,
+    pub reading: Reading,
+    pub report: &'r mut Report<'s>,
+    pub limits: &'r Limits,
+    /// A document is so broken that its namespace cannot be told.
+    pub untold: bool,
+    /// How many mappings there were, of whatever kind.
+    pub mappings: usize,
+}
+
+const UNTOLD: &str = "no verdict can be given: it may hold a policy of any namespace";
+
+impl Reader<'_, '_> {
+    /// Reads one document.
+    pub fn document(&mut self, source: usize, document: &Document<'_>) {
+        let origin = Origin { source, span: document.tree.span, line: document.line };
+        match &document.broken {
+            None => self.object(&document.tree, origin, None),
+            Some(broken) => self.broken(&document.tree, origin, broken),
+        }
+    }
+
+    /// Reads an object; an item of a typed list may leave out the kind and version that `inherited` holds.
+    fn object(&mut self, tree: &Node<'_>, origin: Origin, inherited: Option<(&str, &str)>) {
+        let Value::Map(entries) = &tree.value else {
+            let message = format!("expected a Kubernetes object, found {}", tree.value);
+            self.complain(Level::Warning, message, origin, "it is passed over");
+            return;
+        };
+        self.mappings += 1;
+        if let Some(key) = duplicates(entries).into_iter().find(|key| matches!(&*key.text, "kind" | "metadata")) {
+            let message = format!("'{}' is written twice: nobody can say which object this is", key.text);
+            self.untold(message, Origin { span: key.span, ..origin });
+            return;
+        }
+        let (kind, version) = match (tree.get_text("kind"), inherited) {
+            (Some(kind), _) => (kind, tree.get_text("apiVersion")),
+            (None, Some((kind, version))) => (kind, Some(version)),
+            (None, None) => return self.without_kind(tree, origin),
+        };
+        match Kind::of(version, kind) {
+            Kind::List(item_kind) => self.list(tree, origin, item_kind.zip(version)),
+            Kind::Foreign => *self.objects.foreign.entry(kind.to_string()).or_default() += 1,
+            Kind::Other => {}
+            known => self.known(&known, kind, tree, origin, None),
+        }
+    }
+
+    fn without_kind(&mut self, tree: &Node<'_>, origin: Origin) {
+        if tree.get("kind").is_some() || tree.get("apiVersion").is_some() {
+            self.untold("kind: expected text, found none".to_string(), origin);
+        } else {
+            self.complain(Level::Warning, "expected a Kubernetes object, found no kind".to_string(), origin, "it is passed over");
+        }
+    }
+
+    fn list(&mut self, tree: &Node<'_>, origin: Origin, inherited: Option<(&str, &str)>) {
+        match tree.get("items").map(|items| &items.value) {
+            Some(Value::List(items)) => {
+                for item in items {
+                    self.object(item, Origin { span: item.span, ..origin }, inherited);
+                }
+            }
+            Some(other) => self.untold(format!("items: expected a list, found {other}"), origin),
+            None => {}
+        }
+    }
+
+    /// A document that is neither YAML nor JSON, of which some top-level keys may be readable.
+    fn broken(&mut self, tree: &Node<'_>, origin: Origin, broken: &Broken<'_>) {
+        let at = Origin { span: broken.span, ..origin };
+        let is_lost = |key: &str| broken.lost.contains(&key);
+        let told = matches!(&tree.value, Value::Map(entries)
+            if !duplicates(entries).iter().any(|key| matches!(&*key.text, "kind" | "metadata")));
+        let (Some(kind), true) = (tree.get_text("kind"), told) else {
+            return self.untold(broken.message.clone(), at);
+        };
+        self.mappings += 1;
+        match Kind::of(tree.get_text("apiVersion"), kind) {
+            Kind::List(_) => self.untold(broken.message.clone(), at),
+            Kind::Other => self.complain(Level::Error, broken.message.clone(), at, "the object is passed over"),
+            Kind::Foreign => {
+                *self.objects.foreign.entry(kind.to_string()).or_default() += 1;
+                self.complain(Level::Error, broken.message.clone(), at, "the object is passed over");
+            }
+            _ if is_lost("metadata") => self.untold(broken.message.clone(), at),
+            known => {
+                self.reading.problem(Level::Error, broken.span, broken.message.clone());
+                self.known(&known, kind, tree, origin, Some(broken));
+            }
+        }
+    }
+
+    /// Reads an object of a kind that counts.
+    fn known(&mut self, kind: &Kind, kind_text: &str, tree: &Node<'_>, origin: Origin, broken: Option<&Broken<'_>>) {
+        let root = At::root(tree);
+        let metadata = metadata::read(&root, kind.scope(), kind.name_syntax(), &mut self.reading);
+        let Some(namespace) = metadata.namespace.clone() else {
+            let problems = std::mem::take(&mut self.reading.problems);
+            self.report.problems(problems, origin, Some(kind_text), Some(UNTOLD));
+            self.untold = true;
+            return;
+        };
+        let origin = Origin { span: metadata.span, ..origin };
+        let object = match (&metadata.name, kind.scope()) {
+            (Some(name), Scope::Namespace) => format!("{kind_text} {namespace}/{name}"),
+            (Some(name), Scope::Cluster) => format!("{kind_text} {name}"),
+            (None, _) => kind_text.to_string(),
+        };
+        if let Kind::NetworkPolicy(version) = kind {
+            let name = PolicyName { name: self.policy_name(&metadata, &namespace), namespace };
+            self.policy(name, *version, &root, origin, &object, broken);
+            return;
+        }
+        let Some(name) = self.object_name(&metadata, kind, &namespace) else {
+            let problems = std::mem::take(&mut self.reading.problems);
+            self.report.problems(problems, origin, Some(&object), Some("the object is left out"));
+            return;
+        };
+        self.duplicate_keys(tree);
+        let effect = format!("the rest of the {} is used", kind_text.to_lowercase());
+        let before = self.insert(kind, ObjectName { namespace, name }, metadata, &root, origin);
+        let problems = std::mem::take(&mut self.reading.problems);
+        self.report.problems(problems, origin, Some(&object), Some(&effect));
+        self.twice(before, origin, &object);
+    }
+
+    /// Reads the object itself and puts it in its place; the origin of one of the same name that it replaces.
+    fn insert(&mut self, kind: &Kind, name: ObjectName, metadata: Metadata, root: &At<'_>, origin: Origin) -> Option<Origin> {
+        let reading = &mut self.reading;
+        let objects = &mut self.objects;
+        match *kind {
+            Kind::Namespace => {
+                let object = namespace::read(&name.name, Some(metadata), reading);
+                replace(&mut objects.namespaces, name.name, Placed { origin, object })
+            }
+            Kind::Node => {
+                let object = node::read(root, metadata, reading);
+                replace(&mut objects.nodes, name.name, Placed { origin, object })
+            }
+            Kind::Pod => {
+                let object = pod::read(root, metadata, reading);
+                replace(&mut objects.pods, name, Placed { origin, object })
+            }
+            Kind::Service => {
+                let object = service::read(root, reading);
+                replace(&mut objects.services, name, Placed { origin, object })
+            }
+            Kind::Workload(kind) => {
+                let object = workload::read(kind, root, metadata, reading);
+                let name = WorkloadName { namespace: name.namespace, kind, name: name.name };
+                replace(&mut objects.workloads, name, Placed { origin, object })
+            }
+            Kind::NetworkPolicy(_) | Kind::List(_) | Kind::Foreign | Kind::Other => None,
+        }
+    }
+
+    fn policy(
+        &mut self,
+        name: PolicyName,
+        version: Version,
+        root: &At<'_>,
+        origin: Origin,
+        object: &str,
+        broken: Option<&Broken<'_>>,
+    ) {
+        match version {
+            Version::Current => {}
+            Version::Old => {
+                let message = "extensions/v1beta1 is gone since Kubernetes 1.16: read as networking.k8s.io/v1";
+                self.reading.problem(Level::Note, origin.span, message.to_string());
+                self.reading.hint("write 'apiVersion: networking.k8s.io/v1'");
+            }
+            Version::Unknown => {
+                let span = root.node.get("apiVersion").map_or(origin.span, |node| node.span);
+                let message = "apiVersion: expected networking.k8s.io/v1 of a NetworkPolicy".to_string();
+                self.reading.problem(Level::Error, span, message);
+            }
+        }
+        if root.node.get("metadata").and_then(|node| node.get("annotations")?.get("palisade.dev/audit")).is_some() {
+            let message = "the annotation palisade.dev/audit has no effect yet: the policy enforces".to_string();
+            self.reading.problem(Level::Warning, origin.span, message);
+        }
+        let policy = match broken {
+            Some(broken) => network_policy::lost(name.clone(), &broken.message),
+            None => network_policy::read(root, name.clone(), self.limits.peers_per_policy, &mut self.reading),
+        };
+        let effect = network_policy::effect(&policy);
+        let problems = std::mem::take(&mut self.reading.problems);
+        self.report.problems(problems, origin, Some(object), Some(&effect));
+        let before = replace(&mut self.objects.policies, name, Placed { origin, object: policy });
+        self.twice(before, origin, object);
+    }
+
+    /// The name of a policy; one that cannot be told is invented, so that the policy still isolates.
+    fn policy_name(&self, metadata: &Metadata, namespace: &NamespaceName) -> Arc<str> {
+        metadata.name.clone().unwrap_or_else(|| {
+            let prefix = metadata.name_prefix.as_deref().unwrap_or("unnamed-");
+            let taken = |name: &str| self.objects.policies.contains_key(&ObjectName::new(Arc::clone(namespace), name));
+            numbered(prefix, taken)
+        })
+    }
+
+    fn object_name(&self, metadata: &Metadata, kind: &Kind, namespace: &NamespaceName) -> Option<Arc<str>> {
+        if metadata.name.is_some() {
+            return metadata.name.clone();
+        }
+        let taken = |name: &str| match *kind {
+            Kind::Pod => self.objects.pods.contains_key(&ObjectName::new(Arc::clone(namespace), name)),
+            Kind::Workload(kind) => {
+                self.objects.workloads.contains_key(&WorkloadName { namespace: Arc::clone(namespace), kind, name: name.into() })
+            }
+            _ => false,
+        };
+        metadata.name_prefix.as_deref().map(|prefix| numbered(prefix, taken))
+    }
+
+    /// Duplicate keys outside `metadata`, which looks for its own.
+    fn duplicate_keys(&mut self, tree: &Node<'_>) {
+        let Value::Map(entries) = &tree.value else { return };
+        let inside = ["spec", "status"].into_iter().filter_map(|name| tree.get(name)).flat_map(Node::duplicate_keys);
+        for key in duplicates(entries).into_iter().chain(inside) {
+            let message = format!("'{}' is written twice", crate::tree::shortened(&key.text));
+            self.reading.problem(Level::Error, key.span, message);
+        }
+    }
+
+    fn twice(&mut self, before: Option<Origin>, origin: Origin, object: &str) {
+        let Some(before) = before else { return };
+        let place = self.report.place(origin);
+        let message = format!("written twice: this one counts, and not that of {}", self.report.reference(before));
+        self.report.diagnostics.push(Diagnostic {
+            object: Some(object.to_string()),
+            place: Some(place),
+            ..Diagnostic::new(Level::Warning, message)
+        });
+    }
+
+    fn untold(&mut self, message: String, origin: Origin) {
+        self.untold = true;
+        self.complain(Level::Error, message, origin, UNTOLD);
+    }
+
+    fn complain(&mut self, level: Level, message: String, origin: Origin, effect: &str) {
+        let place = Some(self.report.place(origin));
+        let effect = Some(effect.to_string());
+        self.report.diagnostics.push(Diagnostic { place, effect, ..Diagnostic::new(level, message) });
+    }
+}
+
+fn replace<K: Ord, T>(map: &mut BTreeMap<K, Placed<T>>, key: K, value: Placed<T>) -> Option<Origin> {
+    map.insert(key, value).map(|before| before.origin)
+}
+
+fn numbered(prefix: &str, taken: impl Fn(&str) -> bool) -> Arc<str> {
+    let mut name = String::new();
+    for number in 1.. {
+        name = format!("{prefix}{number}");
+        if !taken(&name) {
+            break;
+        }
+    }
+    name.into()
+}
+
+/// What a document is.
+enum Kind<'a> {
+    Namespace,
+    Node,
+    Pod,
+    Service,
+    Workload(WorkloadKind),
+    NetworkPolicy(Version),
+    /// `List`, or a list of one kind, whose name it holds.
+    List(Option<&'a str>),
+    /// A policy kind of another engine.
+    Foreign,
+    /// No business of ours.
+    Other,
+}
+
+/// Which `NetworkPolicy` it is.
+#[derive(Clone, Copy)]
+enum Version {
+    /// networking.k8s.io/v1.
+    Current,
+    /// extensions/v1beta1.
+    Old,
+    /// Nothing that ever was one.
+    Unknown,
+}
+
+impl<'a> Kind<'a> {
+    fn of(version: Option<&str>, kind: &'a str) -> Kind<'a> {
+        let group = version.map(|version| version.split_once('/').map_or("", |(group, _)| group));
+        // Kinds of the same name in another group are other things, such as the Service of Knative.
+        let is = |groups: &[&str]| group.is_none_or(|group| groups.contains(&group));
+        match kind {
+            "Namespace" if is(&[""]) => Kind::Namespace,
+            "Node" if is(&[""]) => Kind::Node,
+            "Pod" if is(&[""]) => Kind::Pod,
+            "Service" if is(&[""]) => Kind::Service,
+            "ReplicationController" if is(&[""]) => Kind::Workload(WorkloadKind::ReplicationController),
+            "Deployment" if is(&["apps", "extensions"]) => Kind::Workload(WorkloadKind::Deployment),
+            "StatefulSet" if is(&["apps"]) => Kind::Workload(WorkloadKind::StatefulSet),
+            "DaemonSet" if is(&["apps", "extensions"]) => Kind::Workload(WorkloadKind::DaemonSet),
+            "ReplicaSet" if is(&["apps", "extensions"]) => Kind::Workload(WorkloadKind::ReplicaSet),
+            "Job" if is(&["batch"]) => Kind::Workload(WorkloadKind::Job),
+            "CronJob" if is(&["batch"]) => Kind::Workload(WorkloadKind::CronJob),
+            // Calico and Antrea have a kind of the same name.
+            "NetworkPolicy" => match (group, version) {
+                (_, Some("networking.k8s.io/v1")) => Kind::NetworkPolicy(Version::Current),
+                (_, Some("extensions/v1beta1")) => Kind::NetworkPolicy(Version::Old),
+                (None | Some("" | "networking.k8s.io" | "extensions"), _) => Kind::NetworkPolicy(Version::Unknown),
+                _ => Kind::Foreign,
+            },
+            "CiliumNetworkPolicy"
+            | "CiliumClusterwideNetworkPolicy"
+            | "AdminNetworkPolicy"
+            | "BaselineAdminNetworkPolicy"
+            | "ClusterNetworkPolicy"
+            | "GlobalNetworkPolicy" => Kind::Foreign,
+            "List" => Kind::List(None),
+            _ => match kind.strip_suffix("List") {
+                Some(item) => Kind::List(Some(item)),
+                None => Kind::Other,
+            },
+        }
+    }
+
+    fn scope(&self) -> Scope {
+        match self {
+            Kind::Namespace | Kind::Node => Scope::Cluster,
+            _ => Scope::Namespace,
+        }
+    }
+
+    fn name_syntax(&self) -> metadata::Syntax {
+        match self {
+            Kind::Namespace => syntax::dns_label,
+            _ => syntax::dns_subdomain,
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! v1 `Pod`, and the pod template that workloads share. What cannot be read is reported and left out; the pod stays,
+//! or its policies would have nobody to isolate.
+
+use std::net::IpAddr;
+
+use palisade_core::{ContainerPort, Labels, NodeName, Transport};
+
+use crate::metadata::{self, Metadata, Owner, valid};
+use crate::network_policy::{port_number, transport};
+use crate::reading::{At, Reading};
+use crate::syntax;
+use crate::tree::Value;
+
+/// A pod as the input has it.
+#[derive(Debug)]
+pub struct PodObject {
+    pub template: Template,
+    /// `status.podIPs`.
+    pub addresses: Vec<IpAddr>,
+    /// `status.hostIPs`: addresses of its node.
+    pub node_addresses: Vec<IpAddr>,
+    /// Phase Succeeded or Failed.
+    pub finished: bool,
+    /// The owner that controls it.
+    pub owner: Option<Owner>,
+}
+
+/// What a pod is before it is scheduled: `PodTemplateSpec`.
+#[derive(Clone, Debug, Default)]
+pub struct Template {
+    pub labels: Labels,
+    /// `spec.nodeName`.
+    pub node: Option<NodeName>,
+    pub host_network: bool,
+    pub ports: Vec<ContainerPort>,
+}
+
+/// Reads a pod.
+pub fn read(root: &At<'_>, metadata: Metadata, reading: &mut Reading) -> PodObject {
+    let mut template = Template { labels: metadata.labels, ..Template::default() };
+    if let Some(spec) = root.field("spec") {
+        read_spec(&spec, &mut template, reading);
+    }
+    let mut pod = PodObject {
+        template,
+        addresses: Vec::new(),
+        node_addresses: Vec::new(),
+        finished: false,
+        owner: metadata.owner,
+    };
+    if let Some(status) = root.field("status") {
+        pod.finished = matches!(status.node.get_text("phase"), Some("Succeeded" | "Failed"));
+        pod.addresses = addresses(&status, "podIP", "podIPs", reading);
+        pod.node_addresses = addresses(&status, "hostIP", "hostIPs", reading);
+    }
+    pod
+}
+
+/// Reads a `PodTemplateSpec`.
+pub fn read_template(at: &At<'_>, reading: &mut Reading) -> Template {
+    let mut template = Template::default();
+    if let Some(metadata) = at.field("metadata") {
+        template.labels = metadata.field("labels").map(|at| metadata::labels(&at, reading)).unwrap_or_default();
+    }
+    if let Some(spec) = at.field("spec") {
+        read_spec(&spec, &mut template, reading);
+    }
+    template
+}
+
+fn read_spec(spec: &At<'_>, template: &mut Template, reading: &mut Reading) {
+    if spec.entries(reading).is_none() {
+        return;
+    }
+    template.node = spec.field("nodeName").and_then(|at| {
+        let text = at.text(reading)?;
+        (!text.is_empty() && valid(&at, text, syntax::dns_subdomain(text), reading)).then(|| reading.share(text))
+    });
+    template.host_network = spec.field("hostNetwork").and_then(|at| at.boolean(reading)).unwrap_or(false);
+    for (list, sidecars_only) in [("containers", false), ("initContainers", true)] {
+        let Some(containers) = spec.field(list) else { continue };
+        for container in containers.items(reading).into_iter().flatten() {
+            // An init container that restarts always is a sidecar and serves beside the others.
+            if !sidecars_only || container.node.get_text("restartPolicy") == Some("Always") {
+                read_ports(&container, &mut template.ports, reading);
+            }
+        }
+    }
+}
+
+fn read_ports(container: &At<'_>, ports: &mut Vec<ContainerPort>, reading: &mut Reading) {
+    let Some(at) = container.field("ports") else { return };
+    for item in at.items(reading).into_iter().flatten() {
+        ports.extend(container_port(&item, reading));
+    }
+}
+
+fn container_port(at: &At<'_>, reading: &mut Reading) -> Option<ContainerPort> {
+    at.entries(reading)?;
+    let Some(port) = at.field("containerPort") else {
+        reading.error(at, "containerPort: expected a port, found nothing");
+        return None;
+    };
+    let port = port_number(&port, reading)?;
+    let transport = match at.field("protocol") {
+        Some(at) => transport(&at, reading)?,
+        None => Transport::Tcp,
+    };
+    let name = at.field("name").and_then(|at| {
+        let text = at.text(reading)?;
+        valid(&at, text, syntax::port_name(text), reading).then(|| reading.share(text))
+    });
+    Some(ContainerPort { name, transport, port })
+}
+
+/// The addresses of a status: one field holds the first, another the list of all. Empty text is none yet.
+fn addresses(status: &At<'_>, one: &str, all: &str, reading: &mut Reading) -> Vec<IpAddr> {
+    let mut found = Vec::new();
+    let mut add = |at: &At<'_>, reading: &mut Reading| {
+        let Some(text) = at.text(reading).filter(|text| !text.is_empty()) else { return };
+        match text.parse::<IpAddr>() {
+            Ok(address) if !found.contains(&address.to_canonical()) => found.push(address.to_canonical()),
+            Ok(_) => {}
+            Err(_) => reading.error(at, format!("expected an IP address, found '{text}'")),
+        }
+    };
+    if let Some(at) = status.field(one) {
+        add(&at, reading);
+    }
+    if let Some(at) = status.field(all) {
+        for item in at.items(reading).into_iter().flatten() {
+            // `PodIP` and `HostIP` are mappings of one field.
+            match &item.node.value {
+                Value::Map(_) => {
+                    if let Some(at) = item.field("ip") {
+                        add(&at, reading);
+                    }
+                }
+                _ => add(&item, reading),
+            }
+        }
+    }
+    found
+}

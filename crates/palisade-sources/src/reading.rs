@@ -1,0 +1,234 @@
+//! What readers of objects share: a value with its path (`At`), typed access to it, and the problems found.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
+
+use palisade_core::Level;
+
+use crate::tree::{Key, Node, Span, Value, duplicates, shortened};
+
+/// Something wrong with an object, and where.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    pub level: Level,
+    pub span: Span,
+    pub message: String,
+    pub hint: Option<String>,
+}
+
+/// What goes on while objects are read: the problems of the present one, and the strings of all.
+#[derive(Default)]
+pub struct Reading {
+    pub problems: Vec<Problem>,
+    /// Labels and names repeat in every pod of a cluster: one copy of each.
+    strings: HashSet<Arc<str>>,
+}
+
+impl Reading {
+    /// The one shared copy of a text.
+    pub fn share(&mut self, text: &str) -> Arc<str> {
+        if let Some(known) = self.strings.get(text) {
+            return Arc::clone(known);
+        }
+        let shared: Arc<str> = text.into();
+        self.strings.insert(Arc::clone(&shared));
+        shared
+    }
+
+    /// Reports an error at a value.
+    pub fn error(&mut self, at: &At<'_>, message: impl fmt::Display) {
+        self.problem(Level::Error, at.node.span, format!("{at}: {message}"));
+    }
+
+    /// Reports a warning at a value.
+    pub fn warning(&mut self, at: &At<'_>, message: impl fmt::Display) {
+        self.problem(Level::Warning, at.node.span, format!("{at}: {message}"));
+    }
+
+    /// Adds what to do about the problem reported last.
+    pub fn hint(&mut self, hint: impl Into<String>) {
+        if let Some(problem) = self.problems.last_mut() {
+            problem.hint = Some(hint.into());
+        }
+    }
+
+    /// Reports a problem at a place.
+    pub fn problem(&mut self, level: Level, span: Span, message: String) {
+        self.problems.push(Problem { level, span, message, hint: None });
+    }
+}
+
+/// A value and the path that leads to it. It prints as the path, as kubectl writes it: `spec.ingress[0].from`.
+#[derive(Clone, Copy)]
+pub struct At<'p> {
+    parent: Option<&'p At<'p>>,
+    step: Step<'p>,
+    pub node: &'p Node<'p>,
+}
+
+#[derive(Clone, Copy)]
+enum Step<'p> {
+    Root,
+    Field(&'p str),
+    Item(usize),
+}
+
+impl<'p> At<'p> {
+    /// The object itself.
+    pub fn root(node: &'p Node<'p>) -> At<'p> {
+        At { parent: None, step: Step::Root, node }
+    }
+
+    /// A field; `None` if absent or null, which mean the same in the API.
+    pub fn field(&'p self, name: &'p str) -> Option<At<'p>> {
+        let node = self.node.get(name)?;
+        Some(At { parent: Some(self), step: Step::Field(name), node })
+    }
+
+    /// The entries of a mapping; `None`, with a problem, if it is none.
+    pub fn entries(&self, reading: &mut Reading) -> Option<&'p [(Key<'p>, Node<'p>)]> {
+        match &self.node.value {
+            Value::Map(entries) => Some(entries),
+            other => {
+                reading.error(self, format!("expected a mapping, found {other}"));
+                None
+            }
+        }
+    }
+
+    /// The value of an entry of this mapping.
+    pub fn entry(&'p self, (key, node): &'p (Key<'p>, Node<'p>)) -> At<'p> {
+        At { parent: Some(self), step: Step::Field(&key.text), node }
+    }
+
+    /// The items of a list; `None`, with a problem, if it is none.
+    pub fn items(&'p self, reading: &mut Reading) -> Option<impl ExactSizeIterator<Item = At<'p>> + use<'p>> {
+        match &self.node.value {
+            Value::List(items) => {
+                let item = move |(index, node)| At { parent: Some(self), step: Step::Item(index), node };
+                Some(items.iter().enumerate().map(item))
+            }
+            other => {
+                reading.error(self, format!("expected a list, found {other}"));
+                None
+            }
+        }
+    }
+
+    /// The text; `None`, with a problem, if it is something else.
+    pub fn text(&self, reading: &mut Reading) -> Option<&'p str> {
+        match &self.node.value {
+            Value::Text(text) => Some(text),
+            other => {
+                reading.error(self, format!("expected text, found {other}"));
+                if matches!(other, Value::Bool(_) | Value::Int(_) | Value::Float(_)) {
+                    reading.hint("put it in quotes");
+                }
+                None
+            }
+        }
+    }
+
+    /// The number; `None`, with a problem, if it is something else.
+    pub fn integer(&self, reading: &mut Reading) -> Option<i64> {
+        let number = as_integer(&self.node.value);
+        if number.is_none() {
+            reading.error(self, format!("expected a whole number, found {}", self.node.value));
+        }
+        number
+    }
+
+    /// The boolean; `None`, with a problem, if it is something else.
+    pub fn boolean(&self, reading: &mut Reading) -> Option<bool> {
+        match &self.node.value {
+            Value::Bool(value) => Some(*value),
+            other => {
+                reading.error(self, format!("expected true or false, found {other}"));
+                None
+            }
+        }
+    }
+
+    /// Reports keys that are unknown here or written twice. `Some` if the value is a mapping, and all is well with its keys.
+    pub fn known_fields(&self, known: &[&str], level: Level, reading: &mut Reading) -> Option<()> {
+        let entries = self.entries(reading)?;
+        let mut well = true;
+        for (key, _) in entries.iter().filter(|(key, _)| !known.contains(&&*key.text)) {
+            well = false;
+            reading.problem(level, key.span, format!("{}: unknown field '{}'", self.or("object"), shortened(&key.text)));
+            reading.hint(match closest(&key.text, known) {
+                Some(field) => format!("did you mean '{field}'?"),
+                None => format!("known fields are {}", known.join(", ")),
+            });
+        }
+        for key in duplicates(entries) {
+            well = false;
+            reading.problem(Level::Error, key.span, format!("{}: '{}' is written twice", self.or("object"), shortened(&key.text)));
+        }
+        well.then_some(())
+    }
+
+    /// The path, or another word for the object itself.
+    fn or(&self, root: &str) -> String {
+        match self.step {
+            Step::Root => root.to_string(),
+            _ => self.to_string(),
+        }
+    }
+}
+
+/// A number without fraction: YAML hands `80.0` on as 80.
+pub fn as_integer(value: &Value<'_>) -> Option<i64> {
+    match *value {
+        Value::Int(number) => Some(number),
+        #[expect(clippy::cast_possible_truncation, reason = "checked to be whole and small")]
+        Value::Float(number) if number.fract() == 0.0 && number.abs() < 1e15 => Some(number as i64),
+        _ => None,
+    }
+}
+
+impl fmt::Display for At<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(parent) = self.parent {
+            write!(f, "{parent}")?;
+        }
+        match self.step {
+            Step::Root => Ok(()),
+            Step::Item(index) => write!(f, "[{index}]"),
+            Step::Field(name) => {
+                let dot = if self.parent.is_some_and(|parent| !matches!(parent.step, Step::Root)) { "." } else { "" };
+                if name.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+                    write!(f, "{dot}{name}")
+                } else {
+                    write!(f, "[{}]", shortened(name))
+                }
+            }
+        }
+    }
+}
+
+/// The known name that a misspelt one most likely stands for.
+fn closest<'k>(text: &str, known: &[&'k str]) -> Option<&'k str> {
+    let lower = text.to_lowercase();
+    let by_distance = known.iter().map(|name| (distance(&lower, &name.to_lowercase()), *name)).min()?;
+    (by_distance.0 <= 2 && by_distance.0 < by_distance.1.len() / 2).then_some(by_distance.1)
+}
+
+/// The Levenshtein distance, for names of fields; long text is never close to one.
+fn distance(left: &str, right: &str) -> usize {
+    if left.len() > 40 {
+        return usize::MAX;
+    }
+    let mut row: Vec<usize> = (0..=right.len()).collect();
+    for (i, a) in left.bytes().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, b) in right.bytes().enumerate() {
+            let substituted = diagonal + usize::from(a != b);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[right.len()]
+}

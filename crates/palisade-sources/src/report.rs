@@ -1,0 +1,82 @@
+//! From problems to diagnostics: the place with its line, the object, what it means.
+
+use std::cell::OnceCell;
+use std::sync::Arc;
+
+use palisade_core::{Diagnostic, Level, Place};
+
+use crate::SourceText;
+use crate::reading::Problem;
+use crate::tree::Span;
+
+/// Where an object stands.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin {
+    /// The number of its source.
+    pub source: usize,
+    /// Where in that source.
+    pub span: Span,
+    /// The line its document starts on, which is shown where the span is nowhere.
+    pub line: u32,
+}
+
+/// The diagnostics so far.
+pub struct Report<'a> {
+    sources: &'a [SourceText],
+    /// The lines of each source, split when first needed.
+    lines: Vec<OnceCell<Vec<&'a str>>>,
+    pub diagnostics: Vec<Diagnostic>,
+    /// Whether a diagnostic lacks its place because JSON was read without places.
+    pub lacks_places: bool,
+}
+
+impl<'a> Report<'a> {
+    pub fn new(sources: &'a [SourceText]) -> Report<'a> {
+        let lines = sources.iter().map(|_| OnceCell::new()).collect();
+        Report { sources, lines, diagnostics: Vec::new(), lacks_places: false }
+    }
+
+    /// Adds the problems of one object, and what they mean for it if they are errors.
+    pub fn problems(&mut self, problems: Vec<Problem>, origin: Origin, object: Option<&str>, effect: Option<&str>) {
+        for problem in problems {
+            let place = self.place(Origin { span: problem.span, ..origin });
+            self.diagnostics.push(Diagnostic {
+                level: problem.level,
+                message: problem.message,
+                object: object.map(str::to_string),
+                place: Some(place),
+                effect: effect.filter(|_| problem.level == Level::Error).map(str::to_string),
+                hint: problem.hint,
+            });
+        }
+    }
+
+    /// `file:line` of an object, for messages about another one.
+    pub fn reference(&mut self, origin: Origin) -> String {
+        let place = self.place(origin);
+        format!("{}:{}", place.file, place.line)
+    }
+
+    /// The place of a span, its width cut to the line.
+    pub fn place(&mut self, origin: Origin) -> Place {
+        let source = &self.sources[origin.source];
+        let lines = self.lines[origin.source].get_or_init(|| {
+            let text = source.text.strip_prefix('\u{feff}').unwrap_or(&source.text);
+            text.split('\n').map(|line| line.strip_suffix('\r').unwrap_or(line)).collect()
+        });
+        let mut span = origin.span;
+        if span.line == 0 {
+            self.lacks_places = true;
+            span = Span { line: origin.line.max(1), column: 1, width: 0 };
+        }
+        let last = lines.len().max(1);
+        let line = (span.line as usize).min(last);
+        let text = lines.get(line - 1).copied().unwrap_or("");
+        let length = text.chars().count();
+        // What stands beyond the end of its line, such as the end of the text, is shown at the end.
+        let column = if span.line as usize > last { length } else { (span.column as usize).min(length) }.max(1);
+        let rest = (length + 1).saturating_sub(column).max(1);
+        let width = if span.width == 0 { rest } else { (span.width as usize).min(rest) };
+        Place { file: Arc::clone(&source.file), line, column, width, text: text.into() }
+    }
+}

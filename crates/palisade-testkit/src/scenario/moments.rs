@@ -1,0 +1,131 @@
+//! The states of the cluster that a scenario leads through.
+
+use palisade_core::{Diagnostic, Level, Snapshot};
+use palisade_sources::SourceText;
+
+use super::{Action, Error, Finding, Manifest, ObjectKey, Probe, Scenario, Step};
+
+/// The cluster after a step.
+#[derive(Clone, Debug)]
+pub struct Moment<'a> {
+    /// The step.
+    pub step: &'a Step,
+    /// The cluster, read by `palisade-sources`.
+    pub snapshot: Snapshot,
+    /// What `palisade-sources` found in it.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+impl<'a> Moment<'a> {
+    /// The flows to send now; empty unless the step is a `probe`.
+    pub fn probes(&self) -> &'a [Probe] {
+        match &self.step.action {
+            Action::Probe(probes) => probes,
+            _ => &[],
+        }
+    }
+}
+
+impl Scenario {
+    /// The cluster after each step, in order.
+    ///
+    /// # Errors
+    ///
+    /// Where a step deletes what is not there, where findings differ from those that an `expect` step states,
+    /// and where a `probe` rests on input that has errors which no `expect` step states.
+    pub fn moments(&self) -> Result<Vec<Moment<'_>>, Error> {
+        let mut objects: Vec<&Manifest> = Vec::new();
+        let mut stated = false;
+        let mut moments: Vec<Moment<'_>> = Vec::new();
+        for step in &self.steps {
+            match &step.action {
+                Action::Apply(manifests) => {
+                    for manifest in manifests {
+                        objects.retain(|object| object.key != manifest.key);
+                        objects.push(manifest);
+                    }
+                }
+                Action::Delete(keys) => self.delete(&mut objects, keys)?,
+                Action::Probe(_) | Action::Expect(_) => {}
+            }
+            let changed = matches!(step.action, Action::Apply(_) | Action::Delete(_));
+            let moment = match moments.last() {
+                Some(last) if !changed => Moment { step, ..last.clone() },
+                _ => self.read(step, &objects),
+            };
+            match &step.action {
+                Action::Expect(findings) => {
+                    self.compare(step, findings, &moment.diagnostics)?;
+                    stated = true;
+                }
+                Action::Probe(_) if !stated => self.compare(step, &[], &moment.diagnostics)?,
+                Action::Probe(_) => {}
+                Action::Apply(_) | Action::Delete(_) => stated = false,
+            }
+            moments.push(moment);
+        }
+        Ok(moments)
+    }
+
+    fn read<'a>(&self, step: &'a Step, objects: &[&Manifest]) -> Moment<'a> {
+        let texts: Vec<SourceText> = objects.iter().map(|object| self.source_text(object)).collect();
+        let parsed = palisade_sources::parse(&texts, &palisade_sources::Options::default());
+        Moment { step, snapshot: parsed.snapshot, diagnostics: parsed.diagnostics }
+    }
+
+    /// The document, moved down by empty lines so that diagnostics name its place in the scenario.
+    fn source_text(&self, object: &Manifest) -> SourceText {
+        let text = format!("{}{}", "\n".repeat(object.line - 1), object.text);
+        SourceText { file: self.file.clone(), text }
+    }
+
+    fn delete(&self, objects: &mut Vec<&Manifest>, keys: &[(usize, ObjectKey)]) -> Result<(), Error> {
+        for (line, key) in keys {
+            let count = objects.len();
+            // As the API does, a namespace takes along what is in it.
+            let emptied = (key.kind == "Namespace").then_some(&key.name);
+            objects.retain(|object| {
+                object.key != *key && (emptied.is_none() || object.key.namespace.as_ref() != emptied)
+            });
+            if objects.len() == count {
+                return Err(self.error(*line, format!("{key} is not there to be deleted")));
+            }
+        }
+        Ok(())
+    }
+
+    fn compare(&self, step: &Step, findings: &[Finding], diagnostics: &[Diagnostic]) -> Result<(), Error> {
+        let meant = |finding: &Finding, found: &Diagnostic| {
+            finding.level == found.level && described(found).contains(&finding.text)
+        };
+        for finding in findings {
+            if !diagnostics.iter().any(|found| meant(finding, found)) {
+                let message = format!("expected the {} '{}', found {}", finding.level, finding.text, list(diagnostics));
+                return Err(self.error(finding.line, message));
+            }
+        }
+        let unstated = |found: &&Diagnostic| {
+            found.level >= Level::Warning && !findings.iter().any(|finding| meant(finding, found))
+        };
+        match diagnostics.iter().find(unstated) {
+            Some(found) => Err(self.error(step.line, format!("the input has a finding that no step expects: {found}"))),
+            None => Ok(()),
+        }
+    }
+
+    fn error(&self, line: usize, message: String) -> Error {
+        Error { file: self.file.clone(), line, message }
+    }
+}
+
+/// The object and the message of a diagnostic, without its place.
+fn described(diagnostic: &Diagnostic) -> String {
+    format!("{}: {}", diagnostic.object.as_deref().unwrap_or_default(), diagnostic.message)
+}
+
+fn list(diagnostics: &[Diagnostic]) -> String {
+    if diagnostics.is_empty() {
+        return "nothing".to_string();
+    }
+    diagnostics.iter().map(|found| format!("'{found}'")).collect::<Vec<_>>().join(", ")
+}
