@@ -15,6 +15,7 @@ mod grants;
 mod matching;
 mod named;
 mod peers;
+mod ranges;
 mod subject;
 
 pub use compiler::Compiler;

@@ -5,12 +5,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use palisade_core::GroupId;
-use range_set_blaze::RangeSetBlaze;
+use palisade_core::{Family, GroupId};
 
 use crate::atom::{Atom, AtomMembers, in_block};
 use crate::cluster::Cluster;
 use crate::digest::Canonical;
+use crate::ranges::{Range, intersection, of_network, union, without};
 
 /// Those that are in one of the atoms of *each* clause. No clause at all is everyone; a clause without atoms
 /// is nobody. A pod's rules make one clause; an address that two pods claim has a clause of each.
@@ -90,40 +90,30 @@ impl Peers {
 
     /// The addresses that blocks admit, whoever has them.
     pub fn blocks(&self) -> Blocks {
-        let mut clauses = self.clauses.iter().map(|clause| {
-            let mut v4 = RangeSetBlaze::new();
-            let mut v6 = RangeSetBlaze::new();
-            for (cidr, except) in clause.iter().filter_map(|atom| atom.block()) {
-                match cidr {
-                    IpNet::V4(cidr) => {
-                        let holes = except.iter().filter_map(|net| match net {
-                            IpNet::V4(net) => Some(net.network()..=net.broadcast()),
-                            IpNet::V6(_) => None,
-                        });
-                        let block = RangeSetBlaze::from(cidr.network()..=cidr.broadcast());
-                        v4 |= block - holes.collect::<RangeSetBlaze<_>>();
-                    }
-                    IpNet::V6(cidr) => {
-                        let holes = except.iter().filter_map(|net| match net {
-                            IpNet::V6(net) => Some(net.network()..=net.broadcast()),
-                            IpNet::V4(_) => None,
-                        });
-                        let block = RangeSetBlaze::from(cidr.network()..=cidr.broadcast());
-                        v6 |= block - holes.collect::<RangeSetBlaze<_>>();
-                    }
-                }
-            }
-            (v4, v6)
-        });
-        let Some((mut v4, mut v6)) = clauses.next() else { return Blocks::default() };
-        for (other4, other6) in clauses {
-            v4 = v4 & other4;
-            v6 = v6 & other6;
-        }
+        let narrow = |number: u128| Ipv4Addr::from(u32::try_from(number).unwrap_or(u32::MAX));
+        let v4 = self.blocks_of(Family::V4).into_iter();
+        let v6 = self.blocks_of(Family::V6).into_iter();
         Blocks {
-            v4: v4.ranges().map(std::ops::RangeInclusive::into_inner).collect(),
-            v6: v6.ranges().map(std::ops::RangeInclusive::into_inner).collect(),
+            v4: v4.map(|(first, last)| (narrow(first), narrow(last))).collect(),
+            v6: v6.map(|(first, last)| (first.into(), last.into())).collect(),
         }
+    }
+
+    fn blocks_of(&self, family: Family) -> Vec<Range> {
+        let of_family = |network: &IpNet| Family::of(network.network()) == family;
+        let of_clause = |clause: &BTreeSet<Arc<Atom>>| {
+            let blocks = clause.iter().filter_map(|atom| atom.block()).filter(|(cidr, _)| of_family(cidr));
+            union(
+                blocks
+                    .flat_map(|(cidr, except)| {
+                        let holes = except.iter().filter(|hole| of_family(hole)).map(of_network).collect();
+                        without(of_network(cidr), &union(holes))
+                    })
+                    .collect(),
+            )
+        };
+        let in_each = self.clauses.iter().map(of_clause);
+        in_each.reduce(|all, next| intersection(&all, &next)).unwrap_or_default()
     }
 
     /// The name of the group in the tables: a digest of its meaning, which is the same on every path to it.

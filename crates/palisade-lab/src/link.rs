@@ -54,7 +54,8 @@ impl Wire {
         Ok(RouteSocket(handle))
     }
 
-    /// Makes a veth pair, both ends up: `near` in the namespace of the socket, `far` in another.
+    /// Makes a veth pair: `near`, switched on, in the namespace of the socket; `far`, which can be switched on only
+    /// when the pair exists, in another.
     pub(crate) fn connect(
         &self,
         socket: &RouteSocket,
@@ -68,7 +69,6 @@ impl Wire {
             .index(far.index)
             .address(hardware_address.to_vec())
             .arp(false)
-            .up()
             .append_extra_attribute(LinkAttribute::NetNsFd(far_netns.as_raw_fd()))
             .build();
         let message = LinkMessageBuilder::<LinkUnspec>::new_with_info_kind(InfoKind::Veth)
@@ -87,10 +87,10 @@ impl Wire {
         self.wait(socket.0.link().del(index).execute(), || format!("remove link {index}"))
     }
 
-    /// Switches `lo` on.
-    pub(crate) fn loopback_up(&self, socket: &RouteSocket) -> Result<(), LabError> {
-        let message = LinkUnspec::new_with_index(LOOPBACK).up().build();
-        self.wait(socket.0.link().change(message).execute(), || "switch lo on".to_string())
+    /// Switches a link on.
+    pub(crate) fn up(&self, socket: &RouteSocket, index: u32) -> Result<(), LabError> {
+        let message = LinkUnspec::new_with_index(index).up().build();
+        self.wait(socket.0.link().change(message).execute(), || format!("switch link {index} on"))
     }
 
     /// Gives a link an address. It stands alone: nothing else is reached directly because of it.

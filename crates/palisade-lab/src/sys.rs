@@ -2,6 +2,7 @@
 #![allow(unsafe_code, reason = "unshare, fork, setsockopt and sigaction; each block says why it is sound")]
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd};
 
 use rustix::thread::UnshareFlags;
@@ -58,4 +59,11 @@ pub(crate) fn survive_interrupts() -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// The same bytes as a buffer that the kernel fills.
+pub(crate) fn as_uninit(bytes: &mut [u8]) -> &mut [MaybeUninit<u8>] {
+    let length = bytes.len();
+    // SAFETY: the layouts are equal, and socket2 promises to write only initialised bytes into such buffers.
+    unsafe { std::slice::from_raw_parts_mut(bytes.as_mut_ptr().cast(), length) }
 }

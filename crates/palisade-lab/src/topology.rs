@@ -112,14 +112,23 @@ pub(crate) struct Member {
     number: u16,
 }
 
+impl Member {
+    /// Whether it answers at this address.
+    pub(crate) fn has(&self, address: IpAddr) -> bool {
+        self.addresses.contains(&address)
+    }
+}
+
 /// All namespaces. Only the thread that made them uses them: it hops from one to the other.
 pub(crate) struct Topology {
     wire: Wire,
     families: Vec<Family>,
     core: Member,
     members: BTreeMap<Place, Member>,
-    /// Counts links and members; it gives each pair its hardware address and each member its number.
-    counter: u32,
+    /// Gives each pair of links its hardware address.
+    links_made: u32,
+    /// Gives each node its number.
+    nodes_made: u32,
 }
 
 impl Topology {
@@ -127,7 +136,7 @@ impl Topology {
     pub(crate) fn new(families: &[Family]) -> Result<Topology, LabError> {
         let wire = Wire::new()?;
         let core = member(&wire, "the core", families, true, 0)?;
-        let mut topology = Topology { wire, families: families.to_vec(), core, members: BTreeMap::new(), counter: 0 };
+        let mut topology = Topology { wire, families: families.to_vec(), core, members: BTreeMap::new(), links_made: 0, nodes_made: 0 };
         let outside = member(&topology.wire, "outside", families, false, 0)?;
         topology.members.insert(Place::Outside, outside);
         let link = topology.connect_to_core(&Place::Outside)?;
@@ -191,8 +200,8 @@ impl Topology {
             if self.members.contains_key(&place) {
                 continue;
             }
-            self.counter += 1;
-            let number = u16::try_from(self.counter).unwrap_or(u16::MAX);
+            self.nodes_made += 1;
+            let number = u16::try_from(self.nodes_made).unwrap_or(u16::MAX);
             let mut node = member(&self.wire, &place.to_string(), &self.families, true, number)?;
             node.addresses.clone_from(addresses);
             self.members.insert(place.clone(), node);
@@ -247,6 +256,7 @@ impl Topology {
             pod.netns.as_fd(),
             hardware_address,
         )?;
+        self.wire.up(&pod.socket, UPLINK)?;
         for family in &self.families {
             self.wire.add_default_route(&pod.socket, *family, UPLINK)?;
         }
@@ -299,6 +309,7 @@ impl Topology {
             member.netns.as_fd(),
             hardware_address,
         )?;
+        self.wire.up(&member.socket, UPLINK)?;
         member.upstream = index;
         for family in &self.families {
             self.wire.add_default_route(&member.socket, *family, UPLINK)?;
@@ -322,8 +333,8 @@ impl Topology {
 
     /// A hardware address for a pair of links: locally administered, never given twice.
     fn next_hardware_address(&mut self) -> [u8; 6] {
-        self.counter += 1;
-        let [high, b, c, d] = self.counter.to_be_bytes();
+        self.links_made += 1;
+        let [high, b, c, d] = self.links_made.to_be_bytes();
         [0x02, 0x50, high, b, c, d]
     }
 }
@@ -350,8 +361,8 @@ fn member(wire: &Wire, name: &str, families: &[Family], forwards: bool, number: 
         // Both ends of a link have one hardware address: link-local addresses made of it would be equal too.
         netns.set("/proc/sys/net/ipv6/conf/default/addr_gen_mode", "1")?;
     }
-    wire.loopback_up(&socket)?;
-    Ok(Member { netns, socket, addresses: BTreeSet::new(), node: None, upstream: 0, next_index: UPLINK + u32::from(name != "the core"), number })
+    wire.up(&socket, LOOPBACK)?;
+    Ok(Member { netns, socket, addresses: BTreeSet::new(), node: None, upstream: 0, next_index: UPLINK + 1, number })
 }
 
 /// From 255.254.0.0/16 (reserved, RFC 1112 section 4) and 100::/64 (discard-only, RFC 6666), where no cluster has

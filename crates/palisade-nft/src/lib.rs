@@ -12,12 +12,18 @@
 //! How packets are judged is written in [`mod@lower`] and nowhere else.
 
 mod diff;
+mod kernel;
 pub mod lower;
+mod monitor;
 pub mod ruleset;
+mod socket;
 mod text;
 mod transaction;
+mod wire;
 
 pub use diff::diff;
+pub use kernel::{Applied, ApplyError, Kernel, KernelError};
 pub use lower::{Generation, Held, lower};
+pub use monitor::{Event, Monitor};
 pub use ruleset::Ruleset;
 pub use transaction::{Counts, Operation, Transaction};

@@ -4,50 +4,236 @@
 //! Pods of a workload are named so that their names can be foretold: `front` if it makes one, `front-1`, `front-2` if
 //! it makes more; those of a `StatefulSet` as Kubernetes names them (`pg-0`), of a `DaemonSet` by node (`agent-n1`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use palisade_core::{
-    Assumed, Level, NamespaceName, NodeName, Pod, PodName, Snapshot, WorkloadKind, WorkloadName,
+    Assumed, Diagnostic, Labels, Level, Namespace, NamespaceName, NodeName, Pod, PodName, Snapshot, WorkloadKind,
+    WorkloadName,
 };
 
 use crate::Options;
 use crate::metadata::Owner;
-use crate::objects::Objects;
-use crate::placement;
+use crate::objects::{Objects, Placed};
+use crate::placement::{self, Draft};
 use crate::pod::{PodObject, Template};
-use crate::reading::{Problem, Reading};
-use crate::report::{Origin, Report};
+use crate::reading::Reading;
+use crate::report::Report;
+use crate::workload::WorkloadObject;
 use crate::{limits, namespace};
-
-/// A pod on its way into the snapshot.
-pub struct Draft {
-    pub pod: Pod,
-    pub origin: Origin,
-    /// What made it, and what made that: the last one is the topmost.
-    owners: Vec<WorkloadName>,
-}
 
 /// Makes the snapshot.
 pub fn snapshot(mut objects: Objects, options: &Options, reading: &mut Reading, report: &mut Report<'_>) -> Snapshot {
     limits::apply(&mut objects.policies, &options.limits, report);
-    let mut pods = live_pods(&mut objects);
-    let node_names = placement::node_names(&objects, pods.values().filter_map(|draft| draft.pod.node.clone()), options);
-    let mut invented = Vec::new();
-    for (name, workload) in invention_order(&objects, &pods) {
-        let made = invent(name, workload, &node_names, options, &pods);
-        invented.push(name.clone());
-        pods.extend(made);
+    let live = std::mem::take(&mut objects.pods);
+    let mut owners: BTreeMap<PodName, Vec<WorkloadName>> = BTreeMap::new();
+    let mut pods: BTreeMap<PodName, Draft> = BTreeMap::new();
+    for (name, Placed { origin, object }) in live {
+        owners.insert(name.clone(), owner_chain(&name.namespace, &object, &objects));
+        pods.insert(name, draft(object, origin));
     }
-    let namespaces = namespaces(&objects, pods.keys(), reading);
-    let workloads = workloads(&objects, &pods);
-    let nodes = placement::place(&mut objects, &mut pods, &node_names, options, report);
+    let nodes = placement::Nodes::new(std::mem::take(&mut objects.nodes), &pods, &objects.workloads, options.nodes);
+    invent_pods(&objects.workloads, &nodes, options.replicas_max, &mut owners, &mut pods);
+    for (name, draft) in &mut pods {
+        draft.pod.workload = owners.get(name).and_then(|chain| chain.last().cloned());
+    }
+    let nodes = placement::place(nodes, &mut pods, options, report);
     foreign(&objects.foreign, report);
+    let pods: BTreeMap<PodName, Arc<Pod>> = pods.into_iter().map(|(name, draft)| (name, Arc::new(draft.pod))).collect();
     Snapshot {
-        namespaces,
-        nodes,
-        pods: pods.into_iter().map(|(name, draft)| (name, Arc::new(draft.pod))).collect(),
+        workloads: workloads(&objects, &pods, owners),
+        namespaces: namespaces(&mut objects, &pods, reading),
         policies: objects.policies.into_iter().map(|(name, policy)| (name, Arc::new(policy.object))).collect(),
-        workloads,
+        nodes,
+        pods,
+    }
+}
+
+fn draft(object: PodObject, origin: crate::report::Origin) -> Draft {
+    let Template { labels, node, host_network, ports } = object.template;
+    let pod = Pod {
+        labels,
+        node,
+        addresses: object.addresses,
+        host_network,
+        finished: object.finished,
+        ports,
+        workload: None,
+        assumed: Assumed::default(),
+    };
+    Draft { pod, origin, node_addresses: object.node_addresses }
+}
+
+/// What made a pod, and what made that, as far as it can be told.
+fn owner_chain(namespace: &NamespaceName, pod: &PodObject, objects: &Objects) -> Vec<WorkloadName> {
+    let mut chain: Vec<WorkloadName> = Vec::new();
+    let mut next = pod.owner.clone();
+    while let Some(Owner { kind, name }) = next {
+        let owner = WorkloadName { namespace: Arc::clone(namespace), kind, name };
+        if chain.contains(&owner) {
+            break;
+        }
+        next = objects
+            .workloads
+            .get(&owner)
+            .and_then(|known| known.object.owner.clone())
+            .or_else(|| owner_by_name(&owner, &pod.template.labels, objects));
+        chain.push(owner);
+    }
+    chain
+}
+
+/// The owner of a `ReplicaSet` or `Job` that the input does not hold, told by how controllers name what they make:
+/// the Deployment's name and the pod template's hash, the `CronJob`'s name and a number.
+fn owner_by_name(made: &WorkloadName, labels: &Labels, objects: &Objects) -> Option<Owner> {
+    let (prefix, suffix) = made.name.rsplit_once('-')?;
+    let kind = match made.kind {
+        WorkloadKind::ReplicaSet => WorkloadKind::Deployment,
+        WorkloadKind::Job => WorkloadKind::CronJob,
+        _ => return None,
+    };
+    let candidate = WorkloadName { namespace: Arc::clone(&made.namespace), kind, name: prefix.into() };
+    let hashed =
+        kind == WorkloadKind::Deployment && labels.get("pod-template-hash").is_some_and(|hash| **hash == *suffix);
+    (hashed || objects.workloads.contains_key(&candidate)).then_some(Owner { kind, name: candidate.name })
+}
+
+/// Adds the pods of workloads of which the input holds no pods, nor an owner that would make them.
+fn invent_pods(
+    workloads: &BTreeMap<WorkloadName, Placed<WorkloadObject>>,
+    nodes: &placement::Nodes,
+    replicas_max: usize,
+    owners: &mut BTreeMap<PodName, Vec<WorkloadName>>,
+    pods: &mut BTreeMap<PodName, Draft>,
+) {
+    let live: std::collections::BTreeSet<WorkloadName> = owners.values().flatten().cloned().collect();
+    for (name, Placed { origin, object }) in workloads {
+        let owned = object.owner.as_ref().map(|owner| WorkloadName {
+            namespace: Arc::clone(&name.namespace),
+            kind: owner.kind,
+            name: Arc::clone(&owner.name),
+        });
+        if live.contains(name) || owned.is_some_and(|owner| workloads.contains_key(&owner)) {
+            continue;
+        }
+        for (suffix, node) in copies(name.kind, object, nodes, replicas_max) {
+            let pod_name = free_name(name, suffix.as_deref(), pods);
+            owners.insert(pod_name.clone(), vec![name.clone()]);
+            let template = object.template.clone();
+            let pod = Pod {
+                labels: template.labels,
+                node: node.or(template.node),
+                host_network: template.host_network,
+                ports: template.ports,
+                ..Pod::default()
+            };
+            let mut pod = Draft { pod, origin: *origin, node_addresses: Vec::new() };
+            // Where a controller would put its pod is a guess, also if it leaves no choice.
+            pod.pod.assumed.node = pod.pod.node.is_some() && object.template.node.is_none();
+            pods.insert(pod_name, pod);
+        }
+    }
+}
+
+/// The pods that a workload makes: the end of the name of each, and its node where that is given. Copies are the
+/// same to every policy, so that a few stand for all.
+fn copies(
+    kind: WorkloadKind,
+    workload: &WorkloadObject,
+    nodes: &placement::Nodes,
+    replicas_max: usize,
+) -> Vec<(Option<String>, Option<NodeName>)> {
+    let count = workload.replicas.min(replicas_max);
+    match kind {
+        WorkloadKind::DaemonSet => {
+            nodes.names().iter().map(|node| (Some(node.to_string()), Some(Arc::clone(node)))).collect()
+        }
+        WorkloadKind::StatefulSet => {
+            (0..count).map(|index| (Some((workload.first_ordinal + index).to_string()), None)).collect()
+        }
+        _ if count == 1 => vec![(None, None)],
+        _ => (1..=count).map(|number| (Some(number.to_string()), None)).collect(),
+    }
+}
+
+/// The name of a copy; where a pod of that name exists already, the next number that is free.
+fn free_name(workload: &WorkloadName, suffix: Option<&str>, pods: &BTreeMap<PodName, Draft>) -> PodName {
+    let base = match suffix {
+        Some(suffix) => format!("{}-{suffix}", workload.name),
+        None => workload.name.to_string(),
+    };
+    let mut name = PodName::new(Arc::clone(&workload.namespace), base.as_str());
+    for number in 1.. {
+        if !pods.contains_key(&name) {
+            break;
+        }
+        name.name = format!("{base}-{number}").into();
+    }
+    name
+}
+
+/// The pods of every workload and Service.
+fn workloads(
+    objects: &Objects,
+    pods: &BTreeMap<PodName, Arc<Pod>>,
+    owners: BTreeMap<PodName, Vec<WorkloadName>>,
+) -> BTreeMap<WorkloadName, Arc<[PodName]>> {
+    let mut workloads: BTreeMap<WorkloadName, Vec<PodName>> =
+        objects.workloads.keys().map(|name| (name.clone(), Vec::new())).collect();
+    for (pod, chain) in owners {
+        for owner in chain {
+            workloads.entry(owner).or_default().push(pod.clone());
+        }
+    }
+    for (name, Placed { object: selector, .. }) in &objects.services {
+        let service = WorkloadName {
+            namespace: Arc::clone(&name.namespace),
+            kind: WorkloadKind::Service,
+            name: Arc::clone(&name.name),
+        };
+        workloads.insert(service, selected(&name.namespace, selector, pods));
+    }
+    workloads.into_iter().map(|(name, pods)| (name, pods.into())).collect()
+}
+
+/// The pods behind a Service: those that run and have all labels of its selector; an empty selector selects none.
+fn selected(namespace: &NamespaceName, selector: &Labels, pods: &BTreeMap<PodName, Arc<Pod>>) -> Vec<PodName> {
+    if selector.is_empty() {
+        return Vec::new();
+    }
+    pods.range(PodName::new(Arc::clone(namespace), "")..)
+        .take_while(|(name, _)| name.namespace == *namespace)
+        .filter(|(_, pod)| !pod.finished && selector.iter().all(|(key, value)| pod.labels.get(key) == Some(value)))
+        .map(|(name, _)| name.clone())
+        .collect()
+}
+
+/// The namespaces of the input, and those that any object is in.
+fn namespaces(
+    objects: &mut Objects,
+    pods: &BTreeMap<PodName, Arc<Pod>>,
+    reading: &mut Reading,
+) -> BTreeMap<NamespaceName, Arc<Namespace>> {
+    let mut namespaces: BTreeMap<NamespaceName, Arc<Namespace>> = std::mem::take(&mut objects.namespaces)
+        .into_iter()
+        .map(|(name, namespace)| (name, Arc::new(namespace.object)))
+        .collect();
+    let named = (objects.workloads.keys().map(|name| &name.namespace))
+        .chain(objects.services.keys().map(|name| &name.namespace))
+        .chain(objects.policies.keys().map(|name| &name.namespace))
+        .chain(pods.keys().map(|name| &name.namespace));
+    for name in named {
+        if !namespaces.contains_key(name) {
+            namespaces.insert(Arc::clone(name), Arc::new(namespace::read(name, None, reading)));
+        }
+    }
+    namespaces
+}
+
+/// Policies of other engines are never passed over quietly: they may forbid or allow what verdicts here do not show.
+fn foreign(kinds: &BTreeMap<String, usize>, report: &mut Report<'_>) {
+    for (kind, count) in kinds {
+        let objects = if *count == 1 { "object" } else { "objects" };
+        report.diagnostics.push(Diagnostic::new(Level::Warning, format!("verdicts ignore {count} {kind} {objects}")));
     }
 }

@@ -51,13 +51,17 @@ fn chunks(text: &str) -> Vec<(u32, &str)> {
     let mut offset = 0;
     let mut only_directives = true;
     for (line, content) in (1..).zip(text.split_inclusive('\n')) {
-        let is_marker = content.strip_prefix("---").is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']));
+        let is_marker = content
+            .strip_prefix("---")
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']));
         // Directives (`%YAML`) and comments before a marker belong to the document it opens.
         if is_marker && !only_directives {
             chunks.push((start_line, &text[start..offset]));
             (start, start_line) = (offset, line);
         }
-        only_directives = !is_marker && only_directives && matches!(content.trim_start().as_bytes().first(), None | Some(b'#' | b'%'));
+        only_directives = !is_marker
+            && only_directives
+            && matches!(content.trim_start().as_bytes().first(), None | Some(b'#' | b'%'));
         offset += content.len();
     }
     chunks.push((start_line, &text[start..]));
@@ -100,7 +104,8 @@ fn sections(chunk: &str) -> Vec<(u32, &str)> {
     let (mut start, mut start_line) = (0, 0);
     let mut offset = 0;
     for (line, content) in (0..).zip(chunk.split_inclusive('\n')) {
-        let is_key = content.starts_with(|c: char| c.is_alphanumeric() || matches!(c, '"' | '\'')) && content.contains(':');
+        let is_key =
+            content.starts_with(|c: char| c.is_alphanumeric() || matches!(c, '"' | '\'')) && content.contains(':');
         if is_key && offset > start {
             sections.push((start_line, &chunk[start..offset]));
             (start, start_line) = (offset, line);
@@ -160,15 +165,13 @@ fn broken_json<'a>(rest: &'a str, start: Start, error: &serde_json::Error) -> Do
     let before = rest.lines().nth(line).and_then(|text| text.get(..error.column().saturating_sub(1)));
     let column = 1 + before.map_or(0, |before| before.chars().count());
     let (line, column) = (u32::try_from(line).unwrap_or(0), u32::try_from(column).unwrap_or(1));
-    let span = Span {
-        line: start.line + line,
-        column: if line == 0 { start.column - 1 + column } else { column },
-        width: 1,
-    };
+    let span =
+        Span { line: start.line + line, column: if line == 0 { start.column - 1 + column } else { column }, width: 1 };
     let message = error.to_string();
     // The message ends in the place, which is shown anyway, relative to what was parsed.
     let message = message.split(" at line ").next().unwrap_or(&message);
-    let broken = Broken { span, message: format!("not valid JSON: {message}"), lost: vec![rest.lines().next().unwrap_or("")] };
+    let broken =
+        Broken { span, message: format!("not valid JSON: {message}"), lost: vec![rest.lines().next().unwrap_or("")] };
     Document { tree: Node::new(span, Value::Null), line: start.line, broken: Some(broken) }
 }
 

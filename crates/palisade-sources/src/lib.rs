@@ -1,1 +1,121 @@
-//! (to be written)
+//! Manifests to a [`Snapshot`] of the cluster, with diagnostics.
+//!
+//! [`read`] gets the text, the only I/O; [`parse`] does the rest and is total: broken input is normal, everything
+//! readable is used, and a policy that cannot be read isolates what it selects.
+//!
+//! Read in this order: `document` (text to documents), `objects` (documents to objects, one reader a kind:
+//! `network_policy`, `pod`, `workload`, `namespace`, `node`, `service`, over `metadata`, `selector`, `syntax` and
+//! `reading`), `cluster` (objects to the snapshot), `placement` (nodes and addresses that the input leaves out).
+
+mod addresses;
+mod cluster;
+mod document;
+mod json;
+mod limits;
+mod metadata;
+mod namespace;
+mod network_policy;
+mod node;
+mod objects;
+mod placement;
+mod pod;
+mod read;
+mod reading;
+mod report;
+mod scalar;
+mod selector;
+mod service;
+mod syntax;
+mod tree;
+mod workload;
+mod yaml;
+
+pub use limits::Limits;
+pub use read::{ReadError, SourceText, read};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use palisade_core::{Diagnostic, Family, Snapshot};
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use document::Places;
+use objects::{Objects, Reader};
+use reading::Reading;
+use report::Report;
+
+/// What is invented where the input leaves it out, and how much is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// How many nodes there are if the input names none.
+    pub nodes: usize,
+    /// Where invented pod addresses come from: the first block of each family.
+    pub pod_cidrs: Vec<IpNet>,
+    /// Where invented node addresses come from: the first block of each family.
+    pub node_cidrs: Vec<IpNet>,
+    /// The families in which pods and nodes without addresses get one.
+    pub families: Vec<Family>,
+    /// How many pods of one workload are made at most. They are the same to every policy.
+    pub replicas_max: usize,
+    /// How much is read.
+    pub limits: Limits,
+}
+
+impl Default for Options {
+    /// Two nodes; 10.244.0.0/16 and fd44::/48 for pods, 10.99.0.0/24 and fd99::/64 for nodes; both families; two pods
+    /// a workload.
+    fn default() -> Self {
+        let v4 = |address: [u8; 4], length| IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::from(address), length));
+        let v6 = |first, length| IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::new(first, 0, 0, 0, 0, 0, 0, 0), length));
+        Options {
+            nodes: 2,
+            pod_cidrs: vec![v4([10, 244, 0, 0], 16), v6(0xfd44, 48)],
+            node_cidrs: vec![v4([10, 99, 0, 0], 24), v6(0xfd99, 64)],
+            families: Family::ALL.to_vec(),
+            replicas_max: 2,
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// What the input says.
+#[derive(Clone, Debug, Default)]
+pub struct Parsed {
+    /// The cluster it describes.
+    pub snapshot: Snapshot,
+    /// What is wrong with it, in the order of the input; what concerns no single place comes last.
+    pub diagnostics: Vec<Diagnostic>,
+    /// No verdict can be given: there is nothing in it that is an object, or a document is so broken that its namespace
+    /// cannot be told, so that it might be a policy of any.
+    pub no_answer: bool,
+}
+
+/// Reads manifests. Total, deterministic, without a clock and without I/O.
+pub fn parse(sources: &[SourceText], options: &Options) -> Parsed {
+    // JSON is read without places first: they cost far more than the values, and clean input needs none.
+    let (parsed, lacks_places) = parse_with(sources, options, Places::YamlOnly);
+    if lacks_places { parse_with(sources, options, Places::Everywhere).0 } else { parsed }
+}
+
+/// What the input says, and whether a diagnostic lacks its place.
+fn parse_with(sources: &[SourceText], options: &Options, places: Places) -> (Parsed, bool) {
+    let mut report = Report::new(sources);
+    let mut reader = Reader {
+        objects: Objects::default(),
+        reading: Reading::default(),
+        report: &mut report,
+        limits: &options.limits,
+        untold: false,
+        mappings: 0,
+    };
+    let mut documents = 0;
+    for (number, source) in sources.iter().enumerate() {
+        for document in document::documents(&source.text, places) {
+            documents += 1;
+            reader.document(number, &document);
+        }
+    }
+    let Reader { objects, mut reading, untold, mappings, .. } = reader;
+    let no_answer = untold || (mappings == 0 && documents > 0);
+    let snapshot = cluster::snapshot(objects, options, &mut reading, &mut report);
+    (Parsed { snapshot, diagnostics: report.diagnostics, no_answer }, report.lacks_places)
+}

@@ -144,9 +144,7 @@ pub fn labels(at: &At<'_>, reading: &mut Reading) -> Labels {
 /// The owner that controls an object, if it is of a kind that makes pods.
 fn owner(at: &At<'_>, reading: &mut Reading) -> Option<Owner> {
     let owners: Vec<_> = at.items(reading)?.map(|item| item.node).collect();
-    let controls = |owner: &&&crate::tree::Node<'_>| {
-        matches!(owner.get("controller"), Some(node) if node.value == Value::Bool(true))
-    };
+    let controls = |owner: &&&crate::tree::Node<'_>| matches!(owner.get("controller"), Some(node) if node.value == Value::Bool(true));
     let owner = owners.iter().find(controls).or(owners.first())?;
     let kind = WorkloadKind::from_name(owner.get_text("kind")?)?;
     Some(Owner { kind, name: reading.share(owner.get_text("name")?) })

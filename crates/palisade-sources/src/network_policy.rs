@@ -26,6 +26,9 @@ pub fn read(root: &At<'_>, name: PolicyName, peers_max: usize, reading: &mut Rea
         let rules = PerDirection { ingress: Some(Vec::new()), egress: None };
         return closed(NetworkPolicy { name, subjects: Selector::everything(), rules, unreadable: None }, reading);
     };
+    if spec.entries(reading).is_none() {
+        return lost(name, "spec: expected a mapping");
+    }
     spec.known_fields(&["podSelector", "policyTypes", "ingress", "egress"], Level::Error, reading);
     let subjects = match spec.field("podSelector") {
         Some(at) => selector::read(&at, reading).unwrap_or_default(),
@@ -38,7 +41,8 @@ pub fn read(root: &At<'_>, name: PolicyName, peers_max: usize, reading: &mut Rea
         // Rules of a direction that is not among the types are checked, and have no say.
         isolates[direction].then(|| rules.unwrap_or_default())
     };
-    let rules = PerDirection { ingress: rules_of(Direction::Ingress, "from"), egress: rules_of(Direction::Egress, "to") };
+    let rules =
+        PerDirection { ingress: rules_of(Direction::Ingress, "from"), egress: rules_of(Direction::Egress, "to") };
     closed(NetworkPolicy { name, subjects, rules, unreadable: None }, reading)
 }
 
@@ -161,7 +165,9 @@ fn peer(at: &At<'_>, reading: &mut Reading) -> Option<Peer> {
     match (pods, namespaces, block) {
         (None, None, None) => {
             reading.error(at, "expected a podSelector, a namespaceSelector or an ipBlock, found nothing");
-            reading.hint("leave out the list to match every peer, or write 'podSelector: {}' for every pod of the namespace");
+            reading.hint(
+                "leave out the list to match every peer, or write 'podSelector: {}' for every pod of the namespace",
+            );
             None
         }
         (None, None, Some(block)) => ip_block(&block, reading),

@@ -92,7 +92,12 @@ impl Reader<'_, '_> {
         if tree.get("kind").is_some() || tree.get("apiVersion").is_some() {
             self.untold("kind: expected text, found none".to_string(), origin);
         } else {
-            self.complain(Level::Warning, "expected a Kubernetes object, found no kind".to_string(), origin, "it is passed over");
+            self.complain(
+                Level::Warning,
+                "expected a Kubernetes object, found no kind".to_string(),
+                origin,
+                "it is passed over",
+            );
         }
     }
 
@@ -126,10 +131,7 @@ impl Reader<'_, '_> {
                 self.complain(Level::Error, broken.message.clone(), at, "the object is passed over");
             }
             _ if is_lost("metadata") => self.untold(broken.message.clone(), at),
-            known => {
-                self.reading.problem(Level::Error, broken.span, broken.message.clone());
-                self.known(&known, kind, tree, origin, Some(broken));
-            }
+            known => self.known(&known, kind, tree, origin, Some(broken)),
         }
     }
 
@@ -150,6 +152,14 @@ impl Reader<'_, '_> {
             (None, _) => kind_text.to_string(),
         };
         if let Kind::NetworkPolicy(version) = kind {
+            // A name that the API server would refuse leaves the meaning of the policy as it is.
+            let problems = std::mem::take(&mut self.reading.problems);
+            self.report.problems(
+                problems,
+                origin,
+                Some(&object),
+                Some("the API server would refuse it; it is read all the same"),
+            );
             let name = PolicyName { name: self.policy_name(&metadata, &namespace), namespace };
             self.policy(name, *version, &root, origin, &object, broken);
             return;
@@ -159,6 +169,9 @@ impl Reader<'_, '_> {
             self.report.problems(problems, origin, Some(&object), Some("the object is left out"));
             return;
         };
+        if let Some(broken) = broken {
+            self.reading.problem(Level::Error, broken.span, broken.message.clone());
+        }
         self.duplicate_keys(tree);
         let effect = format!("the rest of the {} is used", kind_text.to_lowercase());
         let before = self.insert(kind, ObjectName { namespace, name }, metadata, &root, origin);
@@ -168,7 +181,14 @@ impl Reader<'_, '_> {
     }
 
     /// Reads the object itself and puts it in its place; the origin of one of the same name that it replaces.
-    fn insert(&mut self, kind: &Kind, name: ObjectName, metadata: Metadata, root: &At<'_>, origin: Origin) -> Option<Origin> {
+    fn insert(
+        &mut self,
+        kind: &Kind,
+        name: ObjectName,
+        metadata: Metadata,
+        root: &At<'_>,
+        origin: Origin,
+    ) -> Option<Origin> {
         let reading = &mut self.reading;
         let objects = &mut self.objects;
         match *kind {
@@ -224,7 +244,10 @@ impl Reader<'_, '_> {
             self.reading.problem(Level::Warning, origin.span, message);
         }
         let policy = match broken {
-            Some(broken) => network_policy::lost(name.clone(), &broken.message),
+            Some(broken) => {
+                self.reading.problem(Level::Error, broken.span, broken.message.clone());
+                network_policy::lost(name.clone(), &broken.message)
+            }
             None => network_policy::read(root, name.clone(), self.limits.peers_per_policy, &mut self.reading),
         };
         let effect = network_policy::effect(&policy);
@@ -249,9 +272,11 @@ impl Reader<'_, '_> {
         }
         let taken = |name: &str| match *kind {
             Kind::Pod => self.objects.pods.contains_key(&ObjectName::new(Arc::clone(namespace), name)),
-            Kind::Workload(kind) => {
-                self.objects.workloads.contains_key(&WorkloadName { namespace: Arc::clone(namespace), kind, name: name.into() })
-            }
+            Kind::Workload(kind) => self.objects.workloads.contains_key(&WorkloadName {
+                namespace: Arc::clone(namespace),
+                kind,
+                name: name.into(),
+            }),
             _ => false,
         };
         metadata.name_prefix.as_deref().map(|prefix| numbered(prefix, taken))
@@ -269,13 +294,9 @@ impl Reader<'_, '_> {
 
     fn twice(&mut self, before: Option<Origin>, origin: Origin, object: &str) {
         let Some(before) = before else { return };
-        let place = self.report.place(origin);
         let message = format!("written twice: this one counts, and not that of {}", self.report.reference(before));
-        self.report.diagnostics.push(Diagnostic {
-            object: Some(object.to_string()),
-            place: Some(place),
-            ..Diagnostic::new(Level::Warning, message)
-        });
+        let object = Some(object.to_string());
+        self.report.add(origin, Diagnostic { object, ..Diagnostic::new(Level::Warning, message) });
     }
 
     fn untold(&mut self, message: String, origin: Origin) {
@@ -284,9 +305,8 @@ impl Reader<'_, '_> {
     }
 
     fn complain(&mut self, level: Level, message: String, origin: Origin, effect: &str) {
-        let place = Some(self.report.place(origin));
         let effect = Some(effect.to_string());
-        self.report.diagnostics.push(Diagnostic { place, effect, ..Diagnostic::new(level, message) });
+        self.report.add(origin, Diagnostic { effect, ..Diagnostic::new(level, message) });
     }
 }
 

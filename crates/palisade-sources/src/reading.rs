@@ -156,7 +156,11 @@ impl<'p> At<'p> {
         let mut well = true;
         for (key, _) in entries.iter().filter(|(key, _)| !known.contains(&&*key.text)) {
             well = false;
-            reading.problem(level, key.span, format!("{}: unknown field '{}'", self.or("object"), shortened(&key.text)));
+            reading.problem(
+                level,
+                key.span,
+                format!("{}: unknown field '{}'", self.or("object"), shortened(&key.text)),
+            );
             reading.hint(match closest(&key.text, known) {
                 Some(field) => format!("did you mean '{field}'?"),
                 None => format!("known fields are {}", known.join(", ")),
@@ -164,7 +168,11 @@ impl<'p> At<'p> {
         }
         for key in duplicates(entries) {
             well = false;
-            reading.problem(Level::Error, key.span, format!("{}: '{}' is written twice", self.or("object"), shortened(&key.text)));
+            reading.problem(
+                Level::Error,
+                key.span,
+                format!("{}: '{}' is written twice", self.or("object"), shortened(&key.text)),
+            );
         }
         well.then_some(())
     }

@@ -51,6 +51,12 @@ impl<'a> Report<'a> {
         }
     }
 
+    /// Adds a diagnostic about an object.
+    pub fn add(&mut self, origin: Origin, diagnostic: Diagnostic) {
+        let place = Some(self.place(origin));
+        self.diagnostics.push(Diagnostic { place, ..diagnostic });
+    }
+
     /// `file:line` of an object, for messages about another one.
     pub fn reference(&mut self, origin: Origin) -> String {
         let place = self.place(origin);
@@ -58,7 +64,7 @@ impl<'a> Report<'a> {
     }
 
     /// The place of a span, its width cut to the line.
-    pub fn place(&mut self, origin: Origin) -> Place {
+    fn place(&mut self, origin: Origin) -> Place {
         let source = &self.sources[origin.source];
         let lines = self.lines[origin.source].get_or_init(|| {
             let text = source.text.strip_prefix('\u{feff}').unwrap_or(&source.text);

@@ -78,7 +78,9 @@ mod tests {
         check("089", Value::Float(89.0));
         check("1e3", Value::Float(1000.0));
         check("99999999999999999999", Value::Float(1e20));
-        for text in ["10.0.0.0/8", "1.2.3", "TCP", "-", "--", "+-1", "0x", "1:30", "2024-01-01", "0xg", "e3", ".", "-.", "yEs"] {
+        for text in
+            ["10.0.0.0/8", "1.2.3", "TCP", "-", "--", "+-1", "0x", "1:30", "2024-01-01", "0xg", "e3", ".", "-.", "yEs"]
+        {
             check(text, Value::Text(text.into()));
         }
     }

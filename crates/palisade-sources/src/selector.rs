@@ -33,7 +33,11 @@ fn match_labels(at: &At<'_>, requirements: &mut Vec<Requirement>, reading: &mut 
     let mut well = true;
     let entries = at.entries(reading)?;
     for key in crate::tree::duplicates(entries) {
-        reading.problem(Level::Error, key.span, format!("{at}: '{}' is written twice", crate::tree::shortened(&key.text)));
+        reading.problem(
+            Level::Error,
+            key.span,
+            format!("{at}: '{}' is written twice", crate::tree::shortened(&key.text)),
+        );
         well = false;
     }
     for entry in entries {

@@ -3,7 +3,10 @@
 
 /// A DNS label (RFC 1123): names of namespaces.
 pub fn dns_label(text: &str) -> Result<(), &'static str> {
-    check(text.len() <= 63 && is_dns_label(text), "lower-case letters, digits and '-', at most 63 characters, with a letter or digit at both ends")
+    check(
+        text.len() <= 63 && is_dns_label(text),
+        "lower-case letters, digits and '-', at most 63 characters, with a letter or digit at both ends",
+    )
 }
 
 /// A DNS subdomain (RFC 1123): names of most objects.
@@ -87,13 +90,21 @@ mod tests {
         let long = |length: usize| "a".repeat(length);
         let dots = format!("{}.{}.{}.{}", long(63), long(63), long(63), long(61));
         check(dns_label, &["a", "a-1", "0", &long(63)], &["", "-a", "a-", "A", "a.b", "a_b", "é", &long(64)]);
-        check(dns_subdomain, &["a", "a.b", "a-1.b", &long(100), &dots], &["", "a..b", ".a", "a.", "a.-b", "A", &format!("{dots}a")]);
+        check(
+            dns_subdomain,
+            &["a", "a.b", "a-1.b", &long(100), &dots],
+            &["", "a..b", ".a", "a.", "a.-b", "A", &format!("{dots}a")],
+        );
         check(
             label_key,
             &["app", "App_1.x", "a.b/c", &long(63), &format!("{dots}/a")],
             &["", "/a", "a/", "a/b/c", "-a", "a-", "A.b/c", "a b", &long(64), "a/é"],
         );
         check(label_value, &["", "a", "A_1.x-y", &long(63)], &["-a", "a-", "a/b", "a b", &long(64)]);
-        check(port_name, &["http", "a", "a-1", "1a", &long(15)], &["", "80", "Http", "a--b", "-a", "a-", "a_b", &long(16)]);
+        check(
+            port_name,
+            &["http", "a", "a-1", "1a", &long(15)],
+            &["", "80", "Http", "a--b", "-a", "a-", "a_b", &long(16)],
+        );
     }
 }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span as Range, StrInput, Tag};
+use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span as Range, Tag};
 
 use crate::scalar;
 use crate::tree::{Key, Node, Span, Value};
@@ -101,11 +101,9 @@ impl<'a> Loader<'a> {
             },
             Event::Scalar(text, style, anchor, tag) => self.scalar(span, text, style, anchor, tag.as_deref()),
             Event::Alias(anchor) => self.alias(span, anchor),
-            Event::Nothing
-            | Event::StreamStart
-            | Event::StreamEnd
-            | Event::DocumentStart(_)
-            | Event::DocumentEnd => Ok(()),
+            Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentStart(_) | Event::DocumentEnd => {
+                Ok(())
+            }
         }
     }
 
@@ -131,9 +129,11 @@ impl<'a> Loader<'a> {
             ScalarStyle::Plain => !(core("str") || core("binary")),
             _ => core("int") || core("float") || core("bool") || core("null"),
         };
-        if let Some(Open { content: Content::Map(Mapping { pending: pending @ None, .. }), .. }) = self.open.last_mut() {
+        if let Some(Open { content: Content::Map(Mapping { pending: pending @ None, .. }), .. }) = self.open.last_mut()
+        {
             let merge = plain && text == "<<";
-            *pending = Some(if merge { Pending::Merge } else { Pending::Key(Key { span, text: key_text(text, plain) }) });
+            *pending =
+                Some(if merge { Pending::Merge } else { Pending::Key(Key { span, text: key_text(text, plain) }) });
             return Ok(());
         }
         let value = if plain { scalar::plain(text) } else { Value::Text(text) };

@@ -34,7 +34,7 @@ impl Cluster {
         self
     }
 
-    /// A pod, first on `n1` with 10.244.0.1 and fd44::1, then on `n2` with 10.244.0.2 and fd44::2, then on `n1` …
+    /// A pod, first on `n1` with `10.244.0.1` and `fd44::1`, then on `n2` with `10.244.0.2` and `fd44::2`, and so on.
     pub fn pod(self, pod: &str, text: &str) -> Cluster {
         self.pod_with(pod, text, |_| ())
     }

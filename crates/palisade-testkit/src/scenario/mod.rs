@@ -17,7 +17,7 @@
 //! ```
 
 mod files;
-//mod moments;
+mod moments;
 mod parse;
 
 use std::fmt;
@@ -26,7 +26,7 @@ use std::sync::Arc;
 use palisade_core::{Family, Flow, Level, Verdict};
 
 pub use files::all;
-//pub use moments::Moment;
+pub use moments::Moment;
 pub use parse::parse;
 
 /// One file.

@@ -84,9 +84,8 @@ impl Scenario {
             let count = objects.len();
             // As the API does, a namespace takes along what is in it.
             let emptied = (key.kind == "Namespace").then_some(&key.name);
-            objects.retain(|object| {
-                object.key != *key && (emptied.is_none() || object.key.namespace.as_ref() != emptied)
-            });
+            objects
+                .retain(|object| object.key != *key && (emptied.is_none() || object.key.namespace.as_ref() != emptied));
             if objects.len() == count {
                 return Err(self.error(*line, format!("{key} is not there to be deleted")));
             }

@@ -1,0 +1,24 @@
+//! `palisade render`: the ruleset that a node is to hold.
+
+use std::io::{self, Write as _};
+
+use palisade_compile::compile;
+use palisade_core::NodeName;
+use palisade_nft::{Generation, lower};
+
+use crate::args::RenderArguments;
+use crate::output::{Exit, Hinted};
+
+/// Runs the command.
+pub fn run(arguments: &RenderArguments) -> anyhow::Result<Exit> {
+    let snapshot = arguments.input.snapshot()?;
+    let node = NodeName::from(arguments.node.as_str());
+    if !snapshot.nodes.contains_key(&node) {
+        let known: Vec<&str> = snapshot.nodes.keys().map(|name| &**name).collect();
+        let hint = format!("the nodes are {}", known.join(", "));
+        return Err(Hinted { message: format!("there is no node '{node}' in the input"), hint }.into());
+    }
+    let ruleset = lower(&compile(&snapshot, &node), Generation::FIRST);
+    write!(io::stdout().lock(), "{ruleset}")?;
+    Ok(Exit::Clean)
+}

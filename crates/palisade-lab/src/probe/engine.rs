@@ -1,0 +1,317 @@
+//! The event loop that sends probes and answers them.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use palisade_core::Traffic;
+use rustix::event::{Timespec, epoll};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use super::client::{Attempt, Reply, SourcePorts, refusal, send};
+use super::control::controls;
+use super::server::{Servers, Service, ServiceKind};
+use super::{Outcome, Progress, Shot};
+use crate::error::LabError;
+use crate::topology::{Place, Topology};
+
+/// How long a packet is waited for, try by try. From the second try on control flows are sent as well, and a try
+/// without their answers is no try: the next one is more patient.
+const PATIENCE: [Duration; 6] = [
+    Duration::from_millis(100),
+    Duration::from_millis(400),
+    Duration::from_millis(800),
+    Duration::from_millis(1600),
+    Duration::from_millis(3200),
+    Duration::from_millis(6400),
+];
+/// Packets sent before what has arrived is taken: fewer than any queue on the way holds.
+const BURST: usize = 32;
+/// Packets on their way at one time, at most.
+const WINDOW: usize = 8192;
+/// Descriptors that are left to everything else: namespaces, route sockets, rules, files.
+const RESERVED_DESCRIPTORS: usize = 256;
+
+/// The servers of the lab and the packets on their way.
+pub(crate) struct Prober {
+    events: OwnedFd,
+    servers: Servers,
+    ports: SourcePorts,
+    attempts: HashMap<u64, (Target, Attempt)>,
+    next_key: u64,
+    descriptors: usize,
+}
+
+/// What an attempt is for: an index among the packets of a round, or among its control flows.
+#[derive(Clone, Copy)]
+enum Target {
+    Packet(usize),
+    Control(usize),
+}
+
+/// What is known so far in one round.
+struct Round<'a> {
+    shots: Vec<&'a Shot>,
+    packets: Vec<Option<Reply>>,
+    controls: Vec<Shot>,
+    controls_answered: Vec<bool>,
+    /// For each packet its control flows.
+    controls_of: Vec<Vec<usize>>,
+}
+
+impl Prober {
+    pub(crate) fn new() -> Result<Prober, LabError> {
+        let events = epoll::create(epoll::CreateFlags::CLOEXEC)
+            .map_err(|errno| LabError::Probe { operation: "wait for packets".to_string(), source: errno.into() })?;
+        Ok(Prober {
+            events,
+            servers: Servers::default(),
+            ports: SourcePorts::default(),
+            attempts: HashMap::new(),
+            next_key: 0,
+            descriptors: raise_descriptor_limit(),
+        })
+    }
+
+    /// What to wait for while no probes run: it is readable when a server has something to answer.
+    pub(crate) fn events(&self) -> &OwnedFd {
+        &self.events
+    }
+
+    /// Answers whoever is waiting.
+    pub(crate) fn serve(&mut self) -> Result<(), LabError> {
+        while self.pump(Duration::ZERO, &mut |_, _| {})? > 0 {}
+        Ok(())
+    }
+
+    /// Closes the servers of places that are gone.
+    pub(crate) fn forget(&mut self, gone: &[Place]) {
+        self.servers.forget(gone);
+    }
+
+    /// Sends all packets, and finds out what becomes of each. Their namespaces must exist.
+    pub(crate) fn run(
+        &mut self,
+        topology: &Topology,
+        shots: &[Shot],
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Vec<Outcome>, LabError> {
+        let mut outcomes: Vec<Option<Outcome>> = vec![None; shots.len()];
+        let mut pending: Vec<usize> = (0..shots.len()).collect();
+        for (number, patience) in PATIENCE.into_iter().enumerate() {
+            // Neighbours share servers, so that a slice of them needs few.
+            pending.sort_by_key(|index| (&shots[*index].to, shots[*index].traffic));
+            for slice in self.slices(topology, shots, &pending) {
+                let round = self.round(topology, slice.iter().map(|index| &shots[*index]).collect(), patience, number > 0)?;
+                for (position, index) in slice.into_iter().enumerate() {
+                    outcomes[index] = round.outcome(position, number > 0);
+                }
+                let done = outcomes.iter().filter(|outcome| outcome.is_some()).count();
+                progress(Progress { done, total: shots.len() });
+            }
+            pending.retain(|index| outcomes[*index].is_none());
+            if pending.is_empty() {
+                break;
+            }
+        }
+        let unknown = || Outcome::Failed("no answer, and none to the control flows either".to_string());
+        Ok(outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(unknown)).collect())
+    }
+
+    /// Cuts the packets into slices that the limit of descriptors allows at one time.
+    fn slices(&self, topology: &Topology, shots: &[Shot], pending: &[usize]) -> Vec<Vec<usize>> {
+        let members = topology.places().count() * 4;
+        let free = self.descriptors.saturating_sub(RESERVED_DESCRIPTORS + members).max(64);
+        let servers_most = free / 2;
+        // A packet of a later round brings control flows along, mostly shared.
+        let packets_most = (free / 4).clamp(16, WINDOW);
+        let mut slices = Vec::new();
+        let mut slice = Vec::new();
+        let mut services = BTreeSet::new();
+        for index in pending {
+            services.extend(service(&shots[*index]));
+            if slice.len() == packets_most || services.len() > servers_most {
+                slices.push(std::mem::take(&mut slice));
+                services.clear();
+                services.extend(service(&shots[*index]));
+            }
+            slice.push(*index);
+        }
+        if !slice.is_empty() {
+            slices.push(slice);
+        }
+        slices
+    }
+
+    /// Sends some packets at one time, with their control flows if asked to, and waits.
+    fn round<'a>(
+        &mut self,
+        topology: &Topology,
+        shots: Vec<&'a Shot>,
+        patience: Duration,
+        with_controls: bool,
+    ) -> Result<Round<'a>, LabError> {
+        let mut round = Round::new(topology, shots, with_controls);
+        let services: BTreeSet<Service> = round.shots.iter().filter_map(|shot| service(shot)).collect();
+        let most = self.descriptors / 2;
+        let next_key = &mut self.next_key;
+        self.servers.ensure(topology, &self.events, &services, most, || take_key(next_key))?;
+
+        let mut order: Vec<usize> = (0..round.shots.len()).collect();
+        order.sort_by_key(|index| &round.shots[*index].from);
+        self.send_all(topology, &mut round, order.into_iter().map(Target::Packet))?;
+        let controls = 0..round.controls.len();
+        self.send_all(topology, &mut round, controls.map(Target::Control))?;
+
+        let least = Instant::now() + patience;
+        let most = least + patience * 4;
+        loop {
+            let now = Instant::now();
+            let settled = self.attempts.is_empty()
+                || (now >= least && (round.controls_answered.iter().all(|answered| *answered) || now >= most));
+            // The deadline counts only if nothing is left to be read: this thread may have slept past it.
+            let timeout = if settled { Duration::ZERO } else { least.saturating_duration_since(now).max(Duration::from_millis(10)) };
+            let seen = self.pump(timeout, &mut |target, reply| round.record(target, reply))?;
+            if settled && seen == 0 {
+                break;
+            }
+        }
+        self.attempts.clear();
+        Ok(round)
+    }
+
+    fn send_all(
+        &mut self,
+        topology: &Topology,
+        round: &mut Round<'_>,
+        targets: impl Iterator<Item = Target>,
+    ) -> Result<(), LabError> {
+        let mut place = None;
+        for (count, target) in targets.enumerate() {
+            let shot = match target {
+                Target::Packet(index) => round.shots[index],
+                Target::Control(index) => &round.controls[index],
+            };
+            if place.as_ref() != Some(&shot.from) {
+                let Some(member) = topology.member(&shot.from) else { continue };
+                member.netns.enter()?;
+                place = Some(shot.from.clone());
+            }
+            match send(shot, &mut self.ports) {
+                Ok(attempt) => {
+                    let key = take_key(&mut self.next_key);
+                    let interest = epoll::EventFlags::IN | epoll::EventFlags::RDHUP;
+                    epoll::add(&self.events, &attempt.socket, epoll::EventData::new_u64(key), interest).map_err(
+                        |errno| LabError::Probe { operation: format!("wait for {shot:?}"), source: errno.into() },
+                    )?;
+                    self.attempts.insert(key, (target, attempt));
+                }
+                Err(error) => round.record(target, refusal(&error)),
+            }
+            if count % BURST == BURST - 1 {
+                while self.pump(Duration::ZERO, &mut |target, reply| round.record(target, reply))? > 0 {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for events, serves the servers and reports the attempts that came to something. Returns the number of
+    /// events.
+    fn pump(&mut self, timeout: Duration, report: &mut dyn FnMut(Target, Reply)) -> Result<usize, LabError> {
+        let mut buffer = Vec::with_capacity(256);
+        let timeout = Timespec::try_from(timeout).unwrap_or_default();
+        match epoll::wait(&self.events, rustix::buffer::spare_capacity(&mut buffer), Some(&timeout)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => {
+                return Err(LabError::Probe { operation: "wait for packets".to_string(), source: errno.into() });
+            }
+        }
+        for event in &buffer {
+            let key = event.data.u64();
+            if self.servers.serve(key) {
+                continue;
+            }
+            if let Some((target, attempt)) = self.attempts.get_mut(&key)
+                && let Some(reply) = attempt.reply()
+            {
+                report(*target, reply);
+                self.attempts.remove(&key);
+            }
+        }
+        Ok(buffer.len())
+    }
+}
+
+impl<'a> Round<'a> {
+    fn new(topology: &Topology, shots: Vec<&'a Shot>, with_controls: bool) -> Round<'a> {
+        let mut indices: BTreeMap<Shot, usize> = BTreeMap::new();
+        let controls_of = shots
+            .iter()
+            .map(|shot| if with_controls { controls(topology, shot) } else { Vec::new() })
+            .map(|controls| {
+                let mut index_of = |control| {
+                    let next = indices.len();
+                    *indices.entry(control).or_insert(next)
+                };
+                controls.into_iter().map(&mut index_of).collect()
+            })
+            .collect();
+        let mut controls: Vec<(usize, Shot)> = indices.into_iter().map(|(shot, index)| (index, shot)).collect();
+        controls.sort_by_key(|(index, _)| *index);
+        Round {
+            packets: shots.iter().map(|_| None).collect(),
+            shots,
+            controls_answered: vec![false; controls.len()],
+            controls: controls.into_iter().map(|(_, shot)| shot).collect(),
+            controls_of,
+        }
+    }
+
+    fn record(&mut self, target: Target, reply: Reply) {
+        match target {
+            Target::Packet(index) => self.packets[index] = Some(reply),
+            Target::Control(index) => self.controls_answered[index] = matches!(reply, Reply::From(_)),
+        }
+    }
+
+    /// What became of a packet, if this round tells. Only an answer counts without control flows.
+    fn outcome(&self, index: usize, with_controls: bool) -> Option<Outcome> {
+        let controlled = with_controls && self.controls_of[index].iter().all(|control| self.controls_answered[*control]);
+        match &self.packets[index] {
+            Some(Reply::From(None)) => Some(Outcome::Answered),
+            Some(Reply::From(Some(name))) => {
+                let expected = self.shots[index].to.to_string();
+                let wrong = || Outcome::Failed(format!("{name} answered in place of {expected}"));
+                Some(if *name == expected { Outcome::Answered } else { wrong() })
+            }
+            Some(Reply::Refused) => controlled.then_some(Outcome::Refused),
+            Some(Reply::Broken(reason)) => controlled.then(|| Outcome::Failed(reason.clone())),
+            None => controlled.then_some(Outcome::Silent),
+        }
+    }
+}
+
+fn service(shot: &Shot) -> Option<Service> {
+    match shot.traffic {
+        Traffic::Port(transport, port) => {
+            Some(Service { place: shot.to.clone(), family: shot.family(), kind: ServiceKind::of(transport, port) })
+        }
+        Traffic::Icmp => None,
+    }
+}
+
+fn take_key(next: &mut u64) -> u64 {
+    *next += 1;
+    *next
+}
+
+/// Asks for as many descriptors as the hard limit allows (a million is plenty); returns how many there are.
+fn raise_descriptor_limit() -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = limit.maximum.unwrap_or(1 << 20).min(1 << 20);
+    if limit.current.is_some_and(|current| current < wanted) {
+        // If it is refused, the limit that is read back below holds.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: limit.maximum });
+    }
+    usize::try_from(getrlimit(Resource::Nofile).current.unwrap_or(wanted)).unwrap_or(1 << 20)
+}

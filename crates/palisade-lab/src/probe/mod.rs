@@ -1,0 +1,42 @@
+//! Real packets, and what became of them.
+//!
+//! Silence is the answer of a rule that drops, but also of a busy machine. So a packet that nobody answered is sent
+//! again, and counts as denied only if *control flows* sent after it were answered: from the destination's node to
+//! the same port of the destination (the server is there), from the source to its own node, and between the nodes
+//! (the path works). No policy concerns these, because none of them is forwarded by a node that has rules.
+//!
+//! One thread sends, serves and listens, and takes what has arrived before it sends more, so that no queue overflows.
+
+mod client;
+mod control;
+mod datagram;
+mod engine;
+mod outcome;
+mod sctp;
+mod server;
+
+pub(crate) use engine::Prober;
+pub(crate) use outcome::unsendable;
+pub use outcome::{Outcome, Progress};
+
+use std::net::IpAddr;
+
+use palisade_core::{Family, Traffic};
+
+use crate::topology::Place;
+
+/// A packet to be sent: out of one namespace, and who should answer.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Shot {
+    pub(crate) from: Place,
+    pub(crate) source: IpAddr,
+    pub(crate) to: Place,
+    pub(crate) destination: IpAddr,
+    pub(crate) traffic: Traffic,
+}
+
+impl Shot {
+    fn family(&self) -> Family {
+        Family::of(self.destination)
+    }
+}

@@ -1,0 +1,233 @@
+//! A lab that runs: one thread owns the namespaces, others ask it for things.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+
+use palisade_core::{Family, Snapshot};
+use palisade_sim::{Endpoint, Owner, Packet};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+
+use crate::error::LabError;
+use crate::probe::{Outcome, Prober, Progress, Shot, unsendable};
+use crate::topology::{Place, Topology, Wanted};
+
+/// Pods and nodes as network namespaces, with the rules of each node in force.
+///
+/// Nothing of it outlives this value, or the process.
+pub struct Lab {
+    jobs: Option<Sender<Job>>,
+    wake: Arc<OwnedFd>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Something for the thread of the lab to do.
+type Job = Box<dyn FnOnce(&mut Machine) + Send>;
+
+impl Lab {
+    /// Builds the cluster of a snapshot and puts its rules in force. `families` says which addresses exist.
+    ///
+    /// Processes that are not root call [`become_root`](crate::rootless::become_root) first, as long as they have a
+    /// single thread.
+    ///
+    /// # Errors
+    ///
+    /// Where the kernel refuses namespaces, links, settings or rules; where two pods or nodes have one address.
+    pub fn start(snapshot: &Snapshot, families: &[Family]) -> Result<Lab, LabError> {
+        let thread_failed = |source| LabError::Probe { operation: "start the thread of the lab".to_string(), source };
+        let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC).map_err(|errno| thread_failed(errno.into()))?);
+        let (jobs, inbox) = channel::<Job>();
+        let (started, outcome) = channel();
+        let families = families.to_vec();
+        let woken = Arc::clone(&wake);
+        let thread = std::thread::Builder::new()
+            .name("palisade-lab".to_string())
+            .spawn(move || match Machine::new(families) {
+                Ok(machine) => {
+                    if started.send(Ok(())).is_ok() {
+                        machine.run(&inbox, &woken);
+                    }
+                }
+                // Whoever waits is told; nobody else is interested.
+                Err(error) => drop(started.send(Err(error))),
+            })
+            .map_err(thread_failed)?;
+        let lab = Lab { jobs: Some(jobs), wake, thread: Some(thread) };
+        outcome.recv().map_err(|_| LabError::Stopped)??;
+        lab.enforce(snapshot)?;
+        Ok(lab)
+    }
+
+    /// Moves from the present snapshot to another: pods and nodes come and go, rules change by transaction.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Lab::start).
+    pub fn enforce(&self, snapshot: &Snapshot) -> Result<(), LabError> {
+        let snapshot = snapshot.clone();
+        self.ask(move |machine| machine.enforce(snapshot))?
+    }
+
+    /// Sends packets and finds out what becomes of each, in the same order.
+    ///
+    /// # Errors
+    ///
+    /// Where sockets cannot be had at all. What concerns one packet is in its [`Outcome`].
+    pub fn probe(
+        &self,
+        packets: &[Packet],
+        mut progress: impl FnMut(Progress),
+    ) -> Result<Vec<Outcome>, LabError> {
+        let packets = packets.to_vec();
+        let (steps, reports) = channel();
+        let answer = self.send(move |machine| {
+            // Nobody reads the steps any more once the caller has its answer.
+            machine.probe(&packets, &mut |step| {
+                let _ = steps.send(step);
+            })
+        })?;
+        reports.iter().for_each(&mut progress);
+        answer.recv().map_err(|_| LabError::Stopped)?
+    }
+
+    /// Has the thread do something; returns what it returned.
+    fn ask<T: Send + 'static>(&self, job: impl FnOnce(&mut Machine) -> T + Send + 'static) -> Result<T, LabError> {
+        self.send(job)?.recv().map_err(|_| LabError::Stopped)
+    }
+
+    fn send<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Machine) -> T + Send + 'static,
+    ) -> Result<Receiver<T>, LabError> {
+        let (reply, answer) = channel();
+        let job: Job = Box::new(move |machine| drop(reply.send(job(machine))));
+        self.jobs.as_ref().ok_or(LabError::Stopped)?.send(job).map_err(|_| LabError::Stopped)?;
+        ring(&self.wake);
+        Ok(answer)
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        self.jobs = None;
+        ring(&self.wake);
+        if let Some(thread) = self.thread.take() {
+            // A panic there has been reported by its own thread.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn ring(wake: &OwnedFd) {
+    // It can fail only if it has been rung 2^64 times without being heard.
+    let _ = rustix::io::write(wake, &1_u64.to_ne_bytes());
+}
+
+/// What the thread of the lab owns.
+struct Machine {
+    topology: Topology,
+    prober: Prober,
+    families: Vec<Family>,
+}
+
+impl Machine {
+    fn new(families: Vec<Family>) -> Result<Machine, LabError> {
+        Ok(Machine { topology: Topology::new(&families)?, prober: Prober::new()?, families })
+    }
+
+    /// Does jobs, and serves the servers in between, until nobody can ask any more.
+    fn run(mut self, inbox: &Receiver<Job>, wake: &OwnedFd) {
+        loop {
+            let mut waiting =
+                [PollFd::new(wake, PollFlags::IN), PollFd::new(self.prober.events(), PollFlags::IN)];
+            if poll(&mut waiting, None).is_err_and(|errno| errno != rustix::io::Errno::INTR) {
+                return;
+            }
+            let (rung, asked) = (!waiting[0].revents().is_empty(), !waiting[1].revents().is_empty());
+            if asked && self.prober.serve().is_err() {
+                return;
+            }
+            if rung {
+                let _ = rustix::io::read(wake, &mut [0; 8]);
+                loop {
+                    match inbox.try_recv() {
+                        Ok(job) => job(&mut self),
+                        Err(std::sync::mpsc::TryRecvError::Empty) => break,
+                        Err(std::sync::mpsc::TryRecvError::Disconnected) => return,
+                    }
+                }
+            }
+        }
+    }
+
+    fn enforce(&mut self, snapshot: Snapshot) -> Result<(), LabError> {
+        let wanted = Wanted::of(&snapshot, &self.families)?;
+        let gone = self.topology.remove_unwanted(&wanted)?;
+        self.prober.forget(&gone);
+        self.topology.add_nodes(&wanted)?;
+        self.topology.add_pods(&wanted)?;
+        Ok(())
+    }
+
+    fn probe(&mut self, packets: &[Packet], progress: &mut dyn FnMut(Progress)) -> Result<Vec<Outcome>, LabError> {
+        let mut externals = BTreeSet::new();
+        let planned: Vec<Result<Shot, String>> =
+            packets.iter().map(|packet| self.shot(packet, &mut externals)).collect();
+        self.topology.own_externals(externals)?;
+        let shots: Vec<Shot> = planned.iter().flatten().cloned().collect();
+        let mut outcomes = self.prober.run(&self.topology, &shots, progress)?.into_iter();
+        let unsent = || Outcome::Failed("it was not sent".to_string());
+        Ok(planned
+            .into_iter()
+            .map(|plan| match plan {
+                Ok(_) => outcomes.next().unwrap_or_else(unsent),
+                Err(reason) => Outcome::Skipped(reason),
+            })
+            .collect())
+    }
+
+    /// How a packet is sent, or why it cannot be.
+    fn shot(&self, packet: &Packet, externals: &mut BTreeSet<IpAddr>) -> Result<Shot, String> {
+        if !self.families.contains(&packet.family) {
+            return Err(format!("the lab runs without {}", packet.family));
+        }
+        let mut place = |end: &Endpoint| {
+            let place = self.place(end)?;
+            if place == Place::Outside {
+                externals.insert(end.address);
+            }
+            Ok::<Place, String>(place)
+        };
+        let (from, to) = (place(&packet.source)?, place(&packet.destination)?);
+        if (&from, &to) == (&Place::Outside, &Place::Outside) {
+            return Err("both ends are outside the cluster".to_string());
+        }
+        Ok(Shot {
+            from,
+            source: packet.source.address,
+            to,
+            destination: packet.destination.address,
+            traffic: packet.traffic,
+        })
+    }
+
+    fn place(&self, end: &Endpoint) -> Result<Place, String> {
+        if let Some(reason) = unsendable(end.address) {
+            return Err(format!("{} {reason}", end.address));
+        }
+        let place = match (&end.owner, &end.node) {
+            (Owner::Pod(name), _) => Place::Pod(name.clone()),
+            (Owner::Node, Some(node)) => Place::Node(node.clone()),
+            (Owner::Node, None) => return Err(format!("no node has the address {}", end.address)),
+            (Owner::Outside, _) => return Ok(Place::Outside),
+        };
+        match self.topology.member(&place) {
+            Some(member) if member.has(end.address) => Ok(place),
+            Some(_) => Err(format!("{place} does not have the address {}", end.address)),
+            None => Err(format!("{place} does not run")),
+        }
+    }
+}

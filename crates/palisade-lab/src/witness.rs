@@ -1,0 +1,206 @@
+//! The three witnesses of each flow: the oracle, the compiled tables, the kernel.
+
+use std::collections::BTreeMap;
+
+use palisade_core::{End, Family, Flow, NodeName, Snapshot, Tables, Traffic, Verdict};
+use palisade_sim::{Packet, ResolveError, decide, resolve, walk};
+
+use crate::error::LabError;
+use crate::probe::{Outcome, Progress};
+use crate::session::Lab;
+
+/// A flow as asked for, and the packets it stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Case {
+    /// The flow.
+    pub flow: Flow,
+    /// Its packets, at least one.
+    pub packets: Vec<Packet>,
+}
+
+impl Case {
+    /// Resolves a flow against a snapshot, in these families.
+    ///
+    /// # Errors
+    ///
+    /// Where the flow stands for no packet.
+    pub fn of(snapshot: &Snapshot, flow: Flow, families: &[Family]) -> Result<Case, ResolveError> {
+        let packets = resolve(snapshot, &flow, families)?;
+        Ok(Case { flow, packets })
+    }
+}
+
+/// What the witnesses say about one packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Testimony {
+    /// The packet.
+    pub packet: Packet,
+    /// What the policies mean.
+    pub oracle: Verdict,
+    /// What the compiled tables of the nodes say.
+    pub tables: Verdict,
+    /// What became of the real packet.
+    pub kernel: Outcome,
+}
+
+impl Testimony {
+    /// Whether all that spoke say the same. A kernel that could not be asked (the packet was skipped) does not
+    /// disagree; one whose answer could not be found out does.
+    pub fn agrees(&self) -> bool {
+        let kernel = match &self.kernel {
+            Outcome::Skipped(_) => true,
+            outcome => outcome.verdict() == Some(self.oracle),
+        };
+        self.oracle == self.tables && kernel
+    }
+}
+
+/// What the witnesses say about a flow, or about its packets of one family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verdicts {
+    /// What the policies mean.
+    pub oracle: Verdict,
+    /// What the compiled tables of the nodes say.
+    pub tables: Verdict,
+    /// What became of the real packets; `None` if none gave a verdict.
+    pub kernel: Option<Verdict>,
+}
+
+/// One flow with its testimonies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The flow.
+    pub flow: Flow,
+    /// One for each packet of the flow.
+    pub testimonies: Vec<Testimony>,
+}
+
+impl Row {
+    /// The flow as a whole: allowed if all its packets are.
+    pub fn verdicts(&self) -> Verdicts {
+        summary(self.testimonies.iter())
+    }
+
+    /// The same for each family that the flow has packets of.
+    pub fn families(&self) -> BTreeMap<Family, Verdicts> {
+        Family::ALL
+            .into_iter()
+            .map(|family| (family, self.testimonies.iter().filter(move |testimony| testimony.packet.family == family)))
+            .filter(|(_, of_family)| of_family.clone().next().is_some())
+            .map(|(family, of_family)| (family, summary(of_family)))
+            .collect()
+    }
+
+    /// Whether the witnesses agree about every packet.
+    pub fn agrees(&self) -> bool {
+        self.testimonies.iter().all(Testimony::agrees)
+    }
+
+    /// Why packets were not sent, each reason once.
+    pub fn skipped(&self) -> Vec<&str> {
+        let mut reasons: Vec<&str> = self
+            .testimonies
+            .iter()
+            .filter_map(|testimony| match &testimony.kernel {
+                Outcome::Skipped(reason) => Some(reason.as_str()),
+                _ => None,
+            })
+            .collect();
+        reasons.sort_unstable();
+        reasons.dedup();
+        reasons
+    }
+}
+
+fn summary<'a>(testimonies: impl Iterator<Item = &'a Testimony>) -> Verdicts {
+    let mut verdicts = Verdicts { oracle: Verdict::Allow, tables: Verdict::Allow, kernel: None };
+    for testimony in testimonies {
+        verdicts.oracle = verdicts.oracle.min(testimony.oracle);
+        verdicts.tables = verdicts.tables.min(testimony.tables);
+        verdicts.kernel = match (verdicts.kernel, testimony.kernel.verdict()) {
+            (Some(before), Some(now)) => Some(before.min(now)),
+            (before, now) => before.or(now),
+        };
+    }
+    verdicts
+}
+
+/// All flows that were asked for, in that order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// One for each case.
+    pub rows: Vec<Row>,
+}
+
+/// What one end may send to another.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reach {
+    /// What arrives.
+    pub allowed: Vec<Traffic>,
+    /// What does not.
+    pub denied: Vec<Traffic>,
+}
+
+impl Report {
+    /// The rows about which the witnesses do not agree.
+    pub fn disagreements(&self) -> impl Iterator<Item = &Row> {
+        self.rows.iter().filter(|row| !row.agrees())
+    }
+
+    /// Who reaches whom: the kernel's verdict, or the oracle's where no packet could be sent.
+    pub fn reach(&self) -> BTreeMap<(&End, &End), Reach> {
+        let mut reach: BTreeMap<(&End, &End), Reach> = BTreeMap::new();
+        for row in &self.rows {
+            let cell = reach.entry((&row.flow.source, &row.flow.destination)).or_default();
+            let verdicts = row.verdicts();
+            match verdicts.kernel.unwrap_or(verdicts.oracle) {
+                Verdict::Allow => cell.allowed.push(row.flow.traffic),
+                Verdict::Deny => cell.denied.push(row.flow.traffic),
+            }
+        }
+        reach
+    }
+
+    /// The flows whose verdict differs from an earlier report, with the verdict before and now; `None` where a
+    /// report has no such flow.
+    pub fn changes_since<'a>(&'a self, before: &'a Report) -> Vec<(&'a Flow, Option<Verdict>, Option<Verdict>)> {
+        let verdicts = |report: &'a Report| -> BTreeMap<&'a Flow, Verdict> {
+            let verdict = |row: &Row| row.verdicts().kernel.unwrap_or(row.verdicts().oracle);
+            report.rows.iter().map(|row| (&row.flow, verdict(row))).collect()
+        };
+        let (before, now) = (verdicts(before), verdicts(self));
+        let gone = before.iter().filter(|(flow, _)| !now.contains_key(*flow)).map(|(flow, was)| (*flow, Some(*was), None));
+        let changed = now
+            .iter()
+            .map(|(flow, is)| (*flow, before.get(flow).copied(), Some(*is)))
+            .filter(|(_, was, is)| was != is);
+        gone.chain(changed).collect()
+    }
+}
+
+/// Asks all three witnesses about every packet of every case. The lab must be enforcing this very snapshot.
+///
+/// # Errors
+///
+/// As [`Lab::probe`].
+pub fn witness(
+    lab: &Lab,
+    snapshot: &Snapshot,
+    cases: &[Case],
+    progress: impl FnMut(Progress),
+) -> Result<Report, LabError> {
+    let tables: BTreeMap<NodeName, Tables> = lab.tables()?;
+    let packets: Vec<Packet> = cases.iter().flat_map(|case| case.packets.iter().cloned()).collect();
+    let mut outcomes = lab.probe(&packets, progress)?.into_iter();
+    let mut testify = |packet: &Packet| Testimony {
+        oracle: decide(snapshot, packet).verdict,
+        tables: walk(&tables, packet).verdict,
+        kernel: outcomes.next().unwrap_or_else(|| Outcome::Failed("it was not sent".to_string())),
+        packet: packet.clone(),
+    };
+    let rows = cases
+        .iter()
+        .map(|case| Row { flow: case.flow.clone(), testimonies: case.packets.iter().map(&mut testify).collect() })
+        .collect();
+    Ok(Report { rows })
+}

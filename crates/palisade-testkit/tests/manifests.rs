@@ -1,0 +1,52 @@
+//! What `palisade_testkit::manifest` prints, `palisade-sources` reads as it was.
+
+use std::sync::Arc;
+
+use palisade_core::{NetworkPolicy, Snapshot};
+use palisade_sources::{Options, SourceText};
+use palisade_testkit::manifest::to_yaml;
+use palisade_testkit::mutate::mutate;
+use palisade_testkit::random::case;
+use palisade_testkit::rng::Rng;
+
+fn check(snapshot: &Snapshot, what: &str) {
+    let text = to_yaml(snapshot);
+    let parsed = palisade_sources::parse(
+        &[SourceText { file: "random.yaml".into(), text: text.as_str().into() }],
+        &Options::default(),
+    );
+    let read = with_one_reason(&parsed.snapshot);
+    let written = with_one_reason(snapshot);
+    let changes = written.changes_to(&read);
+    assert!(changes.is_empty(), "{what}: {changes:#?}\n{text}");
+    let unreadable = snapshot.policies.values().filter(|policy| policy.unreadable.is_some()).count();
+    assert_eq!(parsed.diagnostics.len(), unreadable, "{what}: {:#?}\n{text}", parsed.diagnostics);
+}
+
+/// Why a policy cannot be read is worded by the reader.
+fn with_one_reason(snapshot: &Snapshot) -> Snapshot {
+    let mut snapshot = snapshot.clone();
+    for policy in snapshot.policies.values_mut().filter(|policy| policy.unreadable.is_some()) {
+        *policy = Arc::new(NetworkPolicy { unreadable: Some(String::new()), ..(**policy).clone() });
+    }
+    snapshot
+}
+
+#[test]
+fn printed_clusters_read_back() {
+    for seed in 0..300 {
+        check(&case(seed, 0).snapshot, &format!("seed {seed}"));
+    }
+}
+
+#[test]
+fn printed_changes_read_back() {
+    for seed in 0..30 {
+        let mut rng = Rng::new(seed);
+        let mut snapshot = case(seed, 0).snapshot;
+        for step in 0..10 {
+            snapshot = mutate(&snapshot, &mut rng);
+            check(&snapshot, &format!("seed {seed}, step {step}"));
+        }
+    }
+}
