@@ -1,13 +1,39 @@
-//! A laboratory.
+//! A laboratory: pods as network namespaces on this machine, the rules of every node in force, real packets between
+//! them, and three witnesses of every flow.
+//!
+//! ```text
+//! Snapshot --Lab::start, Lab::enforce--> namespaces, links, rules
+//! Snapshot --plan--> flows --Case::of--> packets --witness--> Report
+//! ```
+//!
+//! **Order of calls.** [`become_root`] and [`exec::exec`] work only in a process with a single thread: call
+//! them before anything else starts one ([`Lab::start`] does). `exec` must not come after `become_root`.
+//!
+//! **Nothing is left behind.** All namespaces, links and rules hang on descriptors of the process that holds the [`Lab`]. When
+//! it ends, by whatever signal, the kernel takes them away. A command run by `exec` dies with it.
+
+mod enforce;
 mod error;
+pub mod exec;
 mod link;
 mod netns;
-pub mod probe;
-pub mod rootless;
-pub mod session;
+mod plan;
+mod probe;
+mod progress;
+mod rendezvous;
+mod rootless;
+mod session;
 mod sys;
 mod topology;
+pub mod watch;
+mod witness;
 
 pub use error::LabError;
+pub use plan::plan;
 pub use probe::{Outcome, Progress};
+pub use progress::progress_bar;
+pub use rendezvous::Rendezvous;
+pub use rootless::{RootlessError, become_root};
 pub use session::Lab;
+pub use topology::Place;
+pub use witness::{Case, Reach, Report, Row, Testimony, Verdicts, witness};

@@ -8,6 +8,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
@@ -15,11 +16,11 @@ use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space}
 use crate::error::LabError;
 use crate::sys;
 
-/// A network namespace, gone with this value (and the sockets made in it).
+/// A network namespace, gone with the last of its descriptors and of the sockets made in it.
 #[derive(Debug)]
 pub(crate) struct Netns {
     place: String,
-    descriptor: OwnedFd,
+    descriptor: Arc<OwnedFd>,
 }
 
 impl Netns {
@@ -28,7 +29,7 @@ impl Netns {
         let failed =
             |source| LabError::Namespace { operation: "create", place: place.to_string(), source };
         sys::unshare(UnshareFlags::NEWNET).map_err(failed)?;
-        let descriptor = current().map_err(failed)?;
+        let descriptor = Arc::new(current().map_err(failed)?);
         Ok(Netns { place: place.to_string(), descriptor })
     }
 
@@ -37,6 +38,11 @@ impl Netns {
         move_into_link_name_space(self.descriptor.as_fd(), Some(LinkNameSpaceType::Network)).map_err(|errno| {
             LabError::Namespace { operation: "enter", place: self.place.clone(), source: errno.into() }
         })
+    }
+
+    /// The descriptor that holds it, for whoever wants to enter.
+    pub(crate) fn descriptor(&self) -> Arc<OwnedFd> {
+        Arc::clone(&self.descriptor)
     }
 
     /// Writes a kernel setting of this namespace, in which the calling thread must be: `/proc/sys/net` shows

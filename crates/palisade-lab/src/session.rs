@@ -1,18 +1,22 @@
 //! A lab that runs: one thread owns the namespaces, others ask it for things.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
-use palisade_core::{Family, Snapshot};
-use palisade_sim::{Endpoint, Owner, Packet};
+use palisade_core::{Family, NodeName, Snapshot, Tables};
+use palisade_sim::{Endpoint, Packet};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 
+use crate::enforce::Enforcer;
 use crate::error::LabError;
 use crate::probe::{Outcome, Prober, Progress, Shot, unsendable};
+use crate::rendezvous::{Directory, Rendezvous};
 use crate::topology::{Place, Topology, Wanted};
 
 /// Pods and nodes as network namespaces, with the rules of each node in force.
@@ -22,6 +26,7 @@ pub struct Lab {
     jobs: Option<Sender<Job>>,
     wake: Arc<OwnedFd>,
     thread: Option<JoinHandle<()>>,
+    directory: Arc<Directory>,
 }
 
 /// Something for the thread of the lab to do.
@@ -43,9 +48,11 @@ impl Lab {
         let (started, outcome) = channel();
         let families = families.to_vec();
         let woken = Arc::clone(&wake);
+        let directory = Arc::new(Directory::default());
+        let entries = Arc::clone(&directory);
         let thread = std::thread::Builder::new()
             .name("palisade-lab".to_string())
-            .spawn(move || match Machine::new(families) {
+            .spawn(move || match Machine::new(families, entries) {
                 Ok(machine) => {
                     if started.send(Ok(())).is_ok() {
                         machine.run(&inbox, &woken);
@@ -55,7 +62,7 @@ impl Lab {
                 Err(error) => drop(started.send(Err(error))),
             })
             .map_err(thread_failed)?;
-        let lab = Lab { jobs: Some(jobs), wake, thread: Some(thread) };
+        let lab = Lab { jobs: Some(jobs), wake, thread: Some(thread), directory };
         outcome.recv().map_err(|_| LabError::Stopped)??;
         lab.enforce(snapshot)?;
         Ok(lab)
@@ -93,6 +100,33 @@ impl Lab {
         answer.recv().map_err(|_| LabError::Stopped)?
     }
 
+    /// The compiled tables that the nodes enforce.
+    ///
+    /// # Errors
+    ///
+    /// Only if the lab has stopped.
+    pub fn tables(&self) -> Result<BTreeMap<NodeName, Tables>, LabError> {
+        self.ask(|machine| machine.enforcer.tables())
+    }
+
+    /// Reads the rules of every node back; returns the nodes whose kernel does not hold exactly what is wanted.
+    ///
+    /// # Errors
+    ///
+    /// Where a kernel cannot be read.
+    pub fn strayed(&self) -> Result<Vec<NodeName>, LabError> {
+        self.ask(|machine| machine.enforcer.strayed())?
+    }
+
+    /// Lets [`exec`](crate::exec::exec) in, until the returned value is dropped: as the lab of these paths, for this user.
+    ///
+    /// # Errors
+    ///
+    /// Where a path does not exist, and where another lab of the same paths is open already.
+    pub fn open_for_exec(&self, paths: &[PathBuf]) -> io::Result<Rendezvous> {
+        Rendezvous::open(paths, Arc::clone(&self.directory))
+    }
+
     /// Has the thread do something; returns what it returned.
     fn ask<T: Send + 'static>(&self, job: impl FnOnce(&mut Machine) -> T + Send + 'static) -> Result<T, LabError> {
         self.send(job)?.recv().map_err(|_| LabError::Stopped)
@@ -118,6 +152,7 @@ impl Drop for Lab {
             // A panic there has been reported by its own thread.
             let _ = thread.join();
         }
+        self.directory.update(Snapshot::default(), BTreeMap::new());
     }
 }
 
@@ -129,13 +164,16 @@ fn ring(wake: &OwnedFd) {
 /// What the thread of the lab owns.
 struct Machine {
     topology: Topology,
+    enforcer: Enforcer,
     prober: Prober,
     families: Vec<Family>,
+    directory: Arc<Directory>,
 }
 
 impl Machine {
-    fn new(families: Vec<Family>) -> Result<Machine, LabError> {
-        Ok(Machine { topology: Topology::new(&families)?, prober: Prober::new()?, families })
+    fn new(families: Vec<Family>, directory: Arc<Directory>) -> Result<Machine, LabError> {
+        let topology = Topology::new(&families)?;
+        Ok(Machine { topology, enforcer: Enforcer::default(), prober: Prober::new()?, families, directory })
     }
 
     /// Does jobs, and serves the servers in between, until nobody can ask any more.
@@ -167,8 +205,13 @@ impl Machine {
         let wanted = Wanted::of(&snapshot, &self.families)?;
         let gone = self.topology.remove_unwanted(&wanted)?;
         self.prober.forget(&gone);
+        self.enforcer.forget(&gone);
         self.topology.add_nodes(&wanted)?;
+        // Rules before pods: a new pod sends no packet that its policies have not judged.
+        self.enforcer.update(&self.topology, snapshot.clone())?;
         self.topology.add_pods(&wanted)?;
+        let namespaces = self.topology.places().map(|(place, member)| (place.clone(), member.netns.descriptor()));
+        self.directory.update(snapshot, namespaces.collect());
         Ok(())
     }
 
@@ -218,13 +261,9 @@ impl Machine {
         if let Some(reason) = unsendable(end.address) {
             return Err(format!("{} {reason}", end.address));
         }
-        let place = match (&end.owner, &end.node) {
-            (Owner::Pod(name), _) => Place::Pod(name.clone()),
-            (Owner::Node, Some(node)) => Place::Node(node.clone()),
-            (Owner::Node, None) => return Err(format!("no node has the address {}", end.address)),
-            (Owner::Outside, _) => return Ok(Place::Outside),
-        };
+        let place = Place::of(end).ok_or_else(|| format!("no node has the address {}", end.address))?;
         match self.topology.member(&place) {
+            Some(_) if place == Place::Outside => Ok(place),
             Some(member) if member.has(end.address) => Ok(place),
             Some(_) => Err(format!("{place} does not have the address {}", end.address)),
             None => Err(format!("{place} does not run")),

@@ -67,3 +67,9 @@ pub(crate) fn as_uninit(bytes: &mut [u8]) -> &mut [MaybeUninit<u8>] {
     // SAFETY: the layouts are equal, and socket2 promises to write only initialised bytes into such buffers.
     unsafe { std::slice::from_raw_parts_mut(bytes.as_mut_ptr().cast(), length) }
 }
+
+/// Ends this process at once, without running what the parent of a fork has registered for its own end.
+pub(crate) fn exit_now(code: i32) -> ! {
+    // SAFETY: _exit takes any code and does not return.
+    unsafe { libc::_exit(code) }
+}

@@ -19,6 +19,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsFd;
 
 use palisade_core::{Family, NodeName, PodName, Snapshot};
+use palisade_sim::{Endpoint, Owner};
 
 use crate::error::LabError;
 use crate::link::{LOOPBACK, LinkEnd, RouteSocket, Wire};
@@ -36,6 +37,17 @@ pub enum Place {
     Node(NodeName),
     /// All external addresses.
     Outside,
+}
+
+impl Place {
+    /// The place of one end of a packet; `None` for a node that the snapshot does not name.
+    pub(crate) fn of(end: &Endpoint) -> Option<Place> {
+        match (&end.owner, &end.node) {
+            (Owner::Pod(name), _) => Some(Place::Pod(name.clone())),
+            (Owner::Node, node) => node.clone().map(Place::Node),
+            (Owner::Outside, _) => Some(Place::Outside),
+        }
+    }
 }
 
 impl fmt::Display for Place {

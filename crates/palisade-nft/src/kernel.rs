@@ -20,7 +20,7 @@ use answers::Outcome;
 pub use error::{ApplyError, KernelError};
 
 /// What is built beforehand is committed in pieces of about this size, each well below 50 ms: while the kernel
-/// commits it holds the lock of nf_tables, and waits for packets under way.
+/// commits it holds the lock of `nf_tables`, and waits for packets under way.
 const PIECE_BYTES: usize = 1 << 20;
 /// A piece may be this much bigger than asked for: the last message of it.
 const PIECE_OVERHANG_BYTES: usize = 32 << 10;
@@ -29,12 +29,12 @@ const TRIES: usize = 50;
 /// The longest message that the kernel sends.
 const RECEIVE_BYTES: usize = 256 << 10;
 
-/// A connection to the nf_tables of the network namespace in which it was opened.
+/// A connection to the `nf_tables` of the network namespace in which it was opened.
 #[derive(Debug)]
 pub struct Kernel {
     socket: Socket,
     sequence: u32,
-    /// The generation of all of nf_tables that the next batch builds on.
+    /// The generation of all of `nf_tables` that the next batch builds on.
     generation: u32,
     /// Our table, as of the last look or commit.
     table: Option<TableState>,
@@ -52,11 +52,11 @@ pub struct Applied {
 }
 
 impl Kernel {
-    /// Connects to nf_tables in the network namespace of the calling thread.
+    /// Connects to `nf_tables` in the network namespace of the calling thread.
     ///
     /// # Errors
     ///
-    /// If the kernel has no nf_tables, or the process may not use it.
+    /// If the kernel has no `nf_tables`, or the process may not use it.
     pub fn open() -> Result<Kernel, KernelError> {
         let socket = Socket::open(0).map_err(|errno| KernelError::of("open a netlink socket", errno))?;
         let piece_bytes = socket
@@ -81,7 +81,7 @@ impl Kernel {
     /// built first, in several commits (no packet meets them, see [`Transaction::parts`]), and then all that puts
     /// them to use is one commit. If any of it fails, what was built is taken away again.
     ///
-    /// Every commit demands that nobody committed to nf_tables since we looked. Others do so all the time,
+    /// Every commit demands that nobody committed to `nf_tables` since we looked. Others do so all the time,
     /// in their own tables: then it is tried again, unless our table is not the same any more.
     ///
     /// # Errors
@@ -129,8 +129,10 @@ impl Kernel {
     pub fn read_back(&mut self) -> Result<Option<Ruleset>, KernelError> {
         for _ in 0..TRIES {
             self.look()?;
-            let Some(state) = self.table else { return Ok(None) };
-            let read = self.read_table(state)?;
+            if self.table.is_none() {
+                return Ok(None);
+            }
+            let read = self.read_table()?;
             if let Some(ruleset) = read
                 && self.ask_generation()? == self.generation
             {
@@ -231,7 +233,7 @@ impl Kernel {
     }
 
     /// Reads the table with everything in it; `None` if it changed meanwhile.
-    fn read_table(&mut self, state: TableState) -> Result<Option<Ruleset>, KernelError> {
+    fn read_table(&mut self) -> Result<Option<Ruleset>, KernelError> {
         let mut reader = Reader::default();
         let mut names = Vec::new();
         let named = |writer: &mut Writer<'_>| writer.string(n::NFTA_TABLE_NAME, TABLE);
@@ -247,6 +249,11 @@ impl Kernel {
         steady &= self.ask("read the rules", n::NFT_MSG_GETRULE, n::NLM_F_DUMP, named, |message| {
             reader.rule(message.attributes());
         })?;
+        for kind in [n::NFT_MSG_GETOBJ, n::NFT_MSG_GETFLOWTABLE] {
+            steady &= self.ask("read the other objects", kind, n::NLM_F_DUMP, named, |message| {
+                reader.object(message.attributes());
+            })?;
+        }
         for name in names {
             let mut elements = Vec::new();
             let write = |writer: &mut Writer<'_>| {
@@ -260,7 +267,7 @@ impl Kernel {
                 })?;
             reader.elements(&name, elements);
         }
-        Ok(steady.then(|| reader.finish(state)))
+        Ok(steady.then(|| reader.finish()))
     }
 
     /// Sends a question and hands each message of the answer on; `false` if it is not of one state.

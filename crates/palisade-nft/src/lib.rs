@@ -1,7 +1,7 @@
 //! Tables to an nftables ruleset, to a transaction, to the kernel and back.
 //!
 //! ```text
-//! Tables --lower--> Ruleset --diff--> Transaction --Kernel::apply--> nf_tables
+//! Tables --lower--> Ruleset --diff--> Transaction --Kernel::apply--> `nf_tables`
 //!    \                 ^                   ^                              |
 //!     \                +------------------ | ---------Kernel::read_back---+
 //!      +--Held::lower_changes--------------+
@@ -17,6 +17,8 @@ pub mod lower;
 mod monitor;
 pub mod ruleset;
 mod socket;
+#[cfg(test)]
+mod testing;
 mod text;
 mod transaction;
 mod wire;

@@ -1,4 +1,4 @@
-//! News of changes to nf_tables, ours and those of others.
+//! News of changes to `nf_tables`, ours and those of others.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
@@ -30,7 +30,7 @@ pub struct Monitor {
 pub enum Event {
     /// Somebody committed a transaction.
     Commit {
-        /// The generation of all of nf_tables after it.
+        /// The generation of all of `nf_tables` after it.
         generation: u32,
         /// The thread that did it, in the initial process namespace.
         thread: u32,

@@ -90,21 +90,12 @@ impl AsFd for Socket {
 
 fn set_netlink_option(fd: BorrowedFd<'_>, option: libc::c_int) -> Result<(), Errno> {
     let on: libc::c_int = 1;
-    // SAFETY: the pointer is to a c_int that outlives the call, and the length is that of a c_int.
-    let result = unsafe {
-        libc::setsockopt(
-            fd.as_raw_fd(),
-            libc::SOL_NETLINK,
-            option,
-            (&raw const on).cast(),
-            size_of::<libc::c_int>() as libc::socklen_t,
-        )
-    };
+    // SAFETY: the pointer is to a c_int that outlives the call, and four bytes are the length of a c_int.
+    let result = unsafe { libc::setsockopt(fd.as_raw_fd(), libc::SOL_NETLINK, option, (&raw const on).cast(), 4) };
     if result == 0 {
-        Ok(())
-    } else {
-        Err(Errno::from_raw_os_error(std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO)))
+        return Ok(());
     }
+    Err(std::io::Error::last_os_error().raw_os_error().map_or(Errno::IO, Errno::from_raw_os_error))
 }
 
 /// Moves the calling thread into a new network namespace.

@@ -1,4 +1,4 @@
-//! Netlink as nf_tables speaks it: bytes from and to typed values, no I/O.
+//! Netlink as `nf_tables` speaks it: bytes from and to typed values, no I/O.
 //!
 //! Numbers are those of `linux/netfilter/nf_tables.h`, `linux/netfilter/nfnetlink.h` and `linux/netlink.h`;
 //! the meaning of attributes is in <https://docs.kernel.org/networking/netlink_spec/nftables.html>.

@@ -105,7 +105,7 @@ fn parse_with(sources: &[SourceText], options: &Options, places: Places) -> (Par
         report: &mut report,
         limits: &options.limits,
         untold: false,
-        mappings: 0,
+        seen: 0,
     };
     let mut documents = 0;
     for (number, source) in sources.iter().enumerate() {
@@ -114,8 +114,8 @@ fn parse_with(sources: &[SourceText], options: &Options, places: Places) -> (Par
             reader.document(number, &document);
         }
     }
-    let Reader { objects, mut reading, untold, mappings, .. } = reader;
-    let no_answer = untold || (mappings == 0 && documents > 0);
+    let Reader { objects, mut reading, untold, seen, .. } = reader;
+    let no_answer = untold || (seen == 0 && documents > 0);
     let snapshot = cluster::snapshot(objects, options, &mut reading, &mut report);
     (Parsed { snapshot, diagnostics: report.diagnostics, no_answer }, report.lacks_places)
 }

@@ -6,7 +6,7 @@ use palisade_core::{Labels, Level, NamespaceName, WorkloadKind};
 
 use crate::reading::{At, Reading};
 use crate::syntax;
-use crate::tree::{Span, Value};
+use crate::tree::{Node, Span, Value, shortened};
 
 /// What is used of `metadata`.
 #[derive(Debug)]
@@ -79,6 +79,12 @@ pub fn read(root: &At<'_>, scope: Scope, syntax: Syntax, reading: &mut Reading) 
     }
     // What does not matter here may be newer than this list: a warning, and not a reason to doubt the object.
     at.known_fields(&FIELDS, Level::Warning, reading);
+    for field in ["labels", "annotations"] {
+        for key in at.node.get(field).map(Node::duplicate_keys).unwrap_or_default() {
+            let message = format!("metadata.{field}: '{}' is written twice", shortened(&key.text));
+            reading.problem(Level::Error, key.span, message);
+        }
+    }
     name(&at, syntax, &mut metadata, reading);
     if scope == Scope::Namespace
         && let Some(at) = at.field("namespace")
@@ -114,7 +120,7 @@ fn name(at: &At<'_>, syntax: Syntax, metadata: &mut Metadata, reading: &mut Read
 /// Reports text that does not have its syntax.
 pub fn valid(at: &At<'_>, text: &str, result: Result<(), &'static str>, reading: &mut Reading) -> bool {
     if let Err(expected) = result {
-        reading.error(at, format!("expected {expected}, found '{}'", crate::tree::shortened(text)));
+        reading.error(at, format!("expected {expected}, found '{}'", shortened(text)));
     }
     result.is_ok()
 }
@@ -144,7 +150,8 @@ pub fn labels(at: &At<'_>, reading: &mut Reading) -> Labels {
 /// The owner that controls an object, if it is of a kind that makes pods.
 fn owner(at: &At<'_>, reading: &mut Reading) -> Option<Owner> {
     let owners: Vec<_> = at.items(reading)?.map(|item| item.node).collect();
-    let controls = |owner: &&&crate::tree::Node<'_>| matches!(owner.get("controller"), Some(node) if node.value == Value::Bool(true));
+    let controls =
+        |owner: &&&Node<'_>| matches!(owner.get("controller"), Some(node) if node.value == Value::Bool(true));
     let owner = owners.iter().find(controls).or(owners.first())?;
     let kind = WorkloadKind::from_name(owner.get_text("kind")?)?;
     Some(Owner { kind, name: reading.share(owner.get_text("name")?) })

@@ -14,7 +14,7 @@ use crate::metadata::{self, Metadata, Scope};
 use crate::pod::{self, PodObject};
 use crate::reading::{At, Reading};
 use crate::report::{Origin, Report};
-use crate::tree::{Node, Value, duplicates};
+use crate::tree::{Node, Value, duplicates, shortened};
 use crate::workload::{self, WorkloadObject};
 use crate::{namespace, network_policy, node, service, syntax};
 
@@ -46,8 +46,8 @@ pub struct Reader<'r, 's> {
     pub limits: &'r Limits,
     /// A document is so broken that its namespace cannot be told.
     pub untold: bool,
-    /// How many mappings there were, of whatever kind.
-    pub mappings: usize,
+    /// How many objects there were, of whatever kind.
+    pub seen: usize,
 }
 
 const UNTOLD: &str = "no verdict can be given: it may hold a policy of any namespace";
@@ -69,7 +69,6 @@ impl Reader<'_, '_> {
             self.complain(Level::Warning, message, origin, "it is passed over");
             return;
         };
-        self.mappings += 1;
         if let Some(key) = duplicates(entries).into_iter().find(|key| matches!(&*key.text, "kind" | "metadata")) {
             let message = format!("'{}' is written twice: nobody can say which object this is", key.text);
             self.untold(message, Origin { span: key.span, ..origin });
@@ -80,6 +79,7 @@ impl Reader<'_, '_> {
             (None, Some((kind, version))) => (kind, Some(version)),
             (None, None) => return self.without_kind(tree, origin),
         };
+        self.seen += 1;
         match Kind::of(version, kind) {
             Kind::List(item_kind) => self.list(tree, origin, item_kind.zip(version)),
             Kind::Foreign => *self.objects.foreign.entry(kind.to_string()).or_default() += 1,
@@ -102,14 +102,13 @@ impl Reader<'_, '_> {
     }
 
     fn list(&mut self, tree: &Node<'_>, origin: Origin, inherited: Option<(&str, &str)>) {
-        match tree.get("items").map(|items| &items.value) {
-            Some(Value::List(items)) => {
-                for item in items {
-                    self.object(item, Origin { span: item.span, ..origin }, inherited);
-                }
-            }
-            Some(other) => self.untold(format!("items: expected a list, found {other}"), origin),
-            None => {}
+        let Some(items) = tree.get("items") else { return };
+        let Value::List(items) = &items.value else {
+            let message = format!("items: expected a list, found {}", items.value);
+            return self.untold(message, Origin { span: items.span, ..origin });
+        };
+        for item in items {
+            self.object(item, Origin { span: item.span, ..origin }, inherited);
         }
     }
 
@@ -122,7 +121,7 @@ impl Reader<'_, '_> {
         let (Some(kind), true) = (tree.get_text("kind"), told) else {
             return self.untold(broken.message.clone(), at);
         };
-        self.mappings += 1;
+        self.seen += 1;
         match Kind::of(tree.get_text("apiVersion"), kind) {
             Kind::List(_) => self.untold(broken.message.clone(), at),
             Kind::Other => self.complain(Level::Error, broken.message.clone(), at, "the object is passed over"),
@@ -287,7 +286,7 @@ impl Reader<'_, '_> {
         let Value::Map(entries) = &tree.value else { return };
         let inside = ["spec", "status"].into_iter().filter_map(|name| tree.get(name)).flat_map(Node::duplicate_keys);
         for key in duplicates(entries).into_iter().chain(inside) {
-            let message = format!("'{}' is written twice", crate::tree::shortened(&key.text));
+            let message = format!("'{}' is written twice", shortened(&key.text));
             self.reading.problem(Level::Error, key.span, message);
         }
     }

@@ -82,7 +82,29 @@ impl<'a> Report<'a> {
         // What stands beyond the end of its line, such as the end of the text, is shown at the end.
         let column = if span.line as usize > last { length } else { (span.column as usize).min(length) }.max(1);
         let rest = (length + 1).saturating_sub(column).max(1);
-        let width = if span.width == 0 { rest } else { (span.width as usize).min(rest) };
+        // The parser counts what follows a quoted value as part of it.
+        let width = match quoted_width(text.chars().skip(column - 1)) {
+            Some(width) if span.width != 1 => width,
+            _ if span.width == 0 => rest,
+            _ => (span.width as usize).min(rest),
+        };
         Place { file: Arc::clone(&source.file), line, column, width, text: text.into() }
     }
+}
+
+/// How many characters a quoted value takes, its quotes included; `None` if it is not quoted or ends on another line.
+fn quoted_width(mut text: impl Iterator<Item = char>) -> Option<usize> {
+    let quote = text.next().filter(|first| matches!(first, '"' | '\''))?;
+    let mut width = 1;
+    let mut escaped = false;
+    for next in text {
+        width += 1;
+        match next {
+            _ if escaped => escaped = false,
+            '\\' if quote == '"' => escaped = true,
+            _ if next == quote => return Some(width),
+            _ => {}
+        }
+    }
+    None
 }

@@ -7,7 +7,7 @@ use palisade_core::{Level, Operator, Requirement, Selector};
 use crate::metadata::valid;
 use crate::reading::{At, Reading};
 use crate::syntax;
-use crate::tree::Value;
+use crate::tree::{Value, duplicates, shortened};
 
 /// Reads a selector; `None`, with problems, if any part of it cannot be read: half a selector selects other pods.
 pub fn read(at: &At<'_>, reading: &mut Reading) -> Option<Selector> {
@@ -32,12 +32,8 @@ pub fn read(at: &At<'_>, reading: &mut Reading) -> Option<Selector> {
 fn match_labels(at: &At<'_>, requirements: &mut Vec<Requirement>, reading: &mut Reading) -> Option<()> {
     let mut well = true;
     let entries = at.entries(reading)?;
-    for key in crate::tree::duplicates(entries) {
-        reading.problem(
-            Level::Error,
-            key.span,
-            format!("{at}: '{}' is written twice", crate::tree::shortened(&key.text)),
-        );
+    for key in duplicates(entries) {
+        reading.problem(Level::Error, key.span, format!("{at}: '{}' is written twice", shortened(&key.text)));
         well = false;
     }
     for entry in entries {

@@ -189,7 +189,8 @@ impl<'a> Loader<'a> {
     }
 
     fn scan_error(&self, scan: &ScanError) -> YamlError {
-        YamlError { span: self.span(Range::empty(*scan.marker())), message: scan.info().to_string() }
+        let span = Span { width: 1, ..self.span(Range::empty(*scan.marker())) };
+        YamlError { span, message: scan.info().to_string() }
     }
 }
 

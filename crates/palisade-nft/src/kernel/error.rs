@@ -139,7 +139,7 @@ fn element_text((key, verdict): (&Key, &Option<Verdict>)) -> String {
     }
 }
 
-/// What an error number of nf_tables means.
+/// What an error number of `nf_tables` means.
 fn meaning(errno: Errno) -> &'static str {
     match errno {
         Errno::NOENT => "ENOENT, it or what it names does not exist",

@@ -38,7 +38,7 @@ impl Writer<'_> {
         self.pad();
     }
 
-    /// A number in network byte order, as nf_tables wants all of its numbers.
+    /// A number in network byte order, as `nf_tables` wants all of its numbers.
     pub(crate) fn number(&mut self, kind: u16, value: u32) {
         self.bytes(kind, &value.to_be_bytes());
     }

@@ -18,7 +18,7 @@ use crate::ruleset::{
 pub(crate) struct TableState {
     /// The kernel's number for the table; a table that is deleted and made again has another.
     pub(crate) handle: u64,
-    /// How many chains, sets and objects it holds.
+    /// How many chains, sets and other objects the kernel counts in it.
     pub(crate) objects: u32,
 }
 
@@ -27,7 +27,6 @@ pub(crate) struct TableState {
 pub(crate) struct Reader {
     ruleset: Ruleset,
     literals: BTreeMap<Name, Set>,
-    objects: u32,
     rules: Vec<(Name, Vec<Expression>)>,
 }
 
@@ -44,7 +43,6 @@ impl Reader {
             return;
         }
         let Some(name) = attributes.find_string(n::NFTA_CHAIN_NAME) else { return };
-        self.objects += 1;
         let hook = match attributes.find_number(n::NFTA_CHAIN_FLAGS).unwrap_or(0) {
             0 => None,
             n::NFT_CHAIN_BASE if is_forward(attributes) => Some(Hook::Forward),
@@ -72,7 +70,6 @@ impl Reader {
             return None;
         }
         let name: Name = attributes.find_string(n::NFTA_SET_NAME)?.into();
-        self.objects += 1;
         let flags = attributes.find_number(n::NFTA_SET_FLAGS).unwrap_or(0);
         let Some(definition) = definition(attributes, flags) else {
             self.unknown(&format!("set {name}"));
@@ -102,8 +99,15 @@ impl Reader {
         }
     }
 
-    /// The whole table. `state` is what the kernel says that it holds.
-    pub(crate) fn finish(mut self, state: TableState) -> Ruleset {
+    /// Takes an object that is neither a chain nor a set: a counter, a flowtable and the like.
+    pub(crate) fn object(&mut self, attributes: Attributes<'_>) {
+        if attributes.find_string(n::NFTA_TABLE_NAME) == Some(TABLE) {
+            self.unknown(&format!("object {}", attributes.find_string(n::NFTA_OBJ_NAME).unwrap_or("?")));
+        }
+    }
+
+    /// The whole table.
+    pub(crate) fn finish(mut self) -> Ruleset {
         for (chain, mut expressions) in std::mem::take(&mut self.rules) {
             for expression in &mut expressions {
                 if let Expression::Lookup { set: Lookup::Named(name), verdict } = expression
@@ -118,9 +122,6 @@ impl Reader {
                 Some(chain) => chain.rules.push(statements::rule(&expressions)),
                 None => self.ruleset.unknown.push(format!("rule of chain {chain}")),
             }
-        }
-        if self.objects != state.objects {
-            self.unknown("objects that are neither chains nor sets");
         }
         self.ruleset
     }

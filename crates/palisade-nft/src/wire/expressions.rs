@@ -1,4 +1,4 @@
-//! The expressions of nf_tables' virtual machine, as far as our statements need them.
+//! The expressions of `nf_tables`' virtual machine, as far as our statements need them.
 
 use super::attributes::{Attributes, Writer};
 use super::data::{read_value, read_verdict, write_value, write_verdict};

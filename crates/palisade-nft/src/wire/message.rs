@@ -17,7 +17,7 @@ const SEQUENCE_AT: usize = 8;
 /// Where its flags are.
 const FLAGS_AT: usize = 6;
 
-/// The type of an nf_tables message.
+/// The type of an `nf_tables` message.
 pub(crate) fn nf_tables(message: u16) -> u16 {
     NFNL_SUBSYS_NFTABLES << 8 | message
 }

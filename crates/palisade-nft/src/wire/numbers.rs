@@ -52,6 +52,8 @@ pub const NFT_MSG_GETSETELEM: u16 = 13;
 pub const NFT_MSG_DELSETELEM: u16 = 14;
 pub const NFT_MSG_NEWGEN: u16 = 15;
 pub const NFT_MSG_GETGEN: u16 = 16;
+pub const NFT_MSG_GETOBJ: u16 = 19;
+pub const NFT_MSG_GETFLOWTABLE: u16 = 23;
 
 // attributes; the table's name is number 1 in every message that belongs to a table
 pub const NFTA_TABLE_NAME: u16 = 1;
@@ -161,6 +163,8 @@ pub const NFTA_CT_SREG: u16 = 4;
 pub const NFT_CT_STATE: u32 = 0;
 pub const NFT_CT_DIRECTION: u32 = 1;
 pub const NFT_CT_MARK: u32 = 3;
+
+pub const NFTA_OBJ_NAME: u16 = 2;
 
 pub const NFTA_GEN_ID: u16 = 1;
 pub const NFTA_GEN_PROC_PID: u16 = 2;

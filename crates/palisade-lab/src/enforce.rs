@@ -1,0 +1,104 @@
+//! The rules of every node, in force in its namespace.
+
+use std::collections::BTreeMap;
+
+use palisade_compile::Compiler;
+use palisade_core::{Change, NodeName, Snapshot, Tables};
+use palisade_nft::{Generation, Held, Kernel, diff, lower};
+
+use crate::error::LabError;
+use crate::topology::{Place, Topology};
+
+/// What all nodes enforce.
+#[derive(Default)]
+pub(crate) struct Enforcer {
+    nodes: BTreeMap<NodeName, Enforced>,
+    /// What the compilers have seen.
+    snapshot: Snapshot,
+}
+
+/// What one node enforces.
+struct Enforced {
+    compiler: Compiler,
+    held: Held,
+    kernel: Kernel,
+    generation: Generation,
+}
+
+impl Enforcer {
+    /// Moves every node of the topology to this snapshot: by a transaction that holds what differs, or from
+    /// whatever is there if the node is new.
+    pub(crate) fn update(&mut self, topology: &Topology, snapshot: Snapshot) -> Result<(), LabError> {
+        let changes = self.snapshot.changes_to(&snapshot);
+        self.snapshot = snapshot;
+        let mut first_error = None;
+        for node in topology.places().filter_map(|(place, _)| match place {
+            Place::Node(name) => Some(name),
+            _ => None,
+        }) {
+            let result = match self.nodes.remove(node) {
+                Some(enforced) => enforced.update(node, &changes),
+                None => Enforced::load(topology, node, &self.snapshot),
+            };
+            match result {
+                Ok(enforced) => drop(self.nodes.insert(node.clone(), enforced)),
+                // The node is loaded anew next time; the others must not miss these changes.
+                Err(error) => first_error = first_error.or(Some(error)),
+            }
+        }
+        first_error.map_or(Ok(()), Err)
+    }
+
+    /// Forgets the nodes whose namespaces are gone.
+    pub(crate) fn forget(&mut self, gone: &[Place]) {
+        self.nodes.retain(|name, _| !gone.contains(&Place::Node(name.clone())));
+    }
+
+    /// The compiled tables of every node.
+    pub(crate) fn tables(&self) -> BTreeMap<NodeName, Tables> {
+        self.nodes.iter().map(|(name, enforced)| (name.clone(), enforced.compiler.tables().clone())).collect()
+    }
+
+    /// The nodes whose kernel does not hold exactly what it was told to.
+    pub(crate) fn strayed(&mut self) -> Result<Vec<NodeName>, LabError> {
+        let mut strayed = Vec::new();
+        for (name, enforced) in &mut self.nodes {
+            let have = enforced.kernel.read_back().map_err(|error| refused(name, error))?;
+            if have != Some(lower(enforced.compiler.tables(), enforced.generation)) {
+                strayed.push(name.clone());
+            }
+        }
+        Ok(strayed)
+    }
+}
+
+impl Enforced {
+    fn load(topology: &Topology, node: &NodeName, snapshot: &Snapshot) -> Result<Enforced, LabError> {
+        if let Some(member) = topology.member(&Place::Node(node.clone())) {
+            member.netns.enter()?;
+        }
+        let mut kernel = Kernel::open().map_err(|error| refused(node, error))?;
+        let mut compiler = Compiler::new(node.clone());
+        compiler.update(&Snapshot::default().changes_to(snapshot));
+        let generation = Generation::FIRST;
+        let have = kernel.read_back().map_err(|error| refused(node, error))?.unwrap_or_default();
+        let transaction = diff(&have, &lower(compiler.tables(), generation));
+        kernel.apply(&transaction).map_err(|error| refused(node, error))?;
+        let held = Held::of(compiler.tables());
+        Ok(Enforced { compiler, held, kernel, generation })
+    }
+
+    fn update(mut self, node: &NodeName, changes: &[Change]) -> Result<Enforced, LabError> {
+        let steps = self.compiler.update(changes);
+        if !steps.is_empty() {
+            self.generation = self.generation.next();
+            let transaction = self.held.lower_changes(&steps, Some(self.generation));
+            self.kernel.apply(&transaction).map_err(|error| refused(node, error))?;
+        }
+        Ok(self)
+    }
+}
+
+fn refused(node: &NodeName, source: impl std::error::Error + Send + Sync + 'static) -> LabError {
+    LabError::Rules { node: node.clone(), source: Box::new(source) }
+}

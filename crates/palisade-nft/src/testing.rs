@@ -1,0 +1,246 @@
+//! For tests: tables at random, a network namespace of one's own, the real `nft`.
+#![expect(clippy::disallowed_methods, reason = "tests ask the real nft")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::process::{Command, Stdio};
+
+use palisade_core::tables::SubjectPort;
+use palisade_core::{
+    Admit, Direction, GroupId, PeerGroup, Port, PortRange, Rest, RestId, Tables, TablesChange, Transport,
+};
+use proptest::prelude::*;
+
+/// Set where the kernel's word is required: then a test that cannot have it fails instead of being skipped.
+const REQUIRE: &str = "PALISADE_REQUIRE_KERNEL";
+
+/// Runs a test on a thread in a new network namespace.
+pub(crate) fn in_new_namespace(test: impl FnOnce() + Send) {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| match crate::socket::enter_new_network_namespace() {
+            Ok(()) => test(),
+            Err(errno) => skip(&format!("cannot make a network namespace: {errno}")),
+        });
+        if let Err(panic) = thread.join() {
+            std::panic::resume_unwind(panic);
+        }
+    });
+}
+
+/// Runs nft in the namespace of the calling thread; `None` if it is not installed.
+pub(crate) fn nft(arguments: &[&str], input: &str) -> Option<String> {
+    let child =
+        Command::new("nft").args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut child = match child {
+        Ok(child) => child,
+        Err(error) => {
+            skip(&format!("cannot run nft: {error}"));
+            return None;
+        }
+    };
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "nft {arguments:?} says {errors}of\n{input}");
+    Some(String::from_utf8(output.stdout).unwrap())
+}
+
+fn skip(why: &str) {
+    assert!(std::env::var_os(REQUIRE).is_none(), "{REQUIRE} is set, but: {why}");
+    let name = std::thread::current().name().unwrap_or("a test").to_string();
+    // Past the capture of the test harness: a skipped witness must be seen.
+    let _ = writeln!(std::io::stderr(), "SKIPPED {name}: {why}");
+}
+
+/// Small random tables in which everything occurs. Groups and rests are named by their content, as the
+/// compiler does it: only the members of groups vary under a name.
+pub(crate) fn tables() -> impl Strategy<Value = Tables> {
+    let ports = || prop::collection::btree_map(subject_port(), admit(), 0..6);
+    let isolated = |rests: &'static [u8]| {
+        prop::collection::btree_map(address(), prop::sample::select(rests).prop_map(rest_id), 0..4)
+    };
+    let members = prop::collection::vec(prop::collection::btree_set(address(), 0..4), 4);
+    (ports(), ports(), isolated(&[0, 1]), isolated(&[2, 3]), members).prop_map(
+        |(ingress_ports, egress_ports, ingress, egress, members)| {
+            let mut tables = Tables::default();
+            tables.subjects.ingress.ports = ingress_ports;
+            tables.subjects.egress.ports = egress_ports;
+            tables.subjects.ingress.isolated = ingress;
+            tables.subjects.egress.isolated = egress;
+            complete(&mut tables, &members);
+            tables
+        },
+    )
+}
+
+/// Tables with everything in it, always the same.
+pub(crate) fn sample() -> Tables {
+    let mut tables = Tables::default();
+    let addresses: [IpAddr; 2] = ["10.0.0.1".parse().unwrap(), "fd00::1".parse().unwrap()];
+    for address in addresses {
+        for (transport, group) in [(Transport::Tcp, 1), (Transport::Udp, 2), (Transport::Sctp, 3)] {
+            let key = SubjectPort { address, transport, port: port(80) };
+            tables.subjects.ingress.ports.insert(key, Admit::Group(group_id(group)));
+            tables.subjects.egress.ports.insert(key, Admit::Everyone);
+        }
+        tables.subjects.ingress.isolated.insert(address, rest_id(0));
+        tables.subjects.egress.isolated.insert(address, rest_id(2));
+    }
+    let other: IpAddr = "10.0.0.2".parse().unwrap();
+    tables.subjects.ingress.isolated.insert(other, rest_id(1));
+    tables.subjects.egress.isolated.insert(other, rest_id(3));
+    let members = vec![BTreeSet::from(["10.0.0.9".parse().unwrap(), "fd00::9".parse().unwrap()]); 4];
+    complete(&mut tables, &members);
+    tables
+}
+
+/// The steps from one of these tables to another, in the order of the compiler: what is named first, what
+/// names it last.
+pub(crate) fn steps(from: &Tables, to: &Tables) -> Vec<TablesChange> {
+    let mut steps = Vec::new();
+    for (id, group) in &to.groups {
+        if !from.groups.contains_key(id) {
+            steps.push(TablesChange::GroupAdded(id.clone(), group.clone()));
+        }
+    }
+    for (id, rest) in &to.rests {
+        if !from.rests.contains_key(id) {
+            steps.push(TablesChange::RestAdded(id.clone(), rest.clone()));
+        }
+    }
+    for direction in Direction::ALL {
+        let (from, to) = (&from.subjects[direction], &to.subjects[direction]);
+        for (key, admit) in differences(&from.ports, &to.ports) {
+            steps.push(TablesChange::Port(direction, key, admit));
+        }
+        for (address, rest) in differences(&from.isolated, &to.isolated) {
+            steps.push(TablesChange::Isolated(direction, address, rest));
+        }
+    }
+    for (id, group) in &from.groups {
+        if let Some(other) = to.groups.get(id) {
+            for address in group.addresses.symmetric_difference(&other.addresses) {
+                steps.push(TablesChange::Member(id.clone(), *address, other.addresses.contains(address)));
+            }
+        } else {
+            steps.push(TablesChange::GroupRemoved(id.clone()));
+        }
+    }
+    let gone = from.rests.keys().filter(|id| !to.rests.contains_key(*id));
+    steps.extend(gone.map(|id| TablesChange::RestRemoved(id.clone())));
+    steps
+}
+
+fn differences<K: Ord + Clone, V: PartialEq + Clone>(
+    from: &BTreeMap<K, V>,
+    to: &BTreeMap<K, V>,
+) -> Vec<(K, Option<V>)> {
+    let keys: BTreeSet<&K> = from.keys().chain(to.keys()).collect();
+    keys.into_iter()
+        .filter(|key| from.get(*key) != to.get(*key))
+        .map(|key| (key.clone(), to.get(key).cloned()))
+        .collect()
+}
+
+/// Adds the groups and rests that the subjects name.
+fn complete(tables: &mut Tables, members: &[BTreeSet<IpAddr>]) {
+    let subjects = [&tables.subjects.ingress, &tables.subjects.egress];
+    let rests: BTreeSet<RestId> = subjects.iter().flat_map(|subjects| subjects.isolated.values().cloned()).collect();
+    let mut admits: Vec<Admit> = subjects.iter().flat_map(|subjects| subjects.ports.values().cloned()).collect();
+    for id in rests {
+        let rest = rest(&id);
+        admits.extend(rest.ranges.iter().map(|(_, _, admit)| admit.clone()));
+        admits.extend(rest.otherwise.clone());
+        tables.rests.insert(id, rest);
+    }
+    for (number, addresses) in (0..).zip(members) {
+        let id = group_id(number);
+        if admits.contains(&Admit::Group(id.clone())) {
+            let group = PeerGroup { addresses: addresses.clone(), ..group(number) };
+            tables.groups.insert(id, group);
+        }
+    }
+}
+
+fn address() -> impl Strategy<Value = IpAddr> {
+    prop_oneof![
+        (1..6u8).prop_map(|last| IpAddr::from([10, 0, 0, last])),
+        (1..6u16).prop_map(|last| IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, last])),
+    ]
+}
+
+fn subject_port() -> impl Strategy<Value = SubjectPort> {
+    let ports = prop::sample::select(&[1, 80, 443, 65535]);
+    (address(), prop::sample::select(&Transport::ALL), ports).prop_map(|(address, transport, number)| SubjectPort {
+        address,
+        transport,
+        port: port(number),
+    })
+}
+
+fn admit() -> impl Strategy<Value = Admit> {
+    prop_oneof![Just(Admit::Everyone), (0..4u8).prop_map(|number| Admit::Group(group_id(number)))]
+}
+
+fn group_id(number: u8) -> GroupId {
+    GroupId(format!("{number:016x}").into())
+}
+
+fn rest_id(number: u8) -> RestId {
+    RestId(format!("{number:016x}").into())
+}
+
+fn port(number: u16) -> Port {
+    Port::new(number).unwrap()
+}
+
+fn group(number: u8) -> PeerGroup {
+    let v4 = |text: &str| text.parse::<Ipv4Addr>().unwrap();
+    let v6 = |text: &str| text.parse::<Ipv6Addr>().unwrap();
+    let (blocks4, blocks6) = match number {
+        0 => (vec![], vec![]),
+        1 => {
+            (vec![(v4("0.0.0.0"), v4("255.255.255.255"))], vec![(v6("::"), v6("::")), (v6("fd00::"), v6("fd00::ffff"))])
+        }
+        2 => (
+            vec![
+                (v4("0.0.0.0"), v4("0.0.0.0")),
+                (v4("10.1.0.0"), v4("10.1.255.255")),
+                (v4("10.3.0.1"), v4("10.3.0.9")),
+                (v4("224.0.0.0"), v4("255.255.255.255")),
+            ],
+            vec![],
+        ),
+        _ => (vec![], vec![(v6("::"), v6("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"))]),
+    };
+    PeerGroup {
+        description: format!("pods app=\"{number}\" in namespace shop").into(),
+        addresses: BTreeSet::new(),
+        blocks4: blocks4.into(),
+        blocks6: blocks6.into(),
+    }
+}
+
+/// Rests 0 and 1 are for ingress, 2 and 3 for egress.
+fn rest(id: &RestId) -> Rest {
+    let range = |first, last| PortRange::new(port(first), port(last)).unwrap();
+    let number = u8::from_str_radix(&id.0, 16).unwrap();
+    let direction = if number < 2 { Direction::Ingress } else { Direction::Egress };
+    let (ranges, otherwise) = match number {
+        0 => (
+            vec![
+                (Transport::Tcp, range(1, 79), Admit::Everyone),
+                (Transport::Tcp, range(8000, 9000), Admit::Group(group_id(0))),
+                (Transport::Tcp, range(9001, 9001), Admit::Everyone),
+                (Transport::Tcp, range(9002, 65535), Admit::Group(group_id(1))),
+                (Transport::Udp, range(1, 65535), Admit::Group(group_id(2))),
+            ],
+            None,
+        ),
+        1 => (vec![], None),
+        2 => (vec![(Transport::Sctp, range(100, 200), Admit::Group(group_id(3)))], Some(Admit::Group(group_id(0)))),
+        _ => (vec![], Some(Admit::Everyone)),
+    };
+    Rest { direction, description: format!("rest {number}").into(), ranges, otherwise }
+}
