@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -30,6 +31,7 @@ Exit status: 0 every flow is allowed, 1 a flow is denied, 2 no answer.")]
     #[cfg(target_os = "linux")]
     #[command(
         args_conflicts_with_subcommands = true,
+        subcommand_negates_reqs = true,
         after_help = "Examples:
   palisade lab -f examples/shop
   palisade lab -f examples/shop --watch
@@ -120,7 +122,7 @@ pub struct LabArguments {
 
     /// The lab itself.
     #[command(flatten)]
-    pub run: Option<LabRunArguments>,
+    pub run: LabRunArguments,
 }
 
 /// Subcommands of `lab`.
@@ -134,7 +136,6 @@ pub enum LabCommand {
 /// Arguments of a lab run.
 #[cfg(target_os = "linux")]
 #[derive(Args, Debug)]
-#[group(id = "lab_run")]
 pub struct LabRunArguments {
     /// The input.
     #[command(flatten)]
@@ -171,7 +172,7 @@ pub struct LabExecArguments {
 
     /// The command and its arguments
     #[arg(value_name = "COMMAND", required = true, last = true)]
-    pub argv: Vec<String>,
+    pub argv: Vec<OsString>,
 }
 
 /// Which families to look at.

@@ -59,16 +59,13 @@ mod tests {
     fn a_diagnostic_shows_its_line() {
         let mut diagnostic = Diagnostic::new(Level::Error, "expected a port, found \"http!\"");
         diagnostic.object = Some("NetworkPolicy db/allow".to_string());
-        diagnostic.place = Some(Place {
-            file: "db.yaml".into(),
-            line: 12,
-            column: 9,
-            width: 7,
-            text: "  port: \"http!\"".into(),
-        });
+        diagnostic.place =
+            Some(Place { file: "db.yaml".into(), line: 12, column: 9, width: 7, text: "  port: \"http!\"".into() });
         diagnostic.effect = Some("the policy isolates the pods it selects and allows nothing".to_string());
         let text = render(&diagnostic, &Renderer::plain());
-        for expected in ["error: NetworkPolicy db/allow: expected a port", "db.yaml:12:9", "^^^^^^^", "isolates the pods"] {
+        for expected in
+            ["error: NetworkPolicy db/allow: expected a port", "db.yaml:12:9", "^^^^^^^", "isolates the pods"]
+        {
             assert!(text.contains(expected), "{expected} is missing in:\n{text}");
         }
     }

@@ -1,32 +1,28 @@
 //! `palisade lab`: the same flows asked of the oracle, the tables and the kernel.
 
 use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
 
 use anyhow::Context as _;
-use palisade_core::{Family, Flow, Snapshot};
-use palisade_lab::witness::{Case, Report, Row, Testimony, Verdicts, witness};
-use palisade_lab::{Lab, LabError, Outcome, plan, rootless};
+use palisade_core::{Family, Flow, Snapshot, Verdict};
+use palisade_lab::watch::Watch;
+use palisade_lab::{Case, Lab, LabError, Outcome, Report, Row, Testimony, Verdicts, become_root, plan, witness};
 use palisade_sim::{decide, explain};
 use serde_json::{Map, Value, json};
 
 use crate::args::{LabArguments, LabCommand, LabExecArguments, LabRunArguments, OutputFormat};
 use crate::input::{GivenFlow, read_flows};
-use crate::output::{Exit, Hinted};
+use crate::output::{Exit, Hinted, print_error};
 use crate::table;
 
 /// How many disagreements are printed in full.
 const DISAGREEMENTS_MAX: usize = 20;
 
 /// Runs the command. No other thread may have been started yet: an ordinary user gets a user namespace first.
-pub fn run(arguments: LabArguments) -> anyhow::Result<Exit> {
-    match (arguments.command, arguments.run) {
-        (Some(LabCommand::Exec(arguments)), _) => exec(&arguments),
-        (None, Some(arguments)) => run_lab(&arguments),
-        (None, None) => Err(Hinted {
-            message: "there is nothing to build a lab from".to_string(),
-            hint: "name manifests with -f PATH, as in 'palisade lab -f examples/shop'".to_string(),
-        }
-        .into()),
+pub fn run(arguments: &LabArguments) -> anyhow::Result<Exit> {
+    match &arguments.command {
+        Some(LabCommand::Exec(arguments)) => exec(arguments),
+        None => run_lab(&arguments.run),
     }
 }
 
@@ -37,26 +33,100 @@ struct Question {
 }
 
 fn run_lab(arguments: &LabRunArguments) -> anyhow::Result<Exit> {
-    rootless::become_root().map_err(|error| Hinted { hint: error.hint(), message: error.to_string() })?;
+    become_root().map_err(|error| Hinted { hint: error.hint(), message: error.to_string() })?;
     let families = arguments.family.families();
     let given = arguments.flows.as_deref().map(read_flows).transpose()?;
+    // The watch begins before the first look, so that no change is missed in between.
+    let watch = if arguments.watch { Some(Watch::new(&arguments.input.paths)?) } else { None };
     let snapshot = arguments.input.snapshot()?;
     let questions = questions(&snapshot, given.as_deref(), families)?;
     let lab = Lab::start(&snapshot, families).map_err(lab_error)?;
     let report = ask(&lab, &snapshot, &questions)?;
     print(arguments, &snapshot, &questions, &report)?;
-    Ok(if report.disagreements().next().is_none() { Exit::Clean } else { Exit::Found })
+    match watch {
+        Some(watch) => watch_inputs(arguments, given.as_deref(), watch, &lab, (snapshot, report)),
+        None => Ok(if report.disagreements().next().is_none() { Exit::Clean } else { Exit::Found }),
+    }
+}
+
+fn exec(arguments: &LabExecArguments) -> anyhow::Result<Exit> {
+    let code =
+        palisade_lab::exec::exec(&arguments.paths, &arguments.pod, &arguments.argv).map_err(|error| {
+            match error.hint() {
+                Some(hint) => Hinted { message: error.to_string(), hint: hint.to_string() }.into(),
+                None => anyhow::Error::new(error),
+            }
+        })?;
+    Ok(Exit::Command(u8::try_from(code).unwrap_or(u8::MAX)))
+}
+
+/// Stays up: whenever the input changes, enforces it, probes again and shows what is different.
+fn watch_inputs(
+    arguments: &LabRunArguments,
+    given: Option<&[GivenFlow]>,
+    mut watch: Watch,
+    lab: &Lab,
+    (mut snapshot, mut report): (Snapshot, Report),
+) -> anyhow::Result<Exit> {
+    let _door = lab.open_for_exec(&arguments.input.paths).context("cannot be reached by 'palisade lab exec'")?;
+    loop {
+        eprintln!("watching {}; end with Ctrl-C", names(&arguments.input.paths));
+        watch.wait().context("cannot watch the input")?;
+        // An input that gives no answer for a moment, as while an editor writes it, changes nothing.
+        let next = match arguments.input.snapshot() {
+            Ok(next) => next,
+            Err(error) => {
+                print_error(&error.context("the last readable input stays in force"));
+                continue;
+            }
+        };
+        if next == snapshot {
+            continue;
+        }
+        let questions = match questions(&next, given, arguments.family.families()) {
+            Ok(questions) => questions,
+            Err(error) => {
+                print_error(&error);
+                continue;
+            }
+        };
+        lab.enforce(&next).map_err(lab_error)?;
+        let now = ask(lab, &next, &questions)?;
+        print_changes(arguments, &next, &questions, (&report, &now))?;
+        (snapshot, report) = (next, now);
+    }
+}
+
+/// The flows whose verdict is another, and whatever the witnesses do not agree about.
+fn print_changes(
+    arguments: &LabRunArguments,
+    snapshot: &Snapshot,
+    questions: &[Question],
+    (before, now): (&Report, &Report),
+) -> anyhow::Result<()> {
+    if arguments.output == OutputFormat::Json {
+        return print(arguments, snapshot, questions, now);
+    }
+    let mut out = BufWriter::new(io::stdout().lock());
+    let changes = now.changes_since(before);
+    let word = |verdict: Option<Verdict>| verdict.map_or("none", Verdict::name);
+    for (flow, was, is) in &changes {
+        writeln!(out, "{flow}: {} (was {})", word(*is), word(*was))?;
+    }
+    writeln!(out, "{} flows changed", changes.len())?;
+    print_agreement(&mut out, snapshot, now)?;
+    out.flush().context("cannot write the report")
+}
+
+fn names(paths: &[PathBuf]) -> String {
+    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
 /// The flows to probe: those given, else all that show what the policies do.
-fn questions(
-    snapshot: &Snapshot,
-    given: Option<&[GivenFlow]>,
-    families: &[Family],
-) -> anyhow::Result<Vec<Question>> {
+fn questions(snapshot: &Snapshot, given: Option<&[GivenFlow]>, families: &[Family]) -> anyhow::Result<Vec<Question>> {
     let flows: Vec<(String, Flow)> = match given {
         Some(given) => given.iter().map(|given| (given.text.clone(), given.flow.clone())).collect(),
-        None => plan::plan(snapshot, families).into_iter().map(|flow| (flow.to_string(), flow)).collect(),
+        None => plan(snapshot, families).into_iter().map(|flow| (flow.to_string(), flow)).collect(),
     };
     let question = |(text, flow): (String, Flow)| {
         let case = Case::of(snapshot, flow, families)
@@ -164,14 +234,14 @@ fn print_agreement(out: &mut impl Write, snapshot: &Snapshot, report: &Report) -
 }
 
 fn print_testimony(out: &mut impl Write, snapshot: &Snapshot, testimony: &Testimony) -> io::Result<()> {
-    let Testimony { packet, oracle, tables, kernel, trace } = testimony;
+    let Testimony { packet, oracle, tables, kernel } = testimony;
     writeln!(out, "  {} {} -> {}", packet.family, packet.source.address, packet.destination.address)?;
     writeln!(out, "    oracle: {oracle}")?;
     for direction in decide(snapshot, packet).directions {
         writeln!(out, "      {direction}")?;
     }
-    writeln!(out, "    tables: {tables}")?;
-    for step in &trace.steps {
+    writeln!(out, "    tables: {}", tables.verdict)?;
+    for step in &tables.steps {
         writeln!(out, "      {step}")?;
     }
     writeln!(out, "    kernel: {kernel}")

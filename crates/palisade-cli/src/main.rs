@@ -24,7 +24,7 @@ fn main() -> ExitCode {
     let outcome = match arguments.command {
         Command::Explain(arguments) => explain::run(&arguments),
         #[cfg(target_os = "linux")]
-        Command::Lab(arguments) => lab::run(arguments),
+        Command::Lab(arguments) => lab::run(&arguments),
         #[cfg(target_os = "linux")]
         Command::Render(arguments) => render::run(&arguments),
     };

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use palisade_core::{End, Port, Traffic};
-use palisade_lab::witness::{Reach, Report};
+use palisade_lab::{Reach, Report};
 
 /// Renders the reachability that a report found, at most `width` columns wide.
 pub fn render(report: &Report, width: usize) -> String {
     let reach = report.reach();
     let ends = merged_ends(&reach);
-    let mut text = String::from("who reaches whom (rows ask, columns answer): # all that was tried, + some, . nothing\n");
+    let mut text =
+        String::from("who reaches whom (rows ask, columns answer): # all that was tried, + some, . nothing\n");
     let label_width = ends.iter().map(|end| end.label.chars().count()).max().unwrap_or(0).min(width / 2);
     let index_width = ends.len().to_string().len();
     let cell_width = index_width + 1;

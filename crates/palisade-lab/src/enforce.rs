@@ -7,6 +7,7 @@ use palisade_core::{Change, NodeName, Snapshot, Tables};
 use palisade_nft::{Generation, Held, Kernel, diff, lower};
 
 use crate::error::LabError;
+use crate::netns::write_setting;
 use crate::topology::{Place, Topology};
 
 /// What all nodes enforce.
@@ -84,6 +85,7 @@ impl Enforced {
         let have = kernel.read_back().map_err(|error| refused(node, error))?.unwrap_or_default();
         let transaction = diff(&have, &lower(compiler.tables(), generation));
         kernel.apply(&transaction).map_err(|error| refused(node, error))?;
+        forget_probes_soon();
         let held = Held::of(compiler.tables());
         Ok(Enforced { compiler, held, kernel, generation })
     }
@@ -96,6 +98,17 @@ impl Enforced {
             self.kernel.apply(&transaction).map_err(|error| refused(node, error))?;
         }
         Ok(self)
+    }
+}
+
+/// Shortens what connection tracking remembers of flows that are over, so that thousands of probes do not fill its
+/// table (nf_conntrack-sysctl in the kernel documentation). Seconds; live connections keep their own timeouts.
+fn forget_probes_soon() {
+    for (timeout, seconds) in
+        [("udp_timeout", "10"), ("icmp_timeout", "10"), ("icmpv6_timeout", "10"), ("tcp_timeout_close", "2")]
+    {
+        // Kernels without one of them remember longer, which is no harm.
+        let _ = write_setting(&format!("/proc/sys/net/netfilter/nf_conntrack_{timeout}"), seconds);
     }
 }
 

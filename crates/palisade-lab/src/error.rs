@@ -121,7 +121,8 @@ fn rules_hint(error: &(dyn std::error::Error + 'static)) -> String {
         if let Some(source) = current.downcast_ref::<io::Error>()
             && (is(source, rustix::io::Errno::PROTONOSUPPORT) || is(source, rustix::io::Errno::OPNOTSUPP))
         {
-            return "this kernel lacks nf_tables or a part of it: load it as root with 'modprobe nf_tables'".to_string();
+            return "this kernel lacks nf_tables or a part of it: load it as root with 'modprobe nf_tables'"
+                .to_string();
         }
         cause = current.source();
     }

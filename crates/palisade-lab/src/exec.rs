@@ -106,8 +106,8 @@ struct Namespaces {
 /// Asks the lab for a place. The connection ends with the lab, or with the place.
 fn enter(paths: &[PathBuf], end: &str) -> Result<(UnixStream, Namespaces), ExecError> {
     let failed = |source| ExecError::System { operation: "ask the lab", source };
-    let address = address(paths)
-        .map_err(|source| ExecError::System { operation: "find the paths of the lab", source })?;
+    let address =
+        address(paths).map_err(|source| ExecError::System { operation: "find the paths of the lab", source })?;
     let mut lab = UnixStream::connect_addr(&address).map_err(|_| ExecError::NoLab)?;
     let server = rustix::net::sockopt::socket_peercred(&lab).map_err(system("ask the lab"))?;
     if server.uid != rustix::process::geteuid() {

@@ -26,8 +26,7 @@ pub(crate) struct Netns {
 impl Netns {
     /// Makes a namespace and moves the calling thread into it.
     pub(crate) fn create(place: &str) -> Result<Netns, LabError> {
-        let failed =
-            |source| LabError::Namespace { operation: "create", place: place.to_string(), source };
+        let failed = |source| LabError::Namespace { operation: "create", place: place.to_string(), source };
         sys::unshare(UnshareFlags::NEWNET).map_err(failed)?;
         let descriptor = Arc::new(current().map_err(failed)?);
         Ok(Netns { place: place.to_string(), descriptor })

@@ -57,9 +57,8 @@ fn both_have(source: &Pod, destination: &Pod, family: Family) -> bool {
 }
 
 fn rules(snapshot: &Snapshot) -> impl Iterator<Item = &Rule> {
-    let of_direction = |direction| {
-        snapshot.policies.values().filter_map(move |policy| policy.rules[direction].as_ref()).flatten()
-    };
+    let of_direction =
+        |direction| snapshot.policies.values().filter_map(move |policy| policy.rules[direction].as_ref()).flatten();
     Direction::ALL.into_iter().flat_map(of_direction)
 }
 
@@ -194,7 +193,11 @@ mod tests {
             &["10.1.2.3/32"],
             &["10.0.255.255", "10.1.0.0", "10.1.255.255", "10.2.0.0", "10.1.2.2", "10.1.2.3", "10.1.2.4"],
         );
-        check_addresses("2001:db8:1::/127", &[], &["2001:db8:0:ffff:ffff:ffff:ffff:ffff", "2001:db8:1::", "2001:db8:1::1", "2001:db8:1::2"]);
+        check_addresses(
+            "2001:db8:1::/127",
+            &[],
+            &["2001:db8:0:ffff:ffff:ffff:ffff:ffff", "2001:db8:1::", "2001:db8:1::1", "2001:db8:1::2"],
+        );
     }
 
     #[test]

@@ -167,8 +167,10 @@ fn refuse(visitor: &UnixStream, reason: &str) -> io::Result<()> {
 
 /// The address of the lab that this user runs for these paths, in whatever order they are given.
 pub(crate) fn address(paths: &[PathBuf]) -> io::Result<SocketAddr> {
-    let mut paths: Vec<PathBuf> =
-        paths.iter().map(|path| if path.as_os_str() == "-" { Ok(path.clone()) } else { path.canonicalize() }).collect::<io::Result<_>>()?;
+    let mut paths: Vec<PathBuf> = paths
+        .iter()
+        .map(|path| if path.as_os_str() == "-" { Ok(path.clone()) } else { path.canonicalize() })
+        .collect::<io::Result<_>>()?;
     paths.sort();
     paths.dedup();
     let mut hasher = DefaultHasher::new();

@@ -21,13 +21,13 @@ use crate::sys;
 /// Where user namespaces are refused; the error names the setting that refuses them, if one can be found.
 pub fn become_root() -> Result<(), RootlessError> {
     let needed = CapabilitySet::SYS_ADMIN | CapabilitySet::NET_ADMIN | CapabilitySet::NET_RAW;
-    let capabilities = rustix::thread::capabilities(None).map_err(|errno| RootlessError::new("read the capabilities of this process", errno.into()))?;
+    let capabilities = rustix::thread::capabilities(None)
+        .map_err(|errno| RootlessError::new("read the capabilities of this process", errno.into()))?;
     if capabilities.effective.contains(needed) {
         return Ok(());
     }
     let (user, group) = (geteuid(), getegid());
-    sys::unshare(UnshareFlags::NEWUSER)
-        .map_err(|source| RootlessError::new("create a user namespace", source))?;
+    sys::unshare(UnshareFlags::NEWUSER).map_err(|source| RootlessError::new("create a user namespace", source))?;
     // Without "deny" an ordinary user may not map a group (user_namespaces(7)).
     let maps = [
         ("/proc/self/setgroups", "deny".to_string()),
@@ -126,9 +126,7 @@ mod tests {
 
     /// Asks for the hint on a machine where these files read so.
     fn check(files: &[(&str, &str)], expected: &str) {
-        let hint = why(|path| {
-            files.iter().find(|(name, _)| *name == path).map(|(_, content)| (*content).to_string())
-        });
+        let hint = why(|path| files.iter().find(|(name, _)| *name == path).map(|(_, content)| (*content).to_string()));
         assert!(hint.contains(expected), "{hint}");
     }
 

@@ -83,11 +83,7 @@ impl Lab {
     /// # Errors
     ///
     /// Where sockets cannot be had at all. What concerns one packet is in its [`Outcome`].
-    pub fn probe(
-        &self,
-        packets: &[Packet],
-        mut progress: impl FnMut(Progress),
-    ) -> Result<Vec<Outcome>, LabError> {
+    pub fn probe(&self, packets: &[Packet], mut progress: impl FnMut(Progress)) -> Result<Vec<Outcome>, LabError> {
         let packets = packets.to_vec();
         let (steps, reports) = channel();
         let answer = self.send(move |machine| {
@@ -179,8 +175,7 @@ impl Machine {
     /// Does jobs, and serves the servers in between, until nobody can ask any more.
     fn run(mut self, inbox: &Receiver<Job>, wake: &OwnedFd) {
         loop {
-            let mut waiting =
-                [PollFd::new(wake, PollFlags::IN), PollFd::new(self.prober.events(), PollFlags::IN)];
+            let mut waiting = [PollFd::new(wake, PollFlags::IN), PollFd::new(self.prober.events(), PollFlags::IN)];
             if poll(&mut waiting, None).is_err_and(|errno| errno != rustix::io::Errno::INTR) {
                 return;
             }

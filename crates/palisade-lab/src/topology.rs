@@ -148,7 +148,14 @@ impl Topology {
     pub(crate) fn new(families: &[Family]) -> Result<Topology, LabError> {
         let wire = Wire::new()?;
         let core = member(&wire, "the core", families, true, 0)?;
-        let mut topology = Topology { wire, families: families.to_vec(), core, members: BTreeMap::new(), links_made: 0, nodes_made: 0 };
+        let mut topology = Topology {
+            wire,
+            families: families.to_vec(),
+            core,
+            members: BTreeMap::new(),
+            links_made: 0,
+            nodes_made: 0,
+        };
         let outside = member(&topology.wire, "outside", families, false, 0)?;
         topology.members.insert(Place::Outside, outside);
         let link = topology.connect_to_core(&Place::Outside)?;
@@ -196,8 +203,12 @@ impl Topology {
             }),
         };
         // Pods sort before nodes, so that a node still exists when its pods are unplugged.
-        let gone: Vec<Place> =
-            self.members.iter().filter(|(place, member)| !keep(place, member)).map(|(place, _)| place.clone()).collect();
+        let gone: Vec<Place> = self
+            .members
+            .iter()
+            .filter(|(place, member)| !keep(place, member))
+            .map(|(place, _)| place.clone())
+            .collect();
         for place in &gone {
             self.remove(place)?;
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use palisade_core::{End, Family, Flow, NodeName, Snapshot, Tables, Traffic, Verdict};
-use palisade_sim::{Packet, ResolveError, decide, resolve, walk};
+use palisade_sim::{Packet, ResolveError, Trace, decide, resolve, walk};
 
 use crate::error::LabError;
 use crate::probe::{Outcome, Progress};
@@ -37,8 +37,8 @@ pub struct Testimony {
     pub packet: Packet,
     /// What the policies mean.
     pub oracle: Verdict,
-    /// What the compiled tables of the nodes say.
-    pub tables: Verdict,
+    /// What the compiled tables of the nodes say, step by step.
+    pub tables: Trace,
     /// What became of the real packet.
     pub kernel: Outcome,
 }
@@ -51,7 +51,7 @@ impl Testimony {
             Outcome::Skipped(_) => true,
             outcome => outcome.verdict() == Some(self.oracle),
         };
-        self.oracle == self.tables && kernel
+        self.oracle == self.tables.verdict && kernel
     }
 }
 
@@ -116,7 +116,7 @@ fn summary<'a>(testimonies: impl Iterator<Item = &'a Testimony>) -> Verdicts {
     let mut verdicts = Verdicts { oracle: Verdict::Allow, tables: Verdict::Allow, kernel: None };
     for testimony in testimonies {
         verdicts.oracle = verdicts.oracle.min(testimony.oracle);
-        verdicts.tables = verdicts.tables.min(testimony.tables);
+        verdicts.tables = verdicts.tables.min(testimony.tables.verdict);
         verdicts.kernel = match (verdicts.kernel, testimony.kernel.verdict()) {
             (Some(before), Some(now)) => Some(before.min(now)),
             (before, now) => before.or(now),
@@ -169,11 +169,10 @@ impl Report {
             report.rows.iter().map(|row| (&row.flow, verdict(row))).collect()
         };
         let (before, now) = (verdicts(before), verdicts(self));
-        let gone = before.iter().filter(|(flow, _)| !now.contains_key(*flow)).map(|(flow, was)| (*flow, Some(*was), None));
-        let changed = now
-            .iter()
-            .map(|(flow, is)| (*flow, before.get(flow).copied(), Some(*is)))
-            .filter(|(_, was, is)| was != is);
+        let gone =
+            before.iter().filter(|(flow, _)| !now.contains_key(*flow)).map(|(flow, was)| (*flow, Some(*was), None));
+        let changed =
+            now.iter().map(|(flow, is)| (*flow, before.get(flow).copied(), Some(*is))).filter(|(_, was, is)| was != is);
         gone.chain(changed).collect()
     }
 }
@@ -194,7 +193,7 @@ pub fn witness(
     let mut outcomes = lab.probe(&packets, progress)?.into_iter();
     let mut testify = |packet: &Packet| Testimony {
         oracle: decide(snapshot, packet).verdict,
-        tables: walk(&tables, packet).verdict,
+        tables: walk(&tables, packet),
         kernel: outcomes.next().unwrap_or_else(|| Outcome::Failed("it was not sent".to_string())),
         packet: packet.clone(),
     };

@@ -21,7 +21,7 @@ pub use error::{ApplyError, KernelError};
 
 /// What is built beforehand is committed in pieces of about this size, each well below 50 ms: while the kernel
 /// commits it holds the lock of `nf_tables`, and waits for packets under way.
-const PIECE_BYTES: usize = 1 << 20;
+const PIECE_BYTES: usize = 256 << 10;
 /// A piece may be this much bigger than asked for: the last message of it.
 const PIECE_OVERHANG_BYTES: usize = 32 << 10;
 /// How often a batch or a reading is tried again because somebody else committed in between.

@@ -25,7 +25,7 @@ pub struct Monitor {
     buffer: Vec<u8>,
 }
 
-/// Something that happened to nf_tables.
+/// Something that happened to `nf_tables`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// Somebody committed a transaction.

@@ -10,16 +10,15 @@ pub struct Document<'a> {
     pub tree: Node<'a>,
     /// The line it starts on, from 1.
     pub line: u32,
-    /// Where and why it is not YAML or JSON, and which top-level keys are lost to that.
-    pub broken: Option<Broken<'a>>,
+    /// Where and why it is not YAML or JSON.
+    pub broken: Option<Broken>,
 }
 
-/// What is wrong with a document, and what is lost.
+/// What is wrong with a document.
 #[derive(Debug)]
-pub struct Broken<'a> {
+pub struct Broken {
     pub span: Span,
     pub message: String,
-    pub lost: Vec<&'a str>,
 }
 
 /// How JSON is read: the places of its values cost an order of magnitude, and only diagnostics need them.

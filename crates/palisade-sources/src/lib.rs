@@ -61,7 +61,7 @@ pub struct Options {
 }
 
 impl Default for Options {
-    /// Two nodes; 10.244.0.0/16 and fd44::/48 for pods, 10.99.0.0/24 and fd99::/64 for nodes; both families; two pods
+    /// Two nodes; `10.244.0.0/16` and `fd44::/48` for pods, `10.99.0.0/24` and `fd99::/64` for nodes; both families; two pods
     /// a workload.
     fn default() -> Self {
         let v4 = |address: [u8; 4], length| IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::from(address), length));
@@ -105,6 +105,7 @@ fn parse_with(sources: &[SourceText], options: &Options, places: Places) -> (Par
         report: &mut report,
         limits: &options.limits,
         untold: false,
+        invented_names: 0,
         seen: 0,
     };
     let mut documents = 0;

@@ -6,7 +6,7 @@ use palisade_core::{Labels, Level, NamespaceName, WorkloadKind};
 
 use crate::reading::{At, Reading};
 use crate::syntax;
-use crate::tree::{Node, Span, Value, shortened};
+use crate::tree::{Key, Node, Span, Value, shortened};
 
 /// What is used of `metadata`.
 #[derive(Debug)]
@@ -89,9 +89,13 @@ pub fn read(root: &At<'_>, scope: Scope, syntax: Syntax, reading: &mut Reading) 
     if scope == Scope::Namespace
         && let Some(at) = at.field("namespace")
     {
-        metadata.namespace = at.text(reading).map(|text| {
-            valid(&at, text, syntax::dns_label(text), reading);
-            reading.share(text)
+        metadata.namespace = at.text(reading).map(|text| match text {
+            // Empty is absent, as for every field that `omitempty` marks.
+            "" => reading.share("default"),
+            _ => {
+                valid(&at, text, syntax::dns_label(text), reading);
+                reading.share(text)
+            }
         });
     }
     metadata.labels = at.field("labels").map(|at| labels(&at, reading)).unwrap_or_default();
@@ -140,11 +144,20 @@ pub fn labels(at: &At<'_>, reading: &mut Reading) -> Labels {
                 None => continue,
             },
         };
+        boolean_key(&at, &entry.0, reading);
         valid(&at, key, syntax::label_key(key), reading);
         valid(&at, value, syntax::label_value(value), reading);
         labels.insert(reading.share(key), reading.share(value));
     }
     labels
+}
+
+/// Warns of a label key such as `n`, which unquoted is a boolean in YAML, and so the key `false` for the API server.
+pub fn boolean_key(at: &At<'_>, key: &Key<'_>, reading: &mut Reading) {
+    if matches!(&*key.text, "true" | "false") && (1..=3).contains(&key.span.width) {
+        reading.problem(Level::Warning, key.span, format!("{at}: the key is '{}', a boolean of YAML", key.text));
+        reading.hint("put the key in quotes if you mean it as it is written");
+    }
 }
 
 /// The owner that controls an object, if it is of a kind that makes pods.

@@ -135,13 +135,11 @@ fn rules(at: &At<'_>, peers_field: &str, peers_left: &mut usize, peers_max: usiz
         }
         item.known_fields(&[peers_field, "ports"], Level::Error, reading);
         let peers = item.field(peers_field).map(|at| peers(&at, reading)).unwrap_or_default();
-        *peers_left = match peers_left.checked_sub(peers.len()) {
-            Some(left) => left,
-            None => {
-                reading.error(&item, format!("the policy has more than {peers_max} peers"));
-                return rules;
-            }
+        let Some(left) = peers_left.checked_sub(peers.len()) else {
+            reading.error(&item, format!("the policy has more than {peers_max} peers"));
+            return rules;
         };
+        *peers_left = left;
         let ports = item.field("ports").map(|at| ports(&at, reading)).unwrap_or_default();
         rules.push(Rule {
             peers: (!peers.is_empty()).then_some(peers),

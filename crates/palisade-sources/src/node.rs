@@ -46,11 +46,15 @@ fn address(at: &At<'_>, node: &mut Node, reading: &mut Reading) {
         return;
     };
     match text.parse::<IpAddr>() {
-        Ok(address) if !node.addresses.contains(&address.to_canonical()) => node.addresses.push(address.to_canonical()),
-        Ok(_) => {}
-        Err(_) if matches!(kind, "InternalIP" | "ExternalIP") => {
-            reading.error(at, format!("address: expected an IP address, found '{text}'"));
+        Ok(address) => {
+            if !node.addresses.contains(&address.to_canonical()) {
+                node.addresses.push(address.to_canonical());
+            }
         }
-        Err(_) => {}
+        Err(_) => {
+            if matches!(kind, "InternalIP" | "ExternalIP") {
+                reading.error(at, format!("address: expected an IP address, found '{text}'"));
+            }
+        }
     }
 }

@@ -46,6 +46,8 @@ pub struct Reader<'r, 's> {
     pub limits: &'r Limits,
     /// A document is so broken that its namespace cannot be told.
     pub untold: bool,
+    /// How many names had to be invented.
+    pub invented_names: usize,
     /// How many objects there were, of whatever kind.
     pub seen: usize,
 }
@@ -84,7 +86,13 @@ impl Reader<'_, '_> {
             Kind::List(item_kind) => self.list(tree, origin, item_kind.zip(version)),
             Kind::Foreign => *self.objects.foreign.entry(kind.to_string()).or_default() += 1,
             Kind::Other => {}
-            known => self.known(&known, kind, tree, origin, None),
+            known => {
+                if version.is_none() && !matches!(known, Kind::NetworkPolicy(_)) {
+                    let message = format!("apiVersion: expected that of a {kind}, found nothing");
+                    self.reading.problem(Level::Warning, tree.span, message);
+                }
+                self.known(&known, kind, tree, origin, None);
+            }
         }
     }
 
@@ -113,9 +121,8 @@ impl Reader<'_, '_> {
     }
 
     /// A document that is neither YAML nor JSON, of which some top-level keys may be readable.
-    fn broken(&mut self, tree: &Node<'_>, origin: Origin, broken: &Broken<'_>) {
+    fn broken(&mut self, tree: &Node<'_>, origin: Origin, broken: &Broken) {
         let at = Origin { span: broken.span, ..origin };
-        let is_lost = |key: &str| broken.lost.contains(&key);
         let told = matches!(&tree.value, Value::Map(entries)
             if !duplicates(entries).iter().any(|key| matches!(&*key.text, "kind" | "metadata")));
         let (Some(kind), true) = (tree.get_text("kind"), told) else {
@@ -129,13 +136,14 @@ impl Reader<'_, '_> {
                 *self.objects.foreign.entry(kind.to_string()).or_default() += 1;
                 self.complain(Level::Error, broken.message.clone(), at, "the object is passed over");
             }
-            _ if is_lost("metadata") => self.untold(broken.message.clone(), at),
+            // Metadata that is not found may be lost in what is broken.
+            _ if tree.get("metadata").is_none() => self.untold(broken.message.clone(), at),
             known => self.known(&known, kind, tree, origin, Some(broken)),
         }
     }
 
     /// Reads an object of a kind that counts.
-    fn known(&mut self, kind: &Kind, kind_text: &str, tree: &Node<'_>, origin: Origin, broken: Option<&Broken<'_>>) {
+    fn known(&mut self, kind: &Kind, kind_text: &str, tree: &Node<'_>, origin: Origin, broken: Option<&Broken>) {
         let root = At::root(tree);
         let metadata = metadata::read(&root, kind.scope(), kind.name_syntax(), &mut self.reading);
         let Some(namespace) = metadata.namespace.clone() else {
@@ -223,7 +231,7 @@ impl Reader<'_, '_> {
         root: &At<'_>,
         origin: Origin,
         object: &str,
-        broken: Option<&Broken<'_>>,
+        broken: Option<&Broken>,
     ) {
         match version {
             Version::Current => {}
@@ -257,28 +265,40 @@ impl Reader<'_, '_> {
     }
 
     /// The name of a policy; one that cannot be told is invented, so that the policy still isolates.
-    fn policy_name(&self, metadata: &Metadata, namespace: &NamespaceName) -> Arc<str> {
-        metadata.name.clone().unwrap_or_else(|| {
-            let prefix = metadata.name_prefix.as_deref().unwrap_or("unnamed-");
-            let taken = |name: &str| self.objects.policies.contains_key(&ObjectName::new(Arc::clone(namespace), name));
-            numbered(prefix, taken)
+    fn policy_name(&mut self, metadata: &Metadata, namespace: &NamespaceName) -> Arc<str> {
+        if let Some(name) = &metadata.name {
+            return Arc::clone(name);
+        }
+        let prefix = metadata.name_prefix.as_deref().unwrap_or("unnamed-");
+        self.invent_name(prefix, |objects, name| {
+            objects.policies.contains_key(&ObjectName::new(Arc::clone(namespace), name))
         })
     }
 
-    fn object_name(&self, metadata: &Metadata, kind: &Kind, namespace: &NamespaceName) -> Option<Arc<str>> {
+    /// The name of another object, invented as the API server does if there is a `generateName`.
+    fn object_name(&mut self, metadata: &Metadata, kind: &Kind, namespace: &NamespaceName) -> Option<Arc<str>> {
         if metadata.name.is_some() {
             return metadata.name.clone();
         }
-        let taken = |name: &str| match *kind {
-            Kind::Pod => self.objects.pods.contains_key(&ObjectName::new(Arc::clone(namespace), name)),
-            Kind::Workload(kind) => self.objects.workloads.contains_key(&WorkloadName {
-                namespace: Arc::clone(namespace),
-                kind,
-                name: name.into(),
-            }),
+        let namespace = || Arc::clone(namespace);
+        let taken = |objects: &Objects, name: &str| match *kind {
+            Kind::Pod => objects.pods.contains_key(&ObjectName::new(namespace(), name)),
+            Kind::Workload(kind) => {
+                objects.workloads.contains_key(&WorkloadName { namespace: namespace(), kind, name: name.into() })
+            }
             _ => false,
         };
-        metadata.name_prefix.as_deref().map(|prefix| numbered(prefix, taken))
+        metadata.name_prefix.as_deref().map(|prefix| self.invent_name(prefix, taken))
+    }
+
+    fn invent_name(&mut self, prefix: &str, taken: impl Fn(&Objects, &str) -> bool) -> Arc<str> {
+        loop {
+            self.invented_names += 1;
+            let name = format!("{prefix}{}", self.invented_names);
+            if !taken(&self.objects, &name) {
+                return name.into();
+            }
+        }
     }
 
     /// Duplicate keys outside `metadata`, which looks for its own.
@@ -311,17 +331,6 @@ impl Reader<'_, '_> {
 
 fn replace<K: Ord, T>(map: &mut BTreeMap<K, Placed<T>>, key: K, value: Placed<T>) -> Option<Origin> {
     map.insert(key, value).map(|before| before.origin)
-}
-
-fn numbered(prefix: &str, taken: impl Fn(&str) -> bool) -> Arc<str> {
-    let mut name = String::new();
-    for number in 1.. {
-        name = format!("{prefix}{number}");
-        if !taken(&name) {
-            break;
-        }
-    }
-    name.into()
 }
 
 /// What a document is.

@@ -28,7 +28,7 @@ pub struct Draft {
 pub struct Nodes {
     /// In the order in which pods are dealt out.
     names: Vec<NodeName>,
-    nodes: BTreeMap<NodeName, Node>,
+    by_name: BTreeMap<NodeName, Node>,
     /// Whether the input names none.
     invented: bool,
 }
@@ -48,10 +48,10 @@ impl Nodes {
             .filter(|name| !nodes.contains_key(*name))
             .cloned()
             .collect();
-        let addresses = told_by_pods(pods);
-        for name in undescribed {
-            let addresses = addresses.get(&name).cloned().unwrap_or_default();
-            nodes.insert(name, Node { addresses: addresses.into_iter().collect(), ..Node::default() });
+        nodes.extend(undescribed.into_iter().map(|name| (name, Node::default())));
+        let mut told = told_by_pods(pods);
+        for (name, node) in nodes.iter_mut().filter(|(_, node)| node.addresses.is_empty()) {
+            node.addresses.extend(told.remove(name).unwrap_or_default());
         }
         let invented = nodes.is_empty();
         let names: Vec<NodeName> = if invented {
@@ -62,7 +62,7 @@ impl Nodes {
         if invented {
             nodes.extend(names.iter().map(|name| (Arc::clone(name), Node::default())));
         }
-        Nodes { names, nodes, invented }
+        Nodes { names, by_name: nodes, invented }
     }
 
     /// Every node, in the order in which pods are dealt out.
@@ -97,7 +97,7 @@ pub fn place(
     }
     let mut taken = taken(&nodes, pods, report);
     let bare_nodes: Vec<NodeName> =
-        nodes.names.iter().filter(|name| nodes.nodes[*name].addresses.is_empty()).cloned().collect();
+        nodes.names.iter().filter(|name| nodes.by_name[*name].addresses.is_empty()).cloned().collect();
     for family in &options.families {
         node_addresses(&mut nodes, &bare_nodes, *family, options, &mut taken, report);
     }
@@ -107,12 +107,12 @@ pub fn place(
         pod_addresses(&mut nodes, pods, &bare_pods, *family, options, &mut taken, report);
     }
     for draft in pods.values_mut().filter(|draft| draft.pod.host_network && !draft.pod.finished) {
-        if let Some(node) = draft.pod.node.as_ref().and_then(|name| nodes.nodes.get(name)) {
+        if let Some(node) = draft.pod.node.as_ref().and_then(|name| nodes.by_name.get(name)) {
             draft.pod.addresses.clone_from(&node.addresses);
             draft.pod.assumed.addresses = node.assumed;
         }
     }
-    nodes.nodes.into_iter().map(|(name, node)| (name, Arc::new(node))).collect()
+    nodes.by_name.into_iter().map(|(name, node)| (name, Arc::new(node))).collect()
 }
 
 fn needs_addresses(pod: &Pod) -> bool {
@@ -122,7 +122,7 @@ fn needs_addresses(pod: &Pod) -> bool {
 /// Every address that the input uses, and who uses it. Finished pods have none any more.
 fn taken(nodes: &Nodes, pods: &BTreeMap<PodName, Draft>, report: &mut Report<'_>) -> HashMap<IpAddr, Option<PodName>> {
     let mut taken: HashMap<IpAddr, Option<PodName>> =
-        nodes.nodes.values().flat_map(|node| &node.addresses).map(|address| (*address, None)).collect();
+        nodes.by_name.values().flat_map(|node| &node.addresses).map(|address| (*address, None)).collect();
     for (name, draft) in pods.iter().filter(|(_, draft)| !draft.pod.finished && !draft.pod.host_network) {
         for address in &draft.pod.addresses {
             if let Some(before) = taken.insert(*address, Some(name.clone())) {
@@ -150,7 +150,7 @@ fn node_addresses(
     let mut range = Range::new(net, 1);
     let mut without = 0;
     for name in bare {
-        let Some(node) = nodes.nodes.get_mut(name) else { continue };
+        let Some(node) = nodes.by_name.get_mut(name) else { continue };
         match range.find(|address| !taken.contains_key(address)) {
             Some(address) => {
                 taken.insert(address, None);
@@ -177,13 +177,13 @@ fn pod_addresses(
     for draft in bare.iter().filter_map(|name| pods.get(name)) {
         *crowd.entry(draft.pod.node.clone().unwrap_or_default()).or_default() += 1;
     }
-    let described: Vec<IpNet> = nodes.nodes.values().flat_map(|node| of_family(&node.pod_cidrs, family)).collect();
+    let described: Vec<IpNet> = nodes.by_name.values().filter_map(|node| of_family(&node.pod_cidrs, family)).collect();
     let largest = crowd.values().copied().max().unwrap_or(0);
     let mut free = slices(net, nodes.names.len() + described.len(), largest)
         .filter(|slice| !described.iter().any(|other| other.contains(slice) || slice.contains(other)));
     let mut ranges: HashMap<NodeName, Range> = HashMap::new();
     for name in &nodes.names {
-        let Some(node) = nodes.nodes.get_mut(name) else { continue };
+        let Some(node) = nodes.by_name.get_mut(name) else { continue };
         // Address 1 is left to the node's gateway, as network plugins do.
         if let Some(own) = of_family(&node.pod_cidrs, family) {
             ranges.insert(Arc::clone(name), Range::new(own, 2));

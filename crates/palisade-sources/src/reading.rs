@@ -159,7 +159,7 @@ impl<'p> At<'p> {
             reading.problem(
                 level,
                 key.span,
-                format!("{}: unknown field '{}'", self.or("object"), shortened(&key.text)),
+                format!("{}: unknown field '{}'", self.or("top level"), shortened(&key.text)),
             );
             reading.hint(match closest(&key.text, known) {
                 Some(field) => format!("did you mean '{field}'?"),
@@ -171,7 +171,7 @@ impl<'p> At<'p> {
             reading.problem(
                 Level::Error,
                 key.span,
-                format!("{}: '{}' is written twice", self.or("object"), shortened(&key.text)),
+                format!("{}: '{}' is written twice", self.or("top level"), shortened(&key.text)),
             );
         }
         well.then_some(())

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use palisade_core::{Level, Operator, Requirement, Selector};
 
-use crate::metadata::valid;
+use crate::metadata::{boolean_key, valid};
 use crate::reading::{At, Reading};
 use crate::syntax;
 use crate::tree::{Value, duplicates, shortened};
@@ -39,6 +39,7 @@ fn match_labels(at: &At<'_>, requirements: &mut Vec<Requirement>, reading: &mut 
     for entry in entries {
         let at = at.entry(entry);
         let key = &entry.0.text;
+        boolean_key(&at, &entry.0, reading);
         well &= valid(&at, key, syntax::label_key(key), reading);
         match value(&at, reading) {
             Some(value) => {

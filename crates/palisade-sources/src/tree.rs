@@ -70,10 +70,16 @@ impl<'a> Node<'a> {
 
     fn find_duplicate_keys<'n>(&'n self, found: &mut Vec<&'n Key<'a>>) {
         match &self.value {
-            Value::List(items) => items.iter().for_each(|item| item.find_duplicate_keys(found)),
+            Value::List(items) => {
+                for item in items {
+                    item.find_duplicate_keys(found);
+                }
+            }
             Value::Map(entries) => {
                 found.extend(duplicates(entries));
-                entries.iter().for_each(|(_, node)| node.find_duplicate_keys(found));
+                for (_, node) in entries {
+                    node.find_duplicate_keys(found);
+                }
             }
             _ => {}
         }

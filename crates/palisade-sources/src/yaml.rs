@@ -1,7 +1,7 @@
 //! YAML to trees, from the events of the parser: places kept, anchors and merge keys resolved, within a budget.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span as Range, Tag};
 
@@ -214,10 +214,14 @@ impl<'a> Mapping<'a> {
     /// The entries with those of `<<` added; what is written here wins, then the first of the merged.
     fn merged(self) -> Vec<(Key<'a>, Node<'a>)> {
         let mut entries = self.entries;
+        if self.merges.is_empty() {
+            return entries;
+        }
+        let mut known: HashSet<Cow<'a, str>> = entries.iter().map(|(key, _)| key.text.clone()).collect();
         for map in self.merges {
             let Value::Map(more) = map.value else { continue };
             for (key, value) in more {
-                if !entries.iter().any(|(known, _)| known.text == key.text) {
+                if known.insert(key.text.clone()) {
                     entries.push((key, value));
                 }
             }

@@ -327,7 +327,7 @@ fn outside_the_spec_an_unknown_field_is_a_warning() {
         shown_diagnostics,
         [
             "a.yaml:3:21: warning: NetworkPolicy default/p: metadata: unknown field 'nmespace'",
-            "a.yaml:5:1: warning: NetworkPolicy default/p: object: unknown field 'foo'",
+            "a.yaml:5:1: warning: NetworkPolicy default/p: top level: unknown field 'foo'",
         ]
     );
     assert_eq!(parsed.diagnostics[0].hint.as_deref(), Some("did you mean 'namespace'?"));

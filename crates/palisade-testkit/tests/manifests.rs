@@ -6,8 +6,10 @@ use palisade_core::{NetworkPolicy, Snapshot};
 use palisade_sources::{Options, SourceText};
 use palisade_testkit::manifest::to_yaml;
 use palisade_testkit::mutate::mutate;
-use palisade_testkit::random::case;
+use palisade_testkit::random::{Case, case};
 use palisade_testkit::rng::Rng;
+use palisade_testkit::shrink::cases;
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 fn check(snapshot: &Snapshot, what: &str) {
     let text = to_yaml(snapshot);
@@ -34,14 +36,20 @@ fn with_one_reason(snapshot: &Snapshot) -> Snapshot {
 
 #[test]
 fn printed_clusters_read_back() {
-    for seed in 0..300 {
-        check(&case(seed, 0).snapshot, &format!("seed {seed}"));
+    let config = Config { cases: 200, failure_persistence: None, ..Config::default() };
+    let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+    let read_back = |case: Case| {
+        check(&case.snapshot, "random cluster");
+        Ok(())
+    };
+    if let Err(error) = TestRunner::new_with_rng(config, rng).run(&cases(0), read_back) {
+        panic!("{error}");
     }
 }
 
 #[test]
 fn printed_changes_read_back() {
-    for seed in 0..30 {
+    for seed in 0..20 {
         let mut rng = Rng::new(seed);
         let mut snapshot = case(seed, 0).snapshot;
         for step in 0..10 {

@@ -11,7 +11,7 @@ use palisade_core::{
 
 fn shop() -> Snapshot {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/shop");
-    let texts = palisade_sources::read(&[path]).unwrap();
+    let texts = palisade_sources::read(&[path]).expect("the shop is there");
     let parsed = palisade_sources::parse(&texts, &palisade_sources::Options::default());
     assert!(parsed.diagnostics.is_empty(), "{:#?}", parsed.diagnostics);
     parsed.snapshot
@@ -31,7 +31,7 @@ fn the_shop_is_small() {
 }
 
 #[test]
-fn every_pod_is_isolated_both_ways_but_for_dns() {
+fn every_namespace_of_the_shop_denies_by_default() {
     let shop = shop();
     for namespace in ["shop", "data", "monitoring"] {
         let everything = |policy: &&Arc<NetworkPolicy>| {

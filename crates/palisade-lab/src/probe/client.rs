@@ -164,8 +164,14 @@ pub(crate) fn refusal(error: &io::Error) -> Reply {
     match error.raw_os_error() {
         // A rule of the sender's own namespace that drops makes the call fail with EPERM.
         Some(
-            libc::ECONNREFUSED | libc::ECONNRESET | libc::EHOSTUNREACH | libc::ENETUNREACH | libc::EACCES | libc::EPERM
-            | libc::ENOPROTOOPT | libc::EPROTO,
+            libc::ECONNREFUSED
+            | libc::ECONNRESET
+            | libc::EHOSTUNREACH
+            | libc::ENETUNREACH
+            | libc::EACCES
+            | libc::EPERM
+            | libc::ENOPROTOOPT
+            | libc::EPROTO,
         ) => Reply::Refused,
         _ => Reply::Broken(error.to_string()),
     }

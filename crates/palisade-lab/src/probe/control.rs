@@ -14,13 +14,7 @@ pub(crate) fn controls(topology: &Topology, shot: &Shot) -> Vec<Shot> {
     let to_node = topology.node_of(&shot.to).map(Place::Node);
     let address = |place: &Place| topology.control_address(place, family);
     let echo = |from: &Place, source: IpAddr, to: &Place| {
-        Some(Shot {
-            from: from.clone(),
-            source,
-            to: to.clone(),
-            destination: address(to)?,
-            traffic: Traffic::Icmp,
-        })
+        Some(Shot { from: from.clone(), source, to: to.clone(), destination: address(to)?, traffic: Traffic::Icmp })
     };
 
     let mut controls = Vec::new();

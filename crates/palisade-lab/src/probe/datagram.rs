@@ -37,10 +37,8 @@ pub(crate) fn receive(socket: &Socket, family: Family, buffer: &mut [u8]) -> io:
     let mut peer = SockAddr::from(SocketAddr::new(unspecified, 0));
     let mut control = [0; 128];
     let mut slices = [MaybeUninitSlice::new(sys::as_uninit(buffer))];
-    let mut message = MsgHdrMut::new()
-        .with_addr(&mut peer)
-        .with_buffers(&mut slices)
-        .with_control(sys::as_uninit(&mut control));
+    let mut message =
+        MsgHdrMut::new().with_addr(&mut peer).with_buffers(&mut slices).with_control(sys::as_uninit(&mut control));
     let length = socket.recvmsg(&mut message, 0)?;
     let local = destination(&control, family)
         .ok_or_else(|| io::Error::other("the kernel did not say where the datagram was sent to"))?;

@@ -17,20 +17,19 @@ use crate::topology::{Place, Topology};
 
 /// How long a packet is waited for, try by try. From the second try on control flows are sent as well, and a try
 /// without their answers is no try: the next one is more patient.
-const PATIENCE: [Duration; 6] = [
+const PATIENCE: [Duration; 5] = [
     Duration::from_millis(100),
     Duration::from_millis(400),
-    Duration::from_millis(800),
-    Duration::from_millis(1600),
-    Duration::from_millis(3200),
-    Duration::from_millis(6400),
+    Duration::from_millis(1000),
+    Duration::from_millis(2000),
+    Duration::from_millis(4000),
 ];
 /// Packets sent before what has arrived is taken: fewer than any queue on the way holds.
 const BURST: usize = 32;
 /// Packets on their way at one time, at most.
 const WINDOW: usize = 8192;
 /// Descriptors that are left to everything else: namespaces, route sockets, rules, files.
-const RESERVED_DESCRIPTORS: usize = 256;
+const RESERVED_DESCRIPTORS: usize = 128;
 
 /// The servers of the lab and the packets on their way.
 pub(crate) struct Prober {
@@ -40,6 +39,12 @@ pub(crate) struct Prober {
     attempts: HashMap<u64, (Target, Attempt)>,
     next_key: u64,
     descriptors: usize,
+}
+
+/// How much can be open at one time.
+struct Budget {
+    servers: usize,
+    packets: usize,
 }
 
 /// What an attempt is for: an index among the packets of a round, or among its control flows.
@@ -53,6 +58,8 @@ enum Target {
 struct Round<'a> {
     shots: Vec<&'a Shot>,
     packets: Vec<Option<Reply>>,
+    /// How many packets were answered.
+    answered: usize,
     controls: Vec<Shot>,
     controls_answered: Vec<bool>,
     /// For each packet its control flows.
@@ -101,13 +108,15 @@ impl Prober {
         for (number, patience) in PATIENCE.into_iter().enumerate() {
             // Neighbours share servers, so that a slice of them needs few.
             pending.sort_by_key(|index| (&shots[*index].to, shots[*index].traffic));
-            for slice in self.slices(topology, shots, &pending) {
-                let round = self.round(topology, slice.iter().map(|index| &shots[*index]).collect(), patience, number > 0)?;
+            let budget = self.budget(topology);
+            for slice in slices(shots, &pending, &budget) {
+                let known = outcomes.iter().filter(|outcome| outcome.is_some()).count();
+                let mut progress = |more| progress(Progress { done: known + more, total: shots.len() });
+                let mut round = Round::new(topology, slice.iter().map(|index| &shots[*index]).collect(), number > 0);
+                self.round(topology, &mut round, patience, &budget, &mut progress)?;
                 for (position, index) in slice.into_iter().enumerate() {
                     outcomes[index] = round.outcome(position, number > 0);
                 }
-                let done = outcomes.iter().filter(|outcome| outcome.is_some()).count();
-                progress(Progress { done, total: shots.len() });
             }
             pending.retain(|index| outcomes[*index].is_none());
             if pending.is_empty() {
@@ -118,66 +127,51 @@ impl Prober {
         Ok(outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(unknown)).collect())
     }
 
-    /// Cuts the packets into slices that the limit of descriptors allows at one time.
-    fn slices(&self, topology: &Topology, shots: &[Shot], pending: &[usize]) -> Vec<Vec<usize>> {
-        let members = topology.places().count() * 4;
-        let free = self.descriptors.saturating_sub(RESERVED_DESCRIPTORS + members).max(64);
-        let servers_most = free / 2;
-        // A packet of a later round brings control flows along, mostly shared.
-        let packets_most = (free / 4).clamp(16, WINDOW);
-        let mut slices = Vec::new();
-        let mut slice = Vec::new();
-        let mut services = BTreeSet::new();
-        for index in pending {
-            services.extend(service(&shots[*index]));
-            if slice.len() == packets_most || services.len() > servers_most {
-                slices.push(std::mem::take(&mut slice));
-                services.clear();
-                services.extend(service(&shots[*index]));
-            }
-            slice.push(*index);
-        }
-        if !slice.is_empty() {
-            slices.push(slice);
-        }
-        slices
+    /// What the limit of descriptors allows.
+    fn budget(&self, topology: &Topology) -> Budget {
+        // A place has a namespace and a route socket; a node also its rules.
+        let taken = RESERVED_DESCRIPTORS + topology.places().count() * 3;
+        let free = self.descriptors.saturating_sub(taken).max(64);
+        // The rest is for control flows, which packets share for the most part.
+        Budget { servers: free / 4, packets: (free / 3).min(WINDOW) }
     }
 
     /// Sends some packets at one time, with their control flows if asked to, and waits.
-    fn round<'a>(
+    fn round(
         &mut self,
         topology: &Topology,
-        shots: Vec<&'a Shot>,
+        round: &mut Round<'_>,
         patience: Duration,
-        with_controls: bool,
-    ) -> Result<Round<'a>, LabError> {
-        let mut round = Round::new(topology, shots, with_controls);
+        budget: &Budget,
+        progress: &mut dyn FnMut(usize),
+    ) -> Result<(), LabError> {
         let services: BTreeSet<Service> = round.shots.iter().filter_map(|shot| service(shot)).collect();
-        let most = self.descriptors / 2;
         let next_key = &mut self.next_key;
-        self.servers.ensure(topology, &self.events, &services, most, || take_key(next_key))?;
+        self.servers.ensure(topology, &self.events, &services, budget.servers, || take_key(next_key))?;
 
         let mut order: Vec<usize> = (0..round.shots.len()).collect();
         order.sort_by_key(|index| &round.shots[*index].from);
-        self.send_all(topology, &mut round, order.into_iter().map(Target::Packet))?;
+        self.send_all(topology, round, order.into_iter().map(Target::Packet), progress)?;
         let controls = 0..round.controls.len();
-        self.send_all(topology, &mut round, controls.map(Target::Control))?;
+        self.send_all(topology, round, controls.map(Target::Control), progress)?;
 
         let least = Instant::now() + patience;
-        let most = least + patience * 4;
+        let most = least + patience;
         loop {
             let now = Instant::now();
             let settled = self.attempts.is_empty()
                 || (now >= least && (round.controls_answered.iter().all(|answered| *answered) || now >= most));
             // The deadline counts only if nothing is left to be read: this thread may have slept past it.
-            let timeout = if settled { Duration::ZERO } else { least.saturating_duration_since(now).max(Duration::from_millis(10)) };
+            let remaining = least.saturating_duration_since(now).max(Duration::from_millis(10));
+            let timeout = if settled { Duration::ZERO } else { remaining };
             let seen = self.pump(timeout, &mut |target, reply| round.record(target, reply))?;
+            progress(round.answered);
             if settled && seen == 0 {
                 break;
             }
         }
         self.attempts.clear();
-        Ok(round)
+        Ok(())
     }
 
     fn send_all(
@@ -185,6 +179,7 @@ impl Prober {
         topology: &Topology,
         round: &mut Round<'_>,
         targets: impl Iterator<Item = Target>,
+        progress: &mut dyn FnMut(usize),
     ) -> Result<(), LabError> {
         let mut place = None;
         for (count, target) in targets.enumerate() {
@@ -210,6 +205,7 @@ impl Prober {
             }
             if count % BURST == BURST - 1 {
                 while self.pump(Duration::ZERO, &mut |target, reply| round.record(target, reply))? > 0 {}
+                progress(round.answered);
             }
         }
         Ok(())
@@ -260,6 +256,7 @@ impl<'a> Round<'a> {
         controls.sort_by_key(|(index, _)| *index);
         Round {
             packets: shots.iter().map(|_| None).collect(),
+            answered: 0,
             shots,
             controls_answered: vec![false; controls.len()],
             controls: controls.into_iter().map(|(_, shot)| shot).collect(),
@@ -269,14 +266,18 @@ impl<'a> Round<'a> {
 
     fn record(&mut self, target: Target, reply: Reply) {
         match target {
-            Target::Packet(index) => self.packets[index] = Some(reply),
+            Target::Packet(index) => {
+                self.answered += usize::from(matches!(reply, Reply::From(_)));
+                self.packets[index] = Some(reply);
+            }
             Target::Control(index) => self.controls_answered[index] = matches!(reply, Reply::From(_)),
         }
     }
 
     /// What became of a packet, if this round tells. Only an answer counts without control flows.
     fn outcome(&self, index: usize, with_controls: bool) -> Option<Outcome> {
-        let controlled = with_controls && self.controls_of[index].iter().all(|control| self.controls_answered[*control]);
+        let controlled =
+            with_controls && self.controls_of[index].iter().all(|control| self.controls_answered[*control]);
         match &self.packets[index] {
             Some(Reply::From(None)) => Some(Outcome::Answered),
             Some(Reply::From(Some(name))) => {
@@ -289,6 +290,23 @@ impl<'a> Round<'a> {
             None => controlled.then_some(Outcome::Silent),
         }
     }
+}
+
+/// Cuts the packets into slices that the budget allows at one time.
+fn slices(shots: &[Shot], pending: &[usize], budget: &Budget) -> Vec<Vec<usize>> {
+    let mut slices = Vec::new();
+    let mut slice = Vec::new();
+    let mut services = BTreeSet::new();
+    for index in pending {
+        services.extend(service(&shots[*index]));
+        if slice.len() == budget.packets || services.len() > budget.servers {
+            slices.push(std::mem::take(&mut slice));
+            services = service(&shots[*index]).into_iter().collect();
+        }
+        slice.push(*index);
+    }
+    slices.push(slice);
+    slices
 }
 
 fn service(shot: &Shot) -> Option<Service> {

@@ -11,7 +11,7 @@ use crate::wire::message::Answer;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KernelError {
-    /// There is no nf_tables.
+    /// There is no `nf_tables`.
     #[error(
         "this kernel has no nf_tables\nhint: load the module with 'modprobe nf_tables', or use a kernel with CONFIG_NF_TABLES and CONFIG_NF_TABLES_INET"
     )]

@@ -27,6 +27,7 @@ impl Writer<'_> {
     }
 
     /// Ends it. What was written since is less than 64 KiB; whoever writes lists sees to it.
+    #[expect(clippy::needless_pass_by_value, reason = "an attribute ends only once")]
     pub(crate) fn end(&mut self, open: Open) {
         let length = u16::try_from(self.0.len() - open.0).unwrap_or(u16::MAX);
         self.0[open.0..open.0 + 2].copy_from_slice(&length.to_ne_bytes());
@@ -63,9 +64,12 @@ impl Writer<'_> {
     }
 }
 
-/// Reads attributes one after the other; ends at the first that is cut off.
+/// Attributes one after the other, up to the first that is cut off.
 #[derive(Clone, Copy)]
 pub(crate) struct Attributes<'a>(pub(crate) &'a [u8]);
+
+/// Reads them.
+pub(crate) struct AttributesIter<'a>(&'a [u8]);
 
 /// One attribute that was read.
 #[derive(Clone, Copy)]
@@ -76,8 +80,8 @@ pub(crate) struct Attribute<'a> {
 
 impl<'a> Attributes<'a> {
     /// The first attribute of a type.
-    pub(crate) fn find(mut self, kind: u16) -> Option<Attribute<'a>> {
-        Iterator::find(&mut self, |attribute: &Attribute<'a>| attribute.kind == kind)
+    pub(crate) fn find(self, kind: u16) -> Option<Attribute<'a>> {
+        self.into_iter().find(|attribute| attribute.kind == kind)
     }
 
     pub(crate) fn find_number(self, kind: u16) -> Option<u32> {
@@ -93,7 +97,16 @@ impl<'a> Attributes<'a> {
     }
 }
 
-impl<'a> Iterator for Attributes<'a> {
+impl<'a> IntoIterator for Attributes<'a> {
+    type Item = Attribute<'a>;
+    type IntoIter = AttributesIter<'a>;
+
+    fn into_iter(self) -> AttributesIter<'a> {
+        AttributesIter(self.0)
+    }
+}
+
+impl<'a> Iterator for AttributesIter<'a> {
     type Item = Attribute<'a>;
 
     fn next(&mut self) -> Option<Attribute<'a>> {
@@ -144,13 +157,13 @@ mod tests {
         let nested = attributes.find_nested(2).unwrap();
         assert_eq!(nested.find_number(3), Some(0x0102_0304));
         assert_eq!(nested.find(4).map(|attribute| attribute.value), Some(&[9][..]));
-        assert_eq!(attributes.count(), 2);
+        assert_eq!(attributes.into_iter().count(), 2);
     }
 
     #[test]
     fn what_is_cut_off_is_not_read() {
-        assert_eq!(Attributes(&[8, 0, 1, 0, 0]).count(), 0);
-        assert_eq!(Attributes(&[2, 0, 1, 0, 0, 0, 0, 0]).count(), 0);
-        assert_eq!(Attributes(&[0, 0, 0]).count(), 0);
+        assert_eq!(Attributes(&[8, 0, 1, 0, 0]).into_iter().count(), 0);
+        assert_eq!(Attributes(&[2, 0, 1, 0, 0, 0, 0, 0]).into_iter().count(), 0);
+        assert_eq!(Attributes(&[0, 0, 0]).into_iter().count(), 0);
     }
 }

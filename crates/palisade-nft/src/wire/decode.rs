@@ -61,7 +61,7 @@ impl Reader {
         }
         let Some(chain) = attributes.find_string(n::NFTA_RULE_CHAIN) else { return };
         let list = attributes.find_nested(n::NFTA_RULE_EXPRESSIONS).unwrap_or(Attributes(&[]));
-        self.rules.push((chain.into(), list.map(|element| Expression::read(element.nested())).collect()));
+        self.rules.push((chain.into(), list.into_iter().map(|element| Expression::read(element.nested())).collect()));
     }
 
     /// Takes the head of a set; the result is its name, if its elements are wanted.

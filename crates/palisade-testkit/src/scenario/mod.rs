@@ -3,12 +3,16 @@
 //! The format is described in `scenarios/README.md`. A runner needs little more than
 //!
 //! ```no_run
+//! # fn ask(_: &palisade_core::Snapshot, _: &palisade_core::Flow) -> Vec<(palisade_core::Family, palisade_core::Verdict)> { vec![] }
 //! # fn run() -> Result<(), palisade_testkit::scenario::Error> {
 //! for scenario in palisade_testkit::scenario::all()? {
 //!     for moment in scenario.moments()? {
-//!         // make `moment.snapshot` the state of the witness, then ask it about `moment.probes()`:
+//!         // Make `moment.snapshot` the state of the witness, at every moment, so that it meets each change.
 //!         for probe in moment.probes() {
-//!             // every packet of `probe.flow` must have `probe.verdicts[its family]`
+//!             // Every packet of the flow must have the verdict of its family.
+//!             for (family, verdict) in ask(&moment.snapshot, &probe.flow) {
+//!                 assert_eq!(verdict, probe.verdicts.of(family), "{}:{}: {}", scenario.file, probe.line, probe.flow);
+//!             }
 //!         }
 //!     }
 //! }

@@ -128,3 +128,63 @@ fn list(diagnostics: &[Diagnostic]) -> String {
     }
     diagnostics.iter().map(|found| format!("'{found}'")).collect::<Vec<_>>().join(", ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::parse;
+
+    const STAGE: &str = "# T\n## 1. apply\n```yaml\napiVersion: v1\nkind: Pod\nmetadata: {namespace: web, name: a}\nspec: {nodeName: n1}\n---\napiVersion: v1\nkind: Pod\nmetadata: {namespace: db, name: b}\nspec: {nodeName: n1}\n```\n";
+    const BAD: &str = "```yaml\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {namespace: web, name: p}\nspec: {podSelectr: {}}\n```\n";
+    const PROBE: &str = "```flows\nweb/a -> db/b tcp 80: allow\n```\n";
+
+    /// The pods after each step, or what is wrong.
+    fn check(rest: &str, expected: &str) {
+        let text = format!("{STAGE}{rest}");
+        let scenario = parse("s.md", &text).unwrap();
+        let found = match scenario.moments() {
+            Ok(moments) => {
+                let pods = moments
+                    .iter()
+                    .map(|moment| moment.snapshot.pods.keys().map(ToString::to_string).collect::<Vec<_>>().join(" "));
+                pods.collect::<Vec<_>>().join(", ")
+            }
+            Err(error) => error.to_string(),
+        };
+        assert!(found.starts_with(expected), "{text}\n{found}");
+    }
+
+    #[test]
+    fn objects_come_and_go() {
+        check(&format!("## 2. probe\n{PROBE}"), "db/b web/a, db/b web/a");
+        let delete = format!("## 2. delete\n```objects\nPod web/a\n```\n## 3. probe\n{PROBE}");
+        check(&delete, "db/b web/a, db/b, db/b");
+        let delete = format!("## 2. delete\n```objects\nPod web/c\n```\n## 3. probe\n{PROBE}");
+        check(&delete, "s.md:16: Pod web/c is not there");
+    }
+
+    #[test]
+    fn a_namespace_takes_along_what_is_in_it() {
+        let namespace = "```yaml\napiVersion: v1\nkind: Namespace\nmetadata: {name: web}\n```\n";
+        let delete = "```objects\nNamespace web\n```\n";
+        check(
+            &format!("## 2. apply\n{namespace}## 3. delete\n{delete}## 4. probe\n{PROBE}"),
+            "db/b web/a, db/b web/a, db/b, db/b",
+        );
+    }
+
+    #[test]
+    fn findings_are_expected_or_an_error() {
+        check(
+            &format!("## 2. apply\n{BAD}## 3. probe\n{PROBE}"),
+            "s.md:21: the input has a finding that no step expects",
+        );
+        let expect =
+            |text: &str| format!("## 2. apply\n{BAD}## 3. expect\n```diagnostics\n{text}\n```\n## 4. probe\n{PROBE}");
+        check(&expect("error: NetworkPolicy web/p: spec: unknown field 'podSelectr'"), "db/b web/a, db/b web/a");
+        check(&expect("warning: unknown field 'podSelectr'"), "s.md:23: expected the warning");
+        check(
+            &expect("error: unknown field 'egrss'"),
+            "s.md:23: expected the error 'unknown field 'egrss'', found 's.md:19:8",
+        );
+    }
+}

@@ -1,0 +1,85 @@
+//! The lab itself, with real packets, as root and as an ordinary user.
+//!
+//! These tests have no harness: its threads would forbid entering a user namespace. Run as root they run once more
+//! as nobody. `PALISADE_REQUIRE_KERNEL` makes it a failure if namespaces cannot be had.
+#![expect(clippy::disallowed_methods, reason = "tests start processes and look at /proc")]
+
+mod cluster;
+mod lifetime;
+mod packets;
+
+use std::panic::catch_unwind;
+use std::process::{Command, ExitCode};
+
+/// A test: it fails by panicking.
+type Test = (&'static str, fn());
+
+const TESTS: [Test; 9] = [
+    ("everybody reaches everybody without policies", packets::everybody_reaches_everybody),
+    ("policies silence what they should", packets::policies_silence),
+    ("changes of the cluster are followed", packets::changes_are_followed),
+    ("what cannot be sent is skipped with the reason", packets::unsendable_is_skipped),
+    ("a kernel that drops too much disagrees", lifetime::a_kernel_that_drops_too_much_disagrees),
+    ("silence without a control flow is no verdict", lifetime::silence_without_control_is_no_verdict),
+    ("commands run in pods", lifetime::commands_run_in_pods),
+    ("nothing is left behind", lifetime::nothing_is_left_behind),
+    ("every killed process takes the command along", lifetime::killed_processes_take_the_command_along),
+];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["hold", path] => lifetime::hold(path),
+        ["try"] => ExitCode::from(u8::from(palisade_lab::become_root().is_err())),
+        ["exec", path, end, command @ ..] => lifetime::exec(path, end, command),
+        // `cargo test NAME` passes a part of the name; options of the harness mean nothing here.
+        rest => run(rest.iter().find(|word| !word.starts_with('-')).copied().unwrap_or_default()),
+    }
+}
+
+fn run(filter: &str) -> ExitCode {
+    let root = rustix::process::geteuid().is_root();
+    if !root && namespaces_can_be_had() {
+        lifetime::commands_enter_the_user_namespace();
+        println!("as an ordinary user: commands enter the user namespace of the lab ... ok");
+    }
+    if let Err(error) = palisade_lab::become_root() {
+        println!("SKIPPED: {error}: {}", error.hint());
+        let required = std::env::var_os("PALISADE_REQUIRE_KERNEL").is_some();
+        return if required { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+    }
+    let user = if root { "root" } else { "an ordinary user" };
+    let tests: Vec<Test> = TESTS.into_iter().filter(|(name, _)| name.contains(filter)).collect();
+    // All at once: a busy machine must not change the outcome.
+    let threads: Vec<_> =
+        tests.into_iter().map(|(name, test)| (name, std::thread::spawn(move || catch_unwind(test).is_ok()))).collect();
+    let mut ok = true;
+    for (name, thread) in threads {
+        let passed = thread.join().unwrap_or(false);
+        println!("as {user}: {name} ... {}", if passed { "ok" } else { "FAILED" });
+        ok &= passed;
+    }
+    if root {
+        ok &= run_as_nobody(filter);
+    }
+    if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Tries in a child, because there is no way back.
+fn namespaces_can_be_had() -> bool {
+    Command::new(std::env::current_exe().unwrap()).arg("try").status().unwrap().success()
+}
+
+/// Runs this program once more as nobody, from a place where nobody may read it.
+fn run_as_nobody(filter: &str) -> bool {
+    use std::os::unix::process::CommandExt;
+
+    const NOBODY: u32 = 65_534;
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(directory.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let program = directory.path().join("kernel");
+    std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    let status = Command::new(program).arg(filter).uid(NOBODY).gid(NOBODY).current_dir("/").status();
+    status.unwrap().success()
+}
