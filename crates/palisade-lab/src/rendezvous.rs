@@ -179,7 +179,7 @@ pub(crate) fn address(paths: &[PathBuf]) -> io::Result<SocketAddr> {
 }
 
 /// The user id that this process has in the namespace of whoever started it: in a user namespace of its own it
-/// is root, but for others it is still the same user (`uid_map` in user_namespaces(7)).
+/// is root, but for others it is still the same user (`uid_map` in `user_namespaces(7)`).
 fn user_outside() -> io::Result<u32> {
     let inside = rustix::process::geteuid().as_raw();
     let map = read_setting("/proc/self/uid_map")?;

@@ -388,7 +388,7 @@ fn member(wire: &Wire, name: &str, families: &[Family], forwards: bool, number: 
     Ok(Member { netns, socket, addresses: BTreeSet::new(), node: None, upstream: 0, next_index: UPLINK + 1, number })
 }
 
-/// From 255.254.0.0/16 (reserved, RFC 1112 section 4) and 100::/64 (discard-only, RFC 6666), where no cluster has
+/// From 255.254.0.0/16 (reserved, RFC 1112 section 4) and `100::/64` (discard-only, RFC 6666), where no cluster has
 /// its addresses.
 fn control_address(number: u16, family: Family) -> IpAddr {
     let [high, low] = number.to_be_bytes();

@@ -17,7 +17,7 @@ use rustix::fs::inotify;
 
 /// How long nothing more must happen before a change counts as finished.
 const QUIET_MS: i64 = 50;
-/// How many symbolic links may follow one another, as in the kernel (path_resolution(7)).
+/// How many symbolic links may follow one another, as in the kernel (`path_resolution(7)`).
 const LINKS_MAX: usize = 40;
 
 /// Paths that are watched.

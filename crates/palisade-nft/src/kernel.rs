@@ -38,7 +38,6 @@ pub struct Kernel {
     generation: u32,
     /// Our table, as of the last look or commit.
     table: Option<TableState>,
-    piece_bytes: usize,
     buffer: Vec<u8>,
 }
 
@@ -59,13 +58,8 @@ impl Kernel {
     /// If the kernel has no `nf_tables`, or the process may not use it.
     pub fn open() -> Result<Kernel, KernelError> {
         let socket = Socket::open(0).map_err(|errno| KernelError::of("open a netlink socket", errno))?;
-        let piece_bytes = socket
-            .send_bytes_max()
-            .map_err(|errno| KernelError::of("ask for the size of the send buffer", errno))?
-            .saturating_sub(PIECE_OVERHANG_BYTES)
-            .clamp(PIECE_OVERHANG_BYTES, PIECE_BYTES);
         let buffer = vec![0; RECEIVE_BYTES];
-        let mut kernel = Kernel { socket, sequence: 0, generation: 0, table: None, piece_bytes, buffer };
+        let mut kernel = Kernel { socket, sequence: 0, generation: 0, table: None, buffer };
         kernel.look()?;
         Ok(kernel)
     }
@@ -93,15 +87,19 @@ impl Kernel {
         if operations.is_empty() {
             return Ok(applied);
         }
+        let limit = self.batch_bytes_max()?;
+        let piece_bytes = limit.saturating_sub(PIECE_OVERHANG_BYTES).clamp(1, PIECE_BYTES);
         let mut whole = Batch::whole(operations, 0)?;
-        if whole.bytes().len() <= self.piece_bytes {
+        if whole.bytes().len() <= piece_bytes {
             self.commit(&mut whole, operations, &mut applied)?;
             return Ok(applied);
         }
         let (preparation, switch) = transaction.parts();
         let mut switch = Batch::whole(switch, preparation.len())?;
-        self.check_size(&switch)?;
-        for mut piece in Batch::pieces(preparation, self.piece_bytes)? {
+        if switch.bytes().len() > limit {
+            return Err(ApplyError::TooLarge { bytes: switch.bytes().len(), limit });
+        }
+        for mut piece in Batch::pieces(preparation, piece_bytes)? {
             self.commit(&mut piece, operations, &mut applied).inspect_err(|_| self.take_back(preparation))?;
         }
         self.commit(&mut switch, operations, &mut applied).inspect_err(|_| self.take_back(preparation))?;
@@ -151,7 +149,6 @@ impl Kernel {
     }
 
     fn commit(&mut self, batch: &mut Batch, operations: &[Operation], applied: &mut Applied) -> Result<(), ApplyError> {
-        self.check_size(batch)?;
         for _ in 0..TRIES {
             let first = self.sequence.wrapping_add(1);
             let last = batch.prepare(first, self.generation);
@@ -180,13 +177,9 @@ impl Kernel {
         Err(KernelError::Unsteady.into())
     }
 
-    fn check_size(&self, batch: &Batch) -> Result<(), ApplyError> {
-        let limit = self
-            .socket
-            .send_bytes_max()
-            .map_err(|errno| KernelError::of("ask for the size of the send buffer", errno))?;
-        let bytes = batch.bytes().len();
-        if bytes > limit { Err(ApplyError::TooLarge { bytes, limit }) } else { Ok(()) }
+    /// The most bytes that a batch may have.
+    fn batch_bytes_max(&self) -> Result<usize, KernelError> {
+        self.socket.send_bytes_max().map_err(|errno| KernelError::of("ask for the size of the send buffer", errno))
     }
 
     /// Deletes what was built of a preparation. It is unreferenced and harmless, so that a failure here

@@ -364,3 +364,74 @@ fn rest_chains(id: &RestId, rest: &Rest) -> [(Name, Chain); 2] {
 fn ranged_transports(rest: &Rest) -> Vec<Transport> {
     Transport::ALL.into_iter().filter(|transport| rest.ranges.iter().any(|(other, ..)| other == transport)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use palisade_core::{PortRange, tables::SubjectPort};
+
+    use super::*;
+
+    /// One pod: ingress on tcp 5432 from the web pods, on tcp 8000-9000 from a block; no egress but DNS.
+    #[test]
+    fn the_layout_is_the_one_that_is_written_down() {
+        let mut tables = Tables::default();
+        let port = |number| palisade_core::Port::new(number).unwrap();
+        let address: IpAddr = "10.244.1.7".parse().unwrap();
+        let (web, block) = (GroupId("3f9a".into()), GroupId("77c0".into()));
+        let (ingress, egress) = (RestId("b1e4".into()), RestId("0d52".into()));
+        tables.groups.insert(
+            web.clone(),
+            PeerGroup {
+                description: "pods app=web in namespace shop".into(),
+                addresses: BTreeSet::from(["10.244.1.9".parse().unwrap(), "fd44::9".parse().unwrap()]),
+                ..PeerGroup::default()
+            },
+        );
+        tables.groups.insert(
+            block.clone(),
+            PeerGroup {
+                description: "10.0.0.0/8 except 10.96.0.0/12".into(),
+                blocks4: [
+                    ("10.0.0.0".parse().unwrap(), "10.95.255.255".parse().unwrap()),
+                    ("10.112.0.0".parse().unwrap(), "10.255.255.255".parse().unwrap()),
+                ]
+                .into(),
+                ..PeerGroup::default()
+            },
+        );
+        let ranges = vec![(Transport::Tcp, PortRange::new(port(8000), port(9000)).unwrap(), Admit::Group(block))];
+        let rest = |direction, description: &str, ranges| Rest {
+            direction,
+            description: description.into(),
+            ranges,
+            otherwise: None,
+        };
+        tables.rests.insert(ingress.clone(), rest(Direction::Ingress, "db/pg", ranges));
+        tables.rests.insert(egress.clone(), rest(Direction::Egress, "nothing", vec![]));
+        let key = |transport, number| SubjectPort { address, transport, port: port(number) };
+        tables.subjects.ingress.ports.insert(key(Transport::Tcp, 5432), Admit::Group(web));
+        tables.subjects.egress.ports.insert(key(Transport::Udp, 53), Admit::Everyone);
+        tables.subjects.ingress.isolated.insert(address, ingress);
+        tables.subjects.egress.isolated.insert(address, egress);
+        let text = lower(&tables, Generation::FIRST).to_string();
+        assert_eq!(
+            text,
+            include_str!("lower/example.nft"),
+            "the layout changed; if that is meant, write it down:\n{text}"
+        );
+    }
+
+    #[test]
+    fn generations_go_round_and_leave_zero_out() {
+        let mut generation = Generation::FIRST;
+        for number in 1..=255 {
+            assert_eq!(generation.number(), number);
+            assert_eq!(generation.mark() & !GENERATION_MASK, 0);
+            generation = generation.next();
+        }
+        assert_eq!(generation, Generation::FIRST);
+        assert_eq!(Generation::new(0), None);
+    }
+}

@@ -13,7 +13,7 @@ use palisade_core::{
 use proptest::prelude::*;
 
 /// Set where the kernel's word is required: then a test that cannot have it fails instead of being skipped.
-const REQUIRE: &str = "PALISADE_REQUIRE_KERNEL";
+pub(crate) const REQUIRE: &str = "PALISADE_REQUIRE_KERNEL";
 
 /// Runs a test on a thread in a new network namespace.
 pub(crate) fn in_new_namespace(test: impl FnOnce() + Send) {
@@ -30,9 +30,10 @@ pub(crate) fn in_new_namespace(test: impl FnOnce() + Send) {
 
 /// Runs nft in the namespace of the calling thread; `None` if it is not installed.
 pub(crate) fn nft(arguments: &[&str], input: &str) -> Option<String> {
-    let child =
-        Command::new("nft").args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-    let mut child = match child {
+    let pipes = |command: &mut Command| {
+        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()
+    };
+    let mut child = match pipes(&mut Command::new("nft")) {
         Ok(child) => child,
         Err(error) => {
             skip(&format!("cannot run nft: {error}"));
@@ -44,6 +45,25 @@ pub(crate) fn nft(arguments: &[&str], input: &str) -> Option<String> {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "nft {arguments:?} says {errors}of\n{input}");
     Some(String::from_utf8(output.stdout).unwrap())
+}
+
+/// Runs a test program by another one, such as `unshare`; `None` if that cannot be had or refuses.
+pub(crate) fn run_or_skip(program: &str, with: impl FnOnce(&mut Command) -> &mut Command) -> Option<String> {
+    let output = match with(&mut Command::new(program)).output() {
+        Ok(output) => output,
+        Err(error) => {
+            skip(&format!("cannot run {program}: {error}"));
+            return None;
+        }
+    };
+    let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    // Only the test harness fails with this number; anything else is the program's own refusal.
+    assert_ne!(output.status.code(), Some(101), "{text}");
+    if output.status.success() {
+        return Some(text);
+    }
+    skip(&format!("{program}: {text}"));
+    None
 }
 
 fn skip(why: &str) {

@@ -74,27 +74,24 @@ fn yaml_documents<'a>(chunk: &'a str, line: u32, documents: &mut Vec<Document<'a
             Document { tree, line, broken: None }
         })),
         Err(error) => {
-            let (tree, lost) = salvage(chunk, line);
+            let tree = salvage(chunk, line);
             let message = format!("not valid YAML: {}", error.message);
-            documents.push(Document { tree, line, broken: Some(Broken { span: error.span, message, lost }) });
+            documents.push(Document { tree, line, broken: Some(Broken { span: error.span, message }) });
         }
     }
 }
 
-/// Reads each top-level key of a broken document on its own. What is read is what stands on the page; which keys are
-/// lost is known too, if they can be told.
-fn salvage(chunk: &str, first_line: u32) -> (Node<'_>, Vec<&str>) {
+/// Reads each top-level key of a broken document on its own; those that cannot be read are left out.
+fn salvage(chunk: &str, first_line: u32) -> Node<'_> {
     let mut entries: Vec<(Key<'_>, Node<'_>)> = Vec::new();
-    let mut lost = Vec::new();
     for (line, section) in sections(chunk) {
         let start = Start { line: first_line + line, column: 1 };
-        match yaml::load(section, start).map(|trees| trees.into_iter().next().map(|tree| tree.value)) {
-            Ok(Some(Value::Map(more))) => entries.extend(more),
-            Ok(Some(Value::Null) | None) => {}
-            _ => lost.push(section.split([':', '\n']).next().unwrap_or(section).trim()),
+        let content = yaml::load(section, start).ok().and_then(|trees| trees.into_iter().next());
+        if let Some(Node { value: Value::Map(more), .. }) = content {
+            entries.extend(more);
         }
     }
-    (Node::new(Span { line: first_line, column: 1, width: 0 }, Value::Map(entries)), lost)
+    Node::new(Span { line: first_line, column: 1, width: 0 }, Value::Map(entries))
 }
 
 /// The pieces of a document that start with a key in the first column, each with the number of lines before it.
@@ -159,7 +156,7 @@ fn placed(text: &str, start: Start) -> Option<Node<'_>> {
     yaml::load(text, start).ok()?.into_iter().next()
 }
 
-fn broken_json<'a>(rest: &'a str, start: Start, error: &serde_json::Error) -> Document<'a> {
+fn broken_json(rest: &str, start: Start, error: &serde_json::Error) -> Document<'static> {
     let line = error.line().max(1) - 1;
     let before = rest.lines().nth(line).and_then(|text| text.get(..error.column().saturating_sub(1)));
     let column = 1 + before.map_or(0, |before| before.chars().count());
@@ -169,8 +166,7 @@ fn broken_json<'a>(rest: &'a str, start: Start, error: &serde_json::Error) -> Do
     let message = error.to_string();
     // The message ends in the place, which is shown anyway, relative to what was parsed.
     let message = message.split(" at line ").next().unwrap_or(&message);
-    let broken =
-        Broken { span, message: format!("not valid JSON: {message}"), lost: vec![rest.lines().next().unwrap_or("")] };
+    let broken = Broken { span, message: format!("not valid JSON: {message}") };
     Document { tree: Node::new(span, Value::Null), line: start.line, broken: Some(broken) }
 }
 

@@ -89,13 +89,10 @@ pub fn read(root: &At<'_>, scope: Scope, syntax: Syntax, reading: &mut Reading) 
     if scope == Scope::Namespace
         && let Some(at) = at.field("namespace")
     {
-        metadata.namespace = at.text(reading).map(|text| match text {
-            // Empty is absent, as for every field that `omitempty` marks.
-            "" => reading.share("default"),
-            _ => {
-                valid(&at, text, syntax::dns_label(text), reading);
-                reading.share(text)
-            }
+        // Empty is absent, as for every field that `omitempty` marks.
+        metadata.namespace = at.text(reading).map(|text| if text.is_empty() { "default" } else { text }).map(|text| {
+            valid(&at, text, syntax::dns_label(text), reading);
+            reading.share(text)
         });
     }
     metadata.labels = at.field("labels").map(|at| labels(&at, reading)).unwrap_or_default();

@@ -1,4 +1,5 @@
 //! Pods, workloads, nodes and addresses: what the input says, and what is invented where it says nothing.
+#![allow(clippy::unwrap_used, clippy::format_collect, reason = "a test may fail, and need not be fast")]
 
 use palisade_core::{Family, Level, Pod, Snapshot};
 use palisade_sources::{Options, Parsed, SourceText, parse};
@@ -118,7 +119,7 @@ fn an_invalid_pod_keeps_what_can_be_read() {
 #[test]
 fn labels_that_are_no_text_are_left_out() {
     let parsed = read_with(
-        &object("v1", "Pod", "name: a, labels: {x: 1.0, y: yes, v: ok, w: , A/: b}", ""),
+        &object("v1", "Pod", "name: a, labels: {x: 1.0, b: yes, v: ok, w: , A/: b}", ""),
         &Options::default(),
     );
     let labels: Vec<String> =
@@ -129,7 +130,7 @@ fn labels_that_are_no_text_are_left_out() {
         messages,
         [
             "metadata.labels.x: expected text",
-            "metadata.labels.true: expected text",
+            "metadata.labels.b: expected text",
             "metadata.labels[A/]: expected a label key: letters"
         ]
     );
@@ -171,7 +172,7 @@ fn what_the_input_says_is_never_invented_over() {
         object("v1", "Pod", "name: c", ""),
         object("v1", "Pod", "name: d", "spec: {nodeName: w3}"),
         object("v1", "Pod", "name: e", "spec: {nodeName: w1}"),
-        object("v1", "Pod", "name: f", "spec: {nodeName: w2, hostNetwork: true}\nstatus: {podIP: 10.99.0.1}"),
+        object("v1", "Pod", "name: f", "spec: {nodeName: w2, hostNetwork: true}\nstatus: {podIP: 10.99.0.9}"),
         object("v1", "Pod", "name: g", "spec: {nodeName: w1, hostNetwork: true}"),
         object("v1", "Pod", "name: h", "spec: {nodeName: w1}\nstatus: {phase: Succeeded}"),
         object("v1", "Pod", "name: i", "spec: {nodeName: w1}\nstatus: {podIP: 10.244.0.5, phase: Failed}"),
@@ -185,7 +186,7 @@ fn what_the_input_says_is_never_invented_over() {
             "default/c ~w2 ~10.244.1.2,fd44:0:0:1::2",
             "default/d w3 ~10.244.2.2,fd44:0:0:2::2",
             "default/e w1 ~10.244.0.4,fd44::3",
-            "default/f w2 ~10.99.0.2,fd99::1",
+            "default/f w2 10.99.0.9",
             "default/g w1 10.99.0.1",
             "default/h w1 ",
             "default/i w1 10.244.0.5",
@@ -195,8 +196,8 @@ fn what_the_input_says_is_never_invented_over() {
         nodes(&snapshot),
         [
             "w1 10.99.0.1 10.244.0.0/24,fd44::/64",
-            "w2 ~10.99.0.2,fd99::1 10.244.1.0/24,fd44:0:0:1::/64",
-            "w3 ~10.99.0.3,fd99::2 10.244.2.0/24,fd44:0:0:2::/64",
+            "w2 10.99.0.9 10.244.1.0/24,fd44:0:0:1::/64",
+            "w3 ~10.99.0.2,fd99::1 10.244.2.0/24,fd44:0:0:2::/64",
         ]
     );
     let finished: Vec<&str> =

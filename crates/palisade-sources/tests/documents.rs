@@ -1,4 +1,5 @@
 //! Text to documents: every form that kubectl reads, and what is left of broken ones.
+#![allow(clippy::unwrap_used, clippy::format_collect, reason = "a test may fail, and need not be fast")]
 
 use palisade_core::{Diagnostic, Level};
 use palisade_sources::{Options, Parsed, SourceText, parse};
@@ -70,6 +71,20 @@ fn what_is_not_ours_is_passed_over() {
 }
 
 #[test]
+fn traps_of_yaml_are_warnings() {
+    check(
+        "apiVersion: v1\nkind: Pod\nmetadata: {name: a, labels: {n: x, 'on': z}}\n",
+        &["default/a"],
+        &["a.yaml:3:30: warning: Pod default/a: metadata.labels.false: the key is 'false', a boolean of YAML"],
+    );
+    check(
+        "kind: Pod\nmetadata: {name: a}\n",
+        &["default/a"],
+        &["a.yaml:1:1: warning: Pod default/a: apiVersion: expected that of a Pod, found nothing"],
+    );
+}
+
+#[test]
 fn empty_input_is_no_broken_input() {
     for text in ["", "\n", "# nothing\n", "---\n---\n"] {
         let parsed = read(text);
@@ -121,6 +136,7 @@ fn a_broken_policy_isolates_its_namespace() {
     check(&format!("{header}spec:\n  ingress:\n - {{}}\nmetadata: {{name: p, namespace: db}}\n"), Some("db/p"));
     check(&format!("{header}metadata: {{name: p\nspec: {{}}\n"), None);
     check(&format!("{header}metadata: [p\n"), None);
+    check(&format!("{header}spec:\n  podSelector: {{}}\n metadata:\n  name: p\n  namespace: db\n"), None);
     check(&format!("{header}metadata: {{name: p, namespace: 5}}\nspec: {{}}\n"), None);
     check(&format!("{header}metadata: {{name: p}}\nspec: {{}}\n{header}metadata: {{name: q}}\nspec: {{}}\n"), None);
     check("apiVersion: v1\nkind: List\nitems:\n- {\n", None);

@@ -1,5 +1,6 @@
 //! What paths mean: files, directories, and what cannot be read.
 #![expect(clippy::disallowed_methods, reason = "a test that writes the files it reads")]
+#![allow(clippy::unwrap_used, clippy::format_collect, reason = "a test may fail, and need not be fast")]
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,5 @@
 //! Every diagnostic points at the very text it is about, in YAML and in JSON.
+#![allow(clippy::unwrap_used, clippy::format_collect, reason = "a test may fail, and need not be fast")]
 
 use palisade_core::Place;
 use palisade_sources::{Options, SourceText, parse};

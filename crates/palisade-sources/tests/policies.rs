@@ -1,4 +1,5 @@
 //! `NetworkPolicy`: what is valid means what the API says, what is not isolates and allows nothing.
+#![allow(clippy::unwrap_used, clippy::format_collect, reason = "a test may fail, and need not be fast")]
 
 use palisade_core::{Direction, Level, NetworkPolicy, Ports, Rule};
 use palisade_sources::{Limits, Options, Parsed, SourceText, parse};
@@ -26,7 +27,9 @@ fn shown(policy: &NetworkPolicy) -> String {
     let mut text = policy.subjects.to_string();
     for direction in [Direction::Ingress, Direction::Egress] {
         if let Some(rules) = &policy.rules[direction] {
-            text += &format!(" | {direction}{}", rules.iter().map(rule).collect::<String>());
+            text += " | ";
+            text += direction.name();
+            text.extend(rules.iter().map(rule));
         }
     }
     text
@@ -71,7 +74,6 @@ fn a_valid_policy_means_what_the_api_says() {
     check("{podSelector: {matchLabels: {a: }}}", "a= | ingress");
     check("{podSelector: {matchLabels: {a: '1'}}}", "a=1 | ingress");
     check("{podSelector: {matchLabels: {a: !!str 1}}}", "a=1 | ingress");
-    check("{podSelector: {matchLabels: {yes: a}}}", "true=a | ingress");
     let expressions = "{key: a, operator: In, values: [z, x]}, {key: b, operator: NotIn, values: [z]}, {key: c, operator: Exists}, {key: d, operator: DoesNotExist, values: []}";
     check(&format!("{{podSelector: {{matchExpressions: [{expressions}]}}}}"), "a in (x,z),b notin (z),c,!d | ingress");
     // Peers.
@@ -391,6 +393,7 @@ fn names_do_not_change_the_meaning() {
     check("{name: A_b}", "default/A_b", "metadata.name: expected lower-case");
     check("{namespace: db}", "db/unnamed-1", "name: expected a name, found nothing");
     check("", "default/unnamed-1", "metadata: expected at least a name");
+    check("{name: '', namespace: ''}", "default/unnamed-1", "metadata.name: expected lower-case");
     check("{name: p, namespace: Db}", "Db/p", "metadata.namespace: expected lower-case");
 }
 

@@ -20,9 +20,9 @@ use crate::topology::{Place, Topology};
 const PATIENCE: [Duration; 5] = [
     Duration::from_millis(100),
     Duration::from_millis(400),
-    Duration::from_millis(1000),
-    Duration::from_millis(2000),
-    Duration::from_millis(4000),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(4),
 ];
 /// Packets sent before what has arrived is taken: fewer than any queue on the way holds.
 const BURST: usize = 32;
@@ -105,6 +105,7 @@ impl Prober {
     ) -> Result<Vec<Outcome>, LabError> {
         let mut outcomes: Vec<Option<Outcome>> = vec![None; shots.len()];
         let mut pending: Vec<usize> = (0..shots.len()).collect();
+        let mut unanswered: HashMap<usize, Shot> = HashMap::new();
         for (number, patience) in PATIENCE.into_iter().enumerate() {
             // Neighbours share servers, so that a slice of them needs few.
             pending.sort_by_key(|index| (&shots[*index].to, shots[*index].traffic));
@@ -116,6 +117,7 @@ impl Prober {
                 self.round(topology, &mut round, patience, &budget, &mut progress)?;
                 for (position, index) in slice.into_iter().enumerate() {
                     outcomes[index] = round.outcome(position, number > 0);
+                    unanswered.extend(round.unanswered_control(position).map(|control| (index, control.clone())));
                 }
             }
             pending.retain(|index| outcomes[*index].is_none());
@@ -123,8 +125,11 @@ impl Prober {
                 break;
             }
         }
-        let unknown = || Outcome::Failed("no answer, and none to the control flows either".to_string());
-        Ok(outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(unknown)).collect())
+        let unknown = |index: usize| match unanswered.get(&index) {
+            Some(control) => Outcome::Failed(format!("no answer, and none to the control flow {control} either")),
+            None => Outcome::Failed("it was not sent".to_string()),
+        };
+        Ok(outcomes.into_iter().enumerate().map(|(index, outcome)| outcome.unwrap_or_else(|| unknown(index))).collect())
     }
 
     /// What the limit of descriptors allows.
@@ -274,10 +279,15 @@ impl<'a> Round<'a> {
         }
     }
 
+    /// A control flow of a packet that was not answered, if there is one.
+    fn unanswered_control(&self, index: usize) -> Option<&Shot> {
+        let control = self.controls_of[index].iter().find(|control| !self.controls_answered[**control])?;
+        Some(&self.controls[*control])
+    }
+
     /// What became of a packet, if this round tells. Only an answer counts without control flows.
     fn outcome(&self, index: usize, with_controls: bool) -> Option<Outcome> {
-        let controlled =
-            with_controls && self.controls_of[index].iter().all(|control| self.controls_answered[*control]);
+        let controlled = with_controls && self.unanswered_control(index).is_none();
         match &self.packets[index] {
             Some(Reply::From(None)) => Some(Outcome::Answered),
             Some(Reply::From(Some(name))) => {

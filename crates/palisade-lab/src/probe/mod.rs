@@ -19,6 +19,7 @@ pub(crate) use engine::Prober;
 pub(crate) use outcome::unsendable;
 pub use outcome::{Outcome, Progress};
 
+use std::fmt;
 use std::net::IpAddr;
 
 use palisade_core::{Family, Traffic};
@@ -33,6 +34,12 @@ pub(crate) struct Shot {
     pub(crate) to: Place,
     pub(crate) destination: IpAddr,
     pub(crate) traffic: Traffic,
+}
+
+impl fmt::Display for Shot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} -> {} ({}) {}", self.from, self.to, self.destination, self.traffic)
+    }
 }
 
 impl Shot {

@@ -103,7 +103,7 @@ fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
 }
 
-/// CRC32c (RFC 9260 appendix A), bit by bit: probes are short. Connection tracking calls a packet with a wrong one
+/// `CRC32c` (RFC 9260 appendix A), bit by bit: probes are short. Connection tracking calls a packet with a wrong one
 /// invalid.
 fn crc32c(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(u32::MAX, |crc, byte| {

@@ -3,6 +3,7 @@
 //! These tests have no harness: its threads would forbid entering a user namespace. Run as root they run once more
 //! as nobody. `PALISADE_REQUIRE_KERNEL` makes it a failure if namespaces cannot be had.
 #![expect(clippy::disallowed_methods, reason = "tests start processes and look at /proc")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod cluster;
 mod lifetime;
@@ -14,10 +15,11 @@ use std::process::{Command, ExitCode};
 /// A test: it fails by panicking.
 type Test = (&'static str, fn());
 
-const TESTS: [Test; 9] = [
+const TESTS: [Test; 10] = [
     ("everybody reaches everybody without policies", packets::everybody_reaches_everybody),
     ("policies silence what they should", packets::policies_silence),
     ("changes of the cluster are followed", packets::changes_are_followed),
+    ("every address of a pod or node answers", packets::every_address_answers),
     ("what cannot be sent is skipped with the reason", packets::unsendable_is_skipped),
     ("a kernel that drops too much disagrees", lifetime::a_kernel_that_drops_too_much_disagrees),
     ("silence without a control flow is no verdict", lifetime::silence_without_control_is_no_verdict),

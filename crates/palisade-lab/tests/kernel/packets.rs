@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use palisade_core::{Family, Transport, Verdict};
+use palisade_core::{Family, Node, Pod, PodName, Transport, Verdict};
 use palisade_lab::{Lab, Outcome, Report, plan};
 
 use crate::cluster::{add_pod, admit, cluster, pod_peer, report, report_of};
@@ -86,7 +86,7 @@ pub fn changes_are_followed() {
 
     // A node that gets another address takes its pods and its rules along.
     let mut renumbered = moved.clone();
-    let node = palisade_core::Node { addresses: vec!["10.99.0.77".parse().unwrap()], ..Default::default() };
+    let node = Node { addresses: vec!["10.99.0.77".parse().unwrap()], ..Node::default() };
     renumbered.nodes.insert("n2".into(), node.into());
     lab.enforce(&renumbered).unwrap();
     check(&lab, &renumbered, "shop/c -> shop/b udp 53", Verdict::Allow);
@@ -97,6 +97,42 @@ pub fn changes_are_followed() {
     check(&lab, &empty, "shop/a -> shop/b udp 53", Verdict::Allow);
     check(&lab, &empty, "shop/a -> 10.244.0.9 tcp 80", Verdict::Allow);
     assert!(lab.strayed().unwrap().is_empty());
+}
+
+pub fn every_address_answers() {
+    let mut snapshot = cluster(2);
+    let both = Pod {
+        node: Some("n2".into()),
+        addresses: ["10.244.0.50", "fd44::50", "10.244.7.7", "fd44::7:7"]
+            .map(|address| address.parse().unwrap())
+            .into(),
+        ..Pod::default()
+    };
+    let only_six = Pod { addresses: vec!["fd44::6".parse().unwrap()], ..both.clone() };
+    let of_node = Pod { addresses: vec!["10.99.0.2".parse().unwrap()], host_network: true, ..both.clone() };
+    let finished = Pod { finished: true, ..both.clone() };
+    let node =
+        Node { addresses: ["10.99.0.2", "fd99::2", "10.98.0.2"].map(|a| a.parse().unwrap()).into(), ..Node::default() };
+    snapshot.nodes.insert("n2".into(), node.into());
+    for (name, pod) in [("both", both), ("six", only_six), ("host", of_node), ("finished", finished)] {
+        snapshot.pods.insert(PodName::new("shop", name), pod.into());
+    }
+    let lab = Lab::start(&snapshot, &Family::ALL).unwrap();
+    for ends in [
+        "shop/a -> shop/both",
+        "shop/a -> 10.244.7.7",
+        "10.244.7.7 -> shop/b",
+        "fd44::7:7 -> fd44::50",
+        "shop/six -> shop/both",
+        "192.0.2.1 -> 10.98.0.2",
+        "shop/a -> shop/host",
+        "shop/host -> shop/b",
+        "node/n1 -> 10.244.7.7",
+    ] {
+        for traffic in ["tcp 80", "udp 80", "sctp 80", "icmp"] {
+            check(&lab, &snapshot, &format!("{ends} {traffic}"), Verdict::Allow);
+        }
+    }
 }
 
 pub fn unsendable_is_skipped() {

@@ -1,15 +1,15 @@
 //! The kernel's word on what the rest of the crate says, in network namespaces of the tests' own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use palisade_core::Tables;
+use palisade_core::{GroupId, PeerGroup, Tables, TablesChange};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 use super::*;
 use crate::ruleset::{Key, Value, Verdict};
-use crate::testing::{in_new_namespace, nft, sample, steps, tables};
+use crate::testing::{REQUIRE, in_new_namespace, nft, run_or_skip, sample, steps, tables};
 use crate::transaction::Counts;
 use crate::{Event, Generation, Held, Monitor, diff, lower};
 
@@ -22,7 +22,8 @@ fn check(kernel: &mut Kernel, wanted: &Ruleset) {
     let have = kernel.read_back().unwrap().unwrap_or_default();
     let (have_text, wanted_text) = (have.to_string(), wanted.to_string());
     let only = |these: &str, those: &str| -> Vec<String> {
-        these.lines().filter(|line| !those.lines().any(|other| other == *line)).map(str::to_string).collect()
+        let those: BTreeSet<&str> = those.lines().collect();
+        these.lines().filter(|line| !those.contains(line)).map(str::to_string).collect()
     };
     assert_eq!(only(&have_text, &wanted_text), only(&wanted_text, &have_text));
     assert_eq!(have_text, wanted_text);
@@ -201,18 +202,28 @@ fn refused_objects_are_named() {
     });
 }
 
-/// Many elements over a small socket buffer, as an ordinary user has it in a namespace of his own.
+/// The send buffer that an ordinary user gets in a namespace of his own (`net.core.wmem_default`).
+fn shrink_send_buffer(kernel: &Kernel) {
+    rustix::net::sockopt::set_socket_send_buffer_size(&kernel.socket, 212_992 / 2).unwrap();
+}
+
+/// The ruleset with that many members more in one of its groups.
+fn with_members(ruleset: &Ruleset, count: u32) -> Ruleset {
+    let mut ruleset = ruleset.clone();
+    let peers = ruleset.sets.keys().find(|name| name.starts_with("peers4_")).unwrap().clone();
+    let elements = (0..count).map(|number| (Key::Single(Value::Ipv4((0x0b00_0000 + number).into())), None));
+    ruleset.sets.get_mut(&peers).unwrap().elements.extend(elements);
+    ruleset
+}
+
 #[test]
 fn a_big_load_goes_in_pieces_and_leaves_nothing_when_it_fails() {
     in_new_namespace(|| {
         let mut kernel = Kernel::open().unwrap();
-        kernel.piece_bytes = 40_000;
-        let mut big = lowered(&sample());
-        let peers = big.sets.keys().find(|name| name.starts_with("peers4_")).unwrap().clone();
-        let elements = (0..5_000u32).map(|number| (Key::Single(Value::Ipv4((0x0a00_0000 + number).into())), None));
-        big.sets.get_mut(&peers).unwrap().elements.extend(elements);
+        shrink_send_buffer(&kernel);
+        let big = with_members(&lowered(&sample()), 20_000);
         let applied = kernel.apply(&diff(&Ruleset::default(), &big)).unwrap();
-        assert!(applied.commits > 3, "{applied:?}");
+        assert!(applied.commits > 2, "{applied:?}");
         check(&mut kernel, &big);
 
         // The last commit fails: what was built before it goes away again.
@@ -227,6 +238,73 @@ fn a_big_load_goes_in_pieces_and_leaves_nothing_when_it_fails() {
             check(&mut kernel, &before);
         }
     });
+}
+
+/// Elements of a set in use are never committed piece by piece.
+#[test]
+fn what_must_happen_at_once_is_refused_if_it_does_not_fit() {
+    in_new_namespace(|| {
+        let mut kernel = Kernel::open().unwrap();
+        let before = lowered(&sample());
+        load(&mut kernel, &before);
+        let after = with_members(&before, 20_000);
+        let mut generous = diff(&before, &after);
+        kernel.apply(&generous).unwrap();
+        check(&mut kernel, &after);
+
+        generous = diff(&after, &before);
+        shrink_send_buffer(&kernel);
+        let error = kernel.apply(&generous).unwrap_err();
+        assert!(matches!(error, ApplyError::TooLarge { limit: 212_960, .. }), "{error}");
+        check(&mut kernel, &after);
+    });
+}
+
+/// Steps that undo each other, or repeat what is so, in one list.
+#[test]
+fn steps_may_turn_back() {
+    in_new_namespace(|| {
+        let mut kernel = Kernel::open().unwrap();
+        let mut tables = sample();
+        load(&mut kernel, &lowered(&tables));
+        let mut held = Held::of(&tables);
+        let (group, content) = tables.groups.first_key_value().map(|(id, group)| (id.clone(), group.clone())).unwrap();
+        let member = *content.addresses.first().unwrap();
+        let stranger = "10.0.0.77".parse().unwrap();
+        let join = |address, joins| TablesChange::Member(group.clone(), address, joins);
+        let smaller = PeerGroup { addresses: [stranger].into(), ..content.clone() };
+        let unused = GroupId("unused".into());
+        let lists = [
+            vec![join(stranger, true), join(stranger, false)],
+            vec![join(member, false), join(member, true)],
+            vec![join(member, true), join(member, false)],
+            vec![join(member, true), join(member, true)],
+            vec![TablesChange::GroupRemoved(group.clone()), TablesChange::GroupAdded(group.clone(), smaller)],
+            vec![TablesChange::GroupAdded(unused.clone(), content.clone()), TablesChange::GroupRemoved(unused.clone())],
+            vec![
+                TablesChange::GroupAdded(unused.clone(), content),
+                TablesChange::Member(unused.clone(), stranger, true),
+            ],
+            vec![TablesChange::Member(unused.clone(), stranger, false), TablesChange::GroupRemoved(unused)],
+        ];
+        for list in lists {
+            kernel.apply(&held.lower_changes(&list, None)).unwrap();
+            for step in &list {
+                tables.apply(step);
+            }
+            check(&mut kernel, &lowered(&tables));
+        }
+    });
+}
+
+/// The same as an ordinary user in a user namespace, where the kernel grants no bigger buffers.
+#[test]
+fn it_works_in_a_user_namespace() {
+    let program = std::env::current_exe().unwrap();
+    let arguments = ["--user", "--map-root-user", "--net"];
+    let tests = ["--exact", "kernel::tests::what_is_written_is_read_back"];
+    let output = run_or_skip("unshare", |command| command.args(arguments).arg(program).args(tests).env(REQUIRE, "1"));
+    assert!(output.is_none_or(|output| output.contains("1 passed")));
 }
 
 #[test]

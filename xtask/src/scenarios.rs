@@ -1,0 +1,75 @@
+//! `scenarios/*.md`, run by every witness.
+
+use anyhow::{Context as _, bail, ensure};
+use palisade_core::{Family, Verdict};
+use palisade_lab::{Case, Lab, Outcome, Testimony, witness};
+use palisade_sim::explain;
+use palisade_testkit::scenario::{self, Moment, Scenario};
+
+/// Runs one file; returns how many packets were judged.
+///
+/// # Errors
+///
+/// The first thing that is not as the file says, with its line.
+pub fn run(scenario: &Scenario) -> anyhow::Result<usize> {
+    let mut lab: Option<Lab> = None;
+    let mut packets = 0;
+    for moment in scenario.moments()? {
+        if moment.probes().is_empty() {
+            continue;
+        }
+        match &lab {
+            Some(lab) => lab.enforce(&moment.snapshot)?,
+            None => lab = Some(Lab::start(&moment.snapshot, &Family::ALL)?),
+        }
+        let Some(lab) = &lab else { continue };
+        packets += probe(scenario, &moment, lab)?;
+        let strayed = lab.strayed()?;
+        ensure!(strayed.is_empty(), "{}: the kernel of {} strayed", scenario.file, strayed.join(", "));
+    }
+    Ok(packets)
+}
+
+/// Every scenario there is.
+///
+/// # Errors
+///
+/// A file that does not parse.
+pub fn all() -> Result<Vec<Scenario>, scenario::Error> {
+    scenario::all()
+}
+
+fn probe(scenario: &Scenario, moment: &Moment<'_>, lab: &Lab) -> anyhow::Result<usize> {
+    let cases: Vec<Case> = moment
+        .probes()
+        .iter()
+        .map(|probe| {
+            Case::of(&moment.snapshot, probe.flow.clone(), &Family::ALL)
+                .with_context(|| format!("{}:{}", scenario.file, probe.line))
+        })
+        .collect::<anyhow::Result<_>>()?;
+    let report = witness(lab, &moment.snapshot, &cases, |_| {})?;
+    for (probe, row) in moment.probes().iter().zip(&report.rows) {
+        let place = format!("{}:{}: {}", scenario.file, probe.line, probe.flow);
+        for testimony in &row.testimonies {
+            let expected = probe.verdicts.of(testimony.packet.family);
+            if testimony.oracle != expected || !testimony.agrees() {
+                bail!("{place}: expected {expected}, {}", said(testimony));
+            }
+        }
+        if let Some(reason) = &probe.reason {
+            let reasons = explain(&moment.snapshot, &probe.flow, &Family::ALL)?.reasons().join("\n");
+            ensure!(reasons.contains(reason), "{place}: no reason contains '{reason}':\n{reasons}");
+        }
+    }
+    Ok(report.rows.iter().map(|row| row.testimonies.len()).sum())
+}
+
+fn said(testimony: &Testimony) -> String {
+    let Testimony { packet, oracle, tables, kernel } = testimony;
+    let kernel = match kernel {
+        Outcome::Answered => Verdict::Allow.to_string(),
+        other => other.to_string(),
+    };
+    format!("in {}: oracle {oracle}, tables {}, kernel {kernel}", packet.family, tables.verdict)
+}
