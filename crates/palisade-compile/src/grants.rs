@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use palisade_core::{ContainerPort, Direction, Peer, Pod, PodName, Port, PortMatch, PortRange, Ports, Rule, Transport};
+use palisade_core::{Direction, Peer, Pod, PodName, PortMatch, PortRange, Ports, Rule, Transport};
 
 use crate::atom::{Atom, DeclaredPort, Who};
 use crate::cluster::Cluster;
-use crate::matching::selects;
+use crate::matching::{declared_numbers, selects};
 use crate::named::{NamedPort, NamedPorts};
 
 /// One thing that a rule allows.
@@ -86,12 +86,6 @@ fn egress_named<'a>(
             peers: atoms(Some(std::slice::from_ref(&key.who)), Some(&declares)),
         }
     })
-}
-
-/// The numbers under which a pod declares a port of this name and protocol; every one of them is meant.
-pub fn declared_numbers(pod: &Pod, name: &str, transport: Transport) -> BTreeSet<Port> {
-    let declared = |port: &&ContainerPort| port.name.as_deref() == Some(name) && port.transport == transport;
-    pod.ports.iter().filter(declared).map(|port| port.port).collect()
 }
 
 /// "If `from` is empty or missing, this rule matches all sources."

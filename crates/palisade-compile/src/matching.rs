@@ -1,6 +1,8 @@
-//! What labels a selector selects: the compiler's own reading, which the oracle does not share.
+//! What selectors and port names mean for an object: the compiler's own reading, which the oracle does not share.
 
-use palisade_core::{Labels, Operator, Selector};
+use std::collections::BTreeSet;
+
+use palisade_core::{ContainerPort, Labels, Operator, Pod, Port, Selector, Transport};
 
 /// `LabelSelector`: "The result of matchLabels and matchExpressions are `ANDed`. An empty label selector matches
 /// all objects."
@@ -14,4 +16,10 @@ pub fn selects(selector: &Selector, labels: &Labels) -> bool {
             Operator::DoesNotExist => value.is_none(),
         }
     })
+}
+
+/// The numbers under which a pod declares a port of this name and protocol; every one of them is meant.
+pub fn declared_numbers(pod: &Pod, name: &str, transport: Transport) -> BTreeSet<Port> {
+    let declared = |port: &&ContainerPort| port.name.as_deref() == Some(name) && port.transport == transport;
+    pod.ports.iter().filter(declared).map(|port| port.port).collect()
 }

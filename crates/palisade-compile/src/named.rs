@@ -9,7 +9,7 @@ use palisade_core::{PodName, Port, Transport};
 
 use crate::atom::Who;
 use crate::cluster::Cluster;
-use crate::grants::declared_numbers;
+use crate::matching::declared_numbers;
 
 /// A port name as an egress rule uses it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

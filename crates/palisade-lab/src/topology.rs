@@ -24,6 +24,7 @@ use palisade_sim::{Endpoint, Owner};
 use crate::error::LabError;
 use crate::link::{LOOPBACK, LinkEnd, RouteSocket, Wire};
 use crate::netns::Netns;
+use crate::probe::unsendable;
 
 /// The link of a pod, and that of a node to the core: the first after `lo` in its namespace.
 const UPLINK: u32 = 2;
@@ -68,16 +69,17 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
-    /// Reads off a snapshot which namespaces there are. Finished pods and pods without node or address have none.
+    /// Reads off a snapshot which namespaces there are. Finished pods and pods without node or address have none;
+    /// an address that no packet can carry, such as a loopback one, is nobody's.
     pub(crate) fn of(snapshot: &Snapshot, families: &[Family]) -> Result<Wanted, LabError> {
-        let of_family = |address: &&IpAddr| families.contains(&Family::of(**address));
+        let usable = |address: &&IpAddr| families.contains(&Family::of(**address)) && unsendable(**address).is_none();
         let mut wanted = Wanted::default();
         for (name, node) in &snapshot.nodes {
-            wanted.nodes.insert(name.clone(), node.addresses.iter().filter(of_family).copied().collect());
+            wanted.nodes.insert(name.clone(), node.addresses.iter().filter(usable).copied().collect());
         }
         for (name, pod) in &snapshot.pods {
             let Some(node) = pod.node.as_ref().filter(|_| !pod.finished) else { continue };
-            let addresses: BTreeSet<IpAddr> = pod.addresses.iter().filter(of_family).copied().collect();
+            let addresses: BTreeSet<IpAddr> = pod.addresses.iter().filter(usable).copied().collect();
             let of_node = wanted.nodes.entry(node.clone()).or_default();
             if pod.host_network {
                 of_node.extend(addresses);

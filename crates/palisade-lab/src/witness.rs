@@ -203,3 +203,85 @@ pub fn witness(
         .collect();
     Ok(Report { rows })
 }
+
+#[cfg(test)]
+mod tests {
+    use palisade_sim::{Endpoint, Owner};
+
+    use super::*;
+
+    use Verdict::{Allow, Deny};
+
+    fn row(flow: &str, testimonies: &[(Family, Verdict, Verdict, Outcome)]) -> Row {
+        let end = |address: &str| Endpoint { address: address.parse().unwrap(), owner: Owner::Outside, node: None };
+        let flow: Flow = flow.parse().unwrap();
+        let testimonies = testimonies.iter().map(|(family, oracle, tables, kernel)| Testimony {
+            packet: Packet {
+                family: *family,
+                source: end("192.0.2.1"),
+                destination: end("192.0.2.2"),
+                traffic: flow.traffic,
+            },
+            oracle: *oracle,
+            tables: Trace { verdict: *tables, steps: Vec::new() },
+            kernel: kernel.clone(),
+        });
+        Row { testimonies: testimonies.collect(), flow }
+    }
+
+    fn check(oracle: Verdict, tables: Verdict, kernel: &Outcome, agrees: bool) {
+        let row = row("a/b -> c/d icmp", &[(Family::V4, oracle, tables, kernel.clone())]);
+        assert_eq!(row.agrees(), agrees, "{oracle}, {tables}, {kernel}");
+    }
+
+    #[test]
+    fn agreement_needs_every_witness_that_speaks() {
+        check(Allow, Allow, &Outcome::Answered, true);
+        check(Deny, Deny, &Outcome::Silent, true);
+        check(Deny, Deny, &Outcome::Refused, true);
+        check(Allow, Allow, &Outcome::Silent, false);
+        check(Deny, Deny, &Outcome::Answered, false);
+        check(Allow, Deny, &Outcome::Answered, false);
+        check(Allow, Allow, &Outcome::Skipped("it is multicast".to_string()), true);
+        check(Allow, Deny, &Outcome::Skipped("it is multicast".to_string()), false);
+        check(Allow, Allow, &Outcome::Failed("no control flow".to_string()), false);
+    }
+
+    #[test]
+    fn a_flow_is_allowed_if_every_family_is() {
+        let row = row(
+            "a/b -> c/d icmp",
+            &[(Family::V4, Allow, Allow, Outcome::Answered), (Family::V6, Deny, Deny, Outcome::Silent)],
+        );
+        assert_eq!(row.verdicts(), Verdicts { oracle: Deny, tables: Deny, kernel: Some(Deny) });
+        assert_eq!(row.families()[&Family::V4].kernel, Some(Allow));
+        assert_eq!(row.families()[&Family::V6].kernel, Some(Deny));
+    }
+
+    #[test]
+    fn changes_name_flows_that_came_went_or_turned() {
+        let report = |rows: &[(&str, Outcome)]| Report {
+            rows: rows.iter().map(|(flow, kernel)| row(flow, &[(Family::V4, Allow, Allow, kernel.clone())])).collect(),
+        };
+        let before = report(&[
+            ("a/a -> c/d icmp", Outcome::Answered),
+            ("a/b -> c/d icmp", Outcome::Answered),
+            ("a/c -> c/d icmp", Outcome::Answered),
+        ]);
+        let now = report(&[
+            ("a/b -> c/d icmp", Outcome::Silent),
+            ("a/c -> c/d icmp", Outcome::Answered),
+            ("a/d -> c/d icmp", Outcome::Silent),
+        ]);
+        let changes: Vec<String> =
+            now.changes_since(&before).into_iter().map(|(flow, was, is)| format!("{flow} {was:?} {is:?}")).collect();
+        assert_eq!(
+            changes,
+            [
+                "a/a -> c/d icmp Some(Allow) None",
+                "a/b -> c/d icmp Some(Allow) Some(Deny)",
+                "a/d -> c/d icmp None Some(Deny)",
+            ]
+        );
+    }
+}

@@ -180,3 +180,20 @@ pub(crate) fn refusal(error: &io::Error) -> Reply {
 fn name(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).trim_end().to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_port_comes_back_only_after_all_others() {
+        let mut ports = SourcePorts::default();
+        let first = ports.next(&Place::Outside, 6);
+        let rest: std::collections::BTreeSet<u16> =
+            (FIRST_PORT..LAST_PORT).map(|_| ports.next(&Place::Outside, 6)).collect();
+        assert_eq!(rest.len(), usize::from(LAST_PORT - FIRST_PORT));
+        assert!(!rest.contains(&first));
+        assert_eq!(ports.next(&Place::Outside, 6), first);
+        assert_eq!(ports.next(&Place::Outside, 17), first, "each protocol counts for itself");
+    }
+}

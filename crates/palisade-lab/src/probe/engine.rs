@@ -125,6 +125,7 @@ impl Prober {
                 break;
             }
         }
+        progress(Progress { done: shots.len(), total: shots.len() });
         let unknown = |index: usize| match unanswered.get(&index) {
             Some(control) => Outcome::Failed(format!("no answer, and none to the control flow {control} either")),
             None => Outcome::Failed("it was not sent".to_string()),
