@@ -27,7 +27,12 @@ const PATIENCE: [Duration; 5] = [
 /// Packets sent before what has arrived is taken: fewer than any queue on the way holds.
 const BURST: usize = 32;
 /// Packets on their way at one time, at most.
-const WINDOW: usize = 8192;
+const WINDOW: usize = 16_384;
+/// Looks at what has arrived, of up to [`EVENTS`] events each, before it is enough for now: more than the packets of a
+/// window can cause.
+const DRAIN_MAX: usize = 1024;
+/// Events taken at one look.
+const EVENTS: usize = 256;
 /// Descriptors that are left to everything else: namespaces, route sockets, rules, files.
 const RESERVED_DESCRIPTORS: usize = 128;
 
@@ -87,8 +92,7 @@ impl Prober {
 
     /// Answers whoever is waiting.
     pub(crate) fn serve(&mut self) -> Result<(), LabError> {
-        while self.pump(Duration::ZERO, &mut |_, _| {})? > 0 {}
-        Ok(())
+        self.drain(&mut |_, _| {})
     }
 
     /// Closes the servers of places that are gone.
@@ -165,17 +169,17 @@ impl Prober {
         let most = least + patience;
         loop {
             let now = Instant::now();
-            let settled = self.attempts.is_empty()
-                || (now >= least && (round.controls_answered.iter().all(|answered| *answered) || now >= most));
-            // The deadline counts only if nothing is left to be read: this thread may have slept past it.
-            let remaining = least.saturating_duration_since(now).max(Duration::from_millis(10));
-            let timeout = if settled { Duration::ZERO } else { remaining };
-            let seen = self.pump(timeout, &mut |target, reply| round.record(target, reply))?;
-            progress(round.answered);
-            if settled && seen == 0 {
+            let controlled = round.controls_answered.iter().all(|answered| *answered);
+            if self.attempts.is_empty() || (now >= least && controlled) || now >= most {
                 break;
             }
+            let remaining = least.saturating_duration_since(now).max(Duration::from_millis(10));
+            self.pump(remaining, &mut |target, reply| round.record(target, reply))?;
+            progress(round.answered);
         }
+        // This thread may have slept past the deadline: what has arrived meanwhile counts.
+        self.drain(&mut |target, reply| round.record(target, reply))?;
+        progress(round.answered);
         self.attempts.clear();
         Ok(())
     }
@@ -210,8 +214,18 @@ impl Prober {
                 Err(error) => round.record(target, refusal(&error)),
             }
             if count % BURST == BURST - 1 {
-                while self.pump(Duration::ZERO, &mut |target, reply| round.record(target, reply))? > 0 {}
+                self.drain(&mut |target, reply| round.record(target, reply))?;
                 progress(round.answered);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes what has arrived; not for ever, should somebody in the lab flood a server.
+    fn drain(&mut self, report: &mut dyn FnMut(Target, Reply)) -> Result<(), LabError> {
+        for _ in 0..DRAIN_MAX {
+            if self.pump(Duration::ZERO, report)? == 0 {
+                break;
             }
         }
         Ok(())
@@ -220,7 +234,7 @@ impl Prober {
     /// Waits for events, serves the servers and reports the attempts that came to something. Returns the number of
     /// events.
     fn pump(&mut self, timeout: Duration, report: &mut dyn FnMut(Target, Reply)) -> Result<usize, LabError> {
-        let mut buffer = Vec::with_capacity(256);
+        let mut buffer = Vec::with_capacity(EVENTS);
         let timeout = Timespec::try_from(timeout).unwrap_or_default();
         match epoll::wait(&self.events, rustix::buffer::spare_capacity(&mut buffer), Some(&timeout)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}

@@ -79,7 +79,11 @@ impl Servers {
             let Some(member) = topology.member(&service.place) else { continue };
             member.netns.enter()?;
             let failed = |source| LabError::Probe { operation: format!("serve {service:?}"), source };
-            let socket = listen(service.family, service.kind).map_err(failed)?;
+            let socket = match listen(service.family, service.kind) {
+                // Somebody who looks around in the lab has taken the port; who answers there will be seen.
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => continue,
+                other => other.map_err(failed)?,
+            };
             let key = next_key();
             epoll::add(events, &socket, epoll::EventData::new_u64(key), epoll::EventFlags::IN)
                 .map_err(|errno| failed(errno.into()))?;
