@@ -171,6 +171,10 @@ impl Compiler {
             return None;
         }
         let id = peers.id();
+        // Two meanings with one digest: whoever comes second admits nobody.
+        if self.groups.get(&id).is_some_and(|(known, _)| known != peers) {
+            return None;
+        }
         if !self.groups.contains_key(&id) {
             let blocks = peers.blocks();
             let group = PeerGroup {
@@ -196,14 +200,17 @@ impl Compiler {
         }
         let otherwise = self.admit(&entries.otherwise, update);
         let id = rest_id(direction, &ranges, otherwise.as_ref());
+        let description = describe_rest(direction, entries).into();
+        let rest = Rest { direction, description, ranges, otherwise };
+        if self.tables.rests.get(&id).is_some_and(|known| *known != rest) {
+            return self.rest(direction, &Entries::closed(), update);
+        }
         if !self.rests.contains_key(&id) {
-            for admit in ranges.iter().map(|(_, _, admit)| admit).chain(&otherwise) {
+            for admit in rest.ranges.iter().map(|(_, _, admit)| admit).chain(&rest.otherwise) {
                 self.count(admit, 1, update);
             }
             self.rests.insert(id.clone(), 0);
             update.released_rests.insert(id.clone());
-            let description = describe_rest(direction, entries).into();
-            let rest = Rest { direction, description, ranges, otherwise };
             self.step(update, TablesChange::RestAdded(id.clone(), rest));
         }
         id

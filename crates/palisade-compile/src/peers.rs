@@ -119,8 +119,9 @@ impl Peers {
     /// The name of the group in the tables: a digest of its meaning, which is the same on every path to it.
     pub fn id(&self) -> GroupId {
         let mut canonical = Canonical::default();
+        canonical.list(self.clauses.len());
         for clause in &self.clauses {
-            canonical.text("clause");
+            canonical.list(clause.len());
             for atom in clause {
                 canonical.atom(atom);
             }

@@ -37,6 +37,11 @@ impl Entries {
         Entries { ports, ranges, otherwise }
     }
 
+    /// Nothing is admitted at all.
+    pub fn closed() -> Entries {
+        Entries { ports: BTreeMap::new(), ranges: Vec::new(), otherwise: Peers::any_of(BTreeSet::new()) }
+    }
+
     /// Whether nothing is restricted, so that no entry is needed.
     pub fn is_open(&self) -> bool {
         self.otherwise.is_everyone()

@@ -4,6 +4,7 @@
 #![expect(clippy::disallowed_methods, reason = "reads the corpus")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use palisade_compile::compile;
@@ -43,7 +44,12 @@ fn check(snapshot: &Snapshot) -> usize {
         snapshot.nodes.keys().map(|node| (node.clone(), compile(snapshot, node))).collect();
     let step = snapshot.pods.len().div_ceil(PODS_MAX).max(1);
     let mut ends: Vec<End> = snapshot.pods.keys().step_by(step).map(|name| End::Pod(name.clone())).collect();
-    ends.extend(["172.49.6.1", "10.0.0.1", "2001:db8::1"].map(|address| End::Address(address.parse().unwrap())));
+    let outside = [
+        Ipv4Addr::new(172, 49, 6, 1).into(),
+        Ipv4Addr::new(10, 0, 0, 1).into(),
+        Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into(),
+    ];
+    ends.extend(outside.map(End::Address));
     let mut judged = 0;
     for source in &ends {
         for destination in &ends {
@@ -62,7 +68,7 @@ fn check(snapshot: &Snapshot) -> usize {
 
 /// Every port that a policy names, with its neighbours, and ICMP.
 fn traffic(snapshot: &Snapshot) -> BTreeSet<Traffic> {
-    let mut all = BTreeSet::from([Traffic::Icmp, Traffic::Port(Transport::Tcp, Port::new(9).unwrap())]);
+    let mut all = BTreeSet::from([Traffic::Icmp, Traffic::Port(Transport::Tcp, Port::MIN)]);
     let rules = snapshot.policies.values().flat_map(|policy| [&policy.rules.ingress, &policy.rules.egress]);
     for rule in rules.flatten().flatten() {
         let Ports::Listed(ports) = &rule.ports else { continue };
