@@ -9,7 +9,7 @@ use palisade_core::Family;
 
 /// Decides and enforces who may talk to whom in and around Kubernetes.
 #[derive(Debug, Parser)]
-#[command(name = "palisade", version, propagate_version = true, max_term_width = 110)]
+#[command(name = "palisade", version)]
 pub struct Arguments {
     /// What to do.
     #[command(subcommand)]
@@ -20,61 +20,75 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Tell whether flows are allowed, and by which policy, rule and field
-    #[command(after_help = "Examples:
-  palisade explain -f examples/shop 'web/front -> db/postgres tcp 5432'
-  palisade explain -f manifests/ --flows flows.txt --output json
+    #[command(
+        arg_required_else_help = true,
+        after_help = "Examples:
+  palisade explain -f examples/shop 'shop/orders -> data/postgres tcp 5432'
+  kubectl get ns,no,po,netpol -A -o yaml | palisade explain -f - --flows flows.txt
 
-Exit status: 0 every flow is allowed, 1 a flow is denied, 2 no answer.")]
+Exit status: 0 every flow is allowed, 1 a flow is denied, 2 no answer."
+    )]
     Explain(ExplainArguments),
 
-    /// Build the pods as network namespaces, enforce the policies, and try real packets
+    /// Build pods as network namespaces, enforce the policies, send real packets
     #[cfg(target_os = "linux")]
     #[command(
+        arg_required_else_help = true,
         args_conflicts_with_subcommands = true,
         subcommand_negates_reqs = true,
         after_help = "Examples:
   palisade lab -f examples/shop
+  palisade lab -f examples/shop --flows flows.txt --output json
   palisade lab -f examples/shop --watch
-  palisade lab exec -f examples/shop web/front -- ping -c 1 10.244.0.5
+  palisade lab exec -f examples/shop shop/front -- ip route
 
 Exit status: 0 all witnesses agree, 1 a witness disagrees, 2 no answer."
     )]
     Lab(LabArguments),
 
-    /// Print the nftables ruleset that a node is to hold, as text for `nft -f -`
+    /// Print the nftables ruleset of a node, as text for 'nft -f -'
     #[cfg(target_os = "linux")]
-    #[command(after_help = "Example:
-  palisade render -f examples/shop --node n1 | nft -c -f -")]
+    #[command(
+        arg_required_else_help = true,
+        after_help = "Example:
+  palisade render -f examples/shop --node n1 | sudo nft -c -f -
+
+Exit status: 0 it is printed, 2 no answer."
+    )]
     Render(RenderArguments),
 }
 
 /// Where the objects come from, and what stands in for what they leave out.
 #[derive(Args, Clone, Debug)]
 pub struct InputArguments {
-    /// Manifests: a file, a directory, or - for standard input; may be repeated
+    /// Manifests: a file, a directory, or - (stdin); repeatable
     #[arg(short = 'f', long = "filename", value_name = "PATH", required = true)]
     pub paths: Vec<PathBuf>,
 
-    /// How many nodes to make up for pods that are on none
+    /// Nodes to make up
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
+    #[arg(help_heading = LEFT_OUT)]
     pub nodes: u16,
 
-    /// IPv4 range for pods without address
-    #[arg(long, value_name = "CIDR", default_value = "10.244.0.0/16")]
+    /// IPv4 addresses of pods
+    #[arg(long, value_name = "CIDR", default_value = "10.244.0.0/16", help_heading = LEFT_OUT)]
     pub pod_cidr: Ipv4Net,
 
-    /// IPv6 range for pods without address
-    #[arg(long, value_name = "CIDR", default_value = "fd44::/48")]
+    /// IPv6 addresses of pods
+    #[arg(long, value_name = "CIDR", default_value = "fd44::/48", help_heading = LEFT_OUT)]
     pub pod_cidr6: Ipv6Net,
 
-    /// IPv4 range for nodes without address
-    #[arg(long, value_name = "CIDR", default_value = "10.99.0.0/24")]
+    /// IPv4 addresses of nodes
+    #[arg(long, value_name = "CIDR", default_value = "10.99.0.0/24", help_heading = LEFT_OUT)]
     pub node_cidr: Ipv4Net,
 
-    /// IPv6 range for nodes without address
-    #[arg(long, value_name = "CIDR", default_value = "fd99::/64")]
+    /// IPv6 addresses of nodes
+    #[arg(long, value_name = "CIDR", default_value = "fd99::/64", help_heading = LEFT_OUT)]
     pub node_cidr6: Ipv6Net,
 }
+
+/// The heading of the options about nodes and addresses.
+const LEFT_OUT: &str = "Where the input leaves it out";
 
 /// Arguments of `explain`.
 #[derive(Args, Debug)]
@@ -83,20 +97,21 @@ pub struct ExplainArguments {
     #[command(flatten)]
     pub input: InputArguments,
 
-    /// Flows such as 'web/front -> db/postgres tcp 5432'
+    /// Flows, as in 'shop/orders -> data/postgres tcp 5432'
     #[arg(value_name = "FLOW", required_unless_present = "flows")]
     pub flow: Vec<String>,
 
-    /// A file of flows, one a line, or - for standard input
+    /// A file of flows, one a line, or - (stdin)
     #[arg(long, value_name = "FILE")]
     pub flows: Option<PathBuf>,
 
-    /// Which families to judge
-    #[arg(long, value_enum, default_value_t = FamilyArgument::Both)]
+    /// Families to judge: 4, 6 or both
+    #[arg(long, value_name = "FAMILY", value_enum, default_value_t = FamilyArgument::Both, hide_possible_values = true)]
     pub family: FamilyArgument,
 
-    /// How to print the answer; json is one object a flow
-    #[arg(short, long, value_enum, default_value_t = OutputFormat::Text)]
+    /// text, or json: one object a flow
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = OutputFormat::Text)]
+    #[arg(hide_possible_values = true)]
     pub output: OutputFormat,
 }
 
@@ -141,19 +156,20 @@ pub struct LabRunArguments {
     #[command(flatten)]
     pub input: InputArguments,
 
-    /// Probe only the flows in this file, one a line, or - for standard input
+    /// Probe only these flows: a file, one a line, or - (stdin)
     #[arg(long, value_name = "FILE")]
     pub flows: Option<PathBuf>,
 
-    /// Which families to build and to probe
-    #[arg(long, value_enum, default_value_t = FamilyArgument::Both)]
+    /// Families to build and probe: 4, 6 or both
+    #[arg(long, value_name = "FAMILY", value_enum, default_value_t = FamilyArgument::Both, hide_possible_values = true)]
     pub family: FamilyArgument,
 
-    /// How to print the answer; json is one object a flow
-    #[arg(short, long, value_enum, default_value_t = OutputFormat::Text)]
+    /// text, or json: one object a flow
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = OutputFormat::Text)]
+    #[arg(hide_possible_values = true)]
     pub output: OutputFormat,
 
-    /// Stay up; enforce and probe again when a file changes, and show what changed
+    /// Stay up: when a file changes, enforce it, show what changed
     #[arg(long)]
     pub watch: bool,
 }

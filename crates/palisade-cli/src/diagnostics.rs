@@ -6,12 +6,16 @@ use std::ops::Range;
 use annotate_snippets::{AnnotationKind, Level as Title, Renderer, Snippet};
 use palisade_core::{Diagnostic, Level, Place};
 
+use crate::output::note;
+
 /// Prints diagnostics to stderr.
 pub fn print(diagnostics: &[Diagnostic]) {
-    let terminal = std::io::stderr().is_terminal();
-    let renderer = if terminal { Renderer::styled() } else { Renderer::plain() };
+    // https://no-color.org: any value but the empty one.
+    let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let coloured = std::io::stderr().is_terminal() && !unwanted;
+    let renderer = if coloured { Renderer::styled() } else { Renderer::plain() };
     for diagnostic in diagnostics {
-        eprintln!("{}\n", render(diagnostic, &renderer));
+        note(&format!("{}\n", render(diagnostic, &renderer)));
     }
 }
 

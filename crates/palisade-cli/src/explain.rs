@@ -7,30 +7,28 @@ use palisade_sim::{Explanation, explain};
 use serde_json::{Map, Value, json};
 
 use crate::args::{ExplainArguments, OutputFormat};
-use crate::input::{GivenFlow, parse_flow, read_flows};
-use crate::output::{Exit, Hinted};
+use crate::input::{GivenFlow, all_resolved, parse_flows, read_flows};
+use crate::output::Exit;
 
 /// Runs the command.
 pub fn run(arguments: &ExplainArguments) -> anyhow::Result<Exit> {
-    let mut flows = Vec::new();
-    for text in &arguments.flow {
-        flows.push(parse_flow(text.trim(), None)?);
-    }
+    arguments.input.refuse_sharing_stdin(arguments.flows.as_deref())?;
+    let mut flows = parse_flows(&arguments.flow)?;
     if let Some(path) = &arguments.flows {
         flows.extend(read_flows(path)?);
     }
     let snapshot = arguments.input.snapshot()?;
+    let families = arguments.family.families();
+    let explanations = all_resolved(&flows, |given| explain(&snapshot, &given.flow, families))?;
     let mut out = BufWriter::new(io::stdout().lock());
     let mut exit = Exit::Clean;
-    for given in &flows {
-        let explanation = explain(&snapshot, &given.flow, arguments.family.families())
-            .map_err(|error| Hinted { message: format!("'{}': {}", given.text, error.message), hint: error.hint })?;
+    for (given, explanation) in flows.iter().zip(&explanations) {
         if explanation.answer().verdict == Verdict::Deny {
             exit = Exit::Found;
         }
         match arguments.output {
             OutputFormat::Text => writeln!(out, "{explanation}")?,
-            OutputFormat::Json => writeln!(out, "{}", to_json(given, &explanation))?,
+            OutputFormat::Json => writeln!(out, "{}", to_json(given, explanation))?,
         }
     }
     out.flush()?;

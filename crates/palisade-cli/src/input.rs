@@ -7,11 +7,12 @@ use std::path::Path;
 
 use anyhow::{Context as _, anyhow};
 use palisade_core::{Diagnostic, Flow, Snapshot};
+use palisade_sim::ResolveError;
 use palisade_sources::{Options, Parsed};
 
 use crate::args::InputArguments;
 use crate::diagnostics;
-use crate::output::Hinted;
+use crate::output::{Hinted, Several};
 
 impl InputArguments {
     /// What stands in for what the input leaves out.
@@ -22,6 +23,16 @@ impl InputArguments {
             node_cidrs: vec![self.node_cidr.into(), self.node_cidr6.into()],
             ..Options::default()
         }
+    }
+
+    /// An error if objects and flows are both to come from standard input: it can be read only once.
+    pub fn refuse_sharing_stdin(&self, flows: Option<&Path>) -> anyhow::Result<()> {
+        let stdin = Path::new("-");
+        if flows == Some(stdin) && self.paths.iter().any(|path| path == stdin) {
+            let message = "objects and flows cannot both come from standard input".to_string();
+            return Err(Hinted { message, hint: "write one of them to a file, and name that".to_string() }.into());
+        }
+        Ok(())
     }
 
     /// Reads the input and prints its diagnostics; an error if it gives no answer at all.
@@ -49,31 +60,79 @@ pub struct GivenFlow {
     pub text: String,
     /// The flow.
     pub flow: Flow,
+    /// Where it stands in a file: `flows.txt:3`.
+    place: Option<String>,
 }
 
-/// The flows of a file (`-` is standard input): one a line, empty lines and `#` comments passed over.
+impl From<Flow> for GivenFlow {
+    fn from(flow: Flow) -> GivenFlow {
+        GivenFlow { text: flow.to_string(), flow, place: None }
+    }
+}
+
+/// The flows of a file (`-` is standard input): one a line, empty lines and `#` comments passed over; at least one.
 pub fn read_flows(path: &Path) -> anyhow::Result<Vec<GivenFlow>> {
     let mut text = String::new();
+    let file = if path == Path::new("-") { "standard input".to_string() } else { path.display().to_string() };
     if path == Path::new("-") {
         io::stdin().read_to_string(&mut text).context("cannot read flows from standard input")?;
     } else {
-        text = fs::read_to_string(path).with_context(|| format!("cannot read flows from {}", path.display()))?;
+        text = fs::read_to_string(path).with_context(|| format!("cannot read flows from {file}"))?;
     }
-    let mut flows = Vec::new();
-    for (index, line) in text.lines().enumerate() {
-        let line = line.trim();
-        if !line.is_empty() && !line.starts_with('#') {
-            flows.push(parse_flow(line, Some((path, index + 1)))?);
-        }
+    let lines = (1..).zip(text.lines().map(str::trim));
+    let lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
+    let flows = all(lines.map(|(number, line)| parse_flow(line, Some(format!("{file}:{number}")))))?;
+    if flows.is_empty() {
+        let message = format!("there is no flow in {file}");
+        return Err(Hinted { message, hint: "write one a line: web/front -> db/pg tcp 5432".to_string() }.into());
     }
     Ok(flows)
 }
 
-/// One flow, from a place in a file or from the command line.
-pub fn parse_flow(text: &str, place: Option<(&Path, usize)>) -> anyhow::Result<GivenFlow> {
-    let flow = text.parse::<Flow>().map_err(|error| {
-        let place = place.map_or(String::new(), |(path, line)| format!("{}:{line}: ", path.display()));
-        Hinted { message: format!("{place}{}", error.message), hint: error.hint.to_string() }
-    })?;
-    Ok(GivenFlow { text: text.to_string(), flow })
+/// The flows of the command line.
+pub fn parse_flows(texts: &[String]) -> anyhow::Result<Vec<GivenFlow>> {
+    let unquoted = texts.len() > 1 && texts.iter().all(|text| !text.contains("->"));
+    if unquoted {
+        let message = format!("'{}' is no flow", texts[0]);
+        let hint = "quote each flow, 'web/front -> db/pg tcp 5432': the shell takes a bare > for itself".to_string();
+        return Err(Hinted { message, hint }.into());
+    }
+    Ok(all(texts.iter().map(|text| parse_flow(text.trim(), None)))?)
+}
+
+fn parse_flow(text: &str, place: Option<String>) -> Result<GivenFlow, Hinted> {
+    match text.parse::<Flow>() {
+        Ok(flow) => Ok(GivenFlow { text: text.to_string(), flow, place }),
+        Err(error) => Err(about(text, place.as_deref(), &error.message, error.hint.to_string())),
+    }
+}
+
+/// What each flow comes to; or everything that is wrong with their ends.
+pub fn all_resolved<T>(
+    flows: &[GivenFlow],
+    resolve: impl Fn(&GivenFlow) -> Result<T, ResolveError>,
+) -> anyhow::Result<Vec<T>> {
+    let resolved = flows.iter().map(|given| {
+        resolve(given).map_err(|error| about(&given.text, given.place.as_deref(), &error.message, error.hint))
+    });
+    Ok(all(resolved)?)
+}
+
+/// An error about a flow. It shows the flow, unless the message does.
+fn about(text: &str, place: Option<&str>, message: &str, hint: String) -> Hinted {
+    let place = place.map_or(String::new(), |place| format!("{place}: "));
+    let flow = if message.contains(text) { String::new() } else { format!("'{text}': ") };
+    Hinted { message: format!("{place}{flow}{message}"), hint }
+}
+
+/// All values, or all errors.
+fn all<T>(results: impl Iterator<Item = Result<T, Hinted>>) -> Result<Vec<T>, Several> {
+    let (mut values, mut errors) = (Vec::new(), Vec::new());
+    for result in results {
+        match result {
+            Ok(value) => values.push(value),
+            Err(error) => errors.push(error),
+        }
+    }
+    if errors.is_empty() { Ok(values) } else { Err(Several(errors)) }
 }

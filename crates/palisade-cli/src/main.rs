@@ -1,11 +1,15 @@
 //! The `palisade` command.
 
 mod args;
+#[cfg(target_os = "linux")]
+mod classes;
 mod diagnostics;
 mod explain;
 mod input;
 #[cfg(target_os = "linux")]
 mod lab;
+#[cfg(target_os = "linux")]
+mod lab_report;
 mod output;
 #[cfg(target_os = "linux")]
 mod render;

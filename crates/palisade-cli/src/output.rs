@@ -1,7 +1,7 @@
 //! Exit codes, and how failures are told.
 
 use std::fmt;
-use std::io;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 /// What a run found out, as its exit code.
@@ -54,10 +54,39 @@ pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
         .any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe))
 }
 
+/// Several errors of one kind, such as every line of a file that is no flow.
+#[derive(Debug)]
+pub struct Several(pub Vec<Hinted>);
+
+impl fmt::Display for Several {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let messages: Vec<&str> = self.0.iter().map(|error| error.message.as_str()).collect();
+        f.write_str(&messages.join("; "))
+    }
+}
+
+impl std::error::Error for Several {}
+
 /// Prints an error to stderr: the chain of causes once, then its hint.
 pub fn print_error(error: &anyhow::Error) {
-    eprintln!("error: {error:#}");
-    if let Some(hinted) = error.chain().find_map(|cause| cause.downcast_ref::<Hinted>()) {
-        eprintln!("hint: {}", hinted.hint);
+    if let Some(Several(errors)) = error.downcast_ref::<Several>() {
+        for (index, error) in errors.iter().enumerate() {
+            note(&format!("error: {}", error.message));
+            // The same hint again and again says nothing new.
+            if errors.get(index + 1).is_none_or(|next| next.hint != error.hint) {
+                note(&format!("hint: {}", error.hint));
+            }
+        }
+        return;
     }
+    note(&format!("error: {error:#}"));
+    if let Some(hinted) = error.chain().find_map(|cause| cause.downcast_ref::<Hinted>()) {
+        note(&format!("hint: {}", hinted.hint));
+    }
+}
+
+/// Prints a line to stderr.
+pub fn note(line: &str) {
+    // Nobody is left to be told if it is closed.
+    let _ = writeln!(io::stderr(), "{line}");
 }

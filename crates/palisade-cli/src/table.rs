@@ -1,128 +1,295 @@
-//! Who reaches whom, as a table that fits a terminal.
+//! Who reaches whom, for people: what is open to whom, and a matrix that shows it at a glance.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use palisade_core::{End, Port, Traffic};
+use palisade_core::{Port, Snapshot, Traffic};
 use palisade_lab::{Reach, Report};
 
-/// Renders the reachability that a report found, at most `width` columns wide.
-pub fn render(report: &Report, width: usize) -> String {
-    let reach = report.reach();
-    let ends = merged_ends(&reach);
-    let mut text =
-        String::from("who reaches whom (rows ask, columns answer): # all that was tried, + some, . nothing\n");
-    let label_width = ends.iter().map(|end| end.label.chars().count()).max().unwrap_or(0).min(width / 2);
-    let index_width = ends.len().to_string().len();
-    let cell_width = index_width + 1;
-    let columns = ((width.saturating_sub(index_width + 1 + label_width)) / cell_width).max(1);
-    let numbered: Vec<(usize, &MergedEnd<'_>)> = (1..).zip(&ends).collect();
-    for block in numbered.chunks(columns) {
-        let indent = index_width + 1 + label_width;
-        let _ = write!(text, "\n{:indent$}", "");
-        for (number, _) in block {
-            let _ = write!(text, "{number:>cell_width$}");
-        }
-        text.push('\n');
-        for (number, row) in &numbered {
-            let _ = write!(text, "{number:>index_width$} {:<label_width$}", shortened(&row.label, label_width));
-            for (_, column) in block {
-                let _ = write!(text, "{:>cell_width$}", symbol(reach.get(&(row.ends[0], column.ends[0]))));
-            }
-            trim_end(&mut text);
-            text.push('\n');
-        }
+use crate::classes::{Class, Reaches, classes, reach_between};
+
+/// More ends than this make a matrix that nobody reads.
+const MATRIX_ENDS_MAX: usize = 60;
+/// Traffic that takes more columns than this pushes its own sources to the right, not all.
+const TRAFFIC_WIDTH_MAX: usize = 26;
+
+/// Renders the reachability that a report found, at most `width` columns wide. The matrix comes last, where a
+/// terminal still shows it.
+pub fn render(snapshot: &Snapshot, report: &Report, width: usize) -> String {
+    let reaches = report.reach();
+    let classes = classes(snapshot, &reaches);
+    let mut text = openings(&reaches, &classes, width);
+    text.push('\n');
+    if classes.len() > MATRIX_ENDS_MAX {
+        let _ = writeln!(text, "(no matrix: {} ends are too many to read)", classes.len());
+    } else {
+        text.push_str(&matrix(&reaches, &classes, width));
     }
-    text.push_str(&partial(&reach, &ends, width));
     text
 }
 
-/// Ends that nothing tells apart.
-struct MergedEnd<'a> {
-    label: String,
-    ends: Vec<&'a End>,
-}
-
-/// Addresses with the same row and the same column become one; pods stay apart.
-fn merged_ends<'a>(reach: &BTreeMap<(&'a End, &'a End), Reach>) -> Vec<MergedEnd<'a>> {
-    let mut all: Vec<&End> = reach.keys().flat_map(|(source, destination)| [*source, *destination]).collect();
-    all.sort_by_key(|end| (matches!(end, End::Address(_)), *end));
-    all.dedup();
-    let others: Vec<&End> = all.iter().copied().filter(|end| !matches!(end, End::Address(_))).collect();
-    let mut merged: Vec<MergedEnd<'a>> = Vec::new();
-    for end in all {
-        let same = |other: &&mut MergedEnd<'_>| {
-            let first = other.ends[0];
-            matches!((first, end), (End::Address(one), End::Address(other)) if one.is_ipv4() == other.is_ipv4())
-                && others.iter().all(|pod| {
-                    reach.get(&(first, *pod)) == reach.get(&(end, *pod))
-                        && reach.get(&(*pod, first)) == reach.get(&(*pod, end))
-                })
-        };
-        match merged.iter_mut().find(same) {
-            Some(group) => group.ends.push(end),
-            None => merged.push(MergedEnd { label: String::new(), ends: vec![end] }),
+/// For each end that somebody reaches: what is open, and to whom.
+fn openings<'a>(reaches: &Reaches<'a>, classes: &[Class<'a>], width: usize) -> String {
+    let mut text = String::from("what is open, to whom:\n");
+    let mut nothing = Vec::new();
+    // Whoever may send everything to all outside would be repeated for each block there.
+    let roamers = roamers(reaches, classes);
+    let mut roamers_told = roamers.is_empty();
+    for destination in classes {
+        let without = if destination.is_outside() { &roamers } else { &BTreeSet::new() };
+        if destination.is_outside() && !roamers_told {
+            roamers_told = true;
+            text.push_str("  all outside\n");
+            wrapped(&mut text, "    everything  ", &named_sources(&roamers, classes, destination), width);
+        }
+        let openings = openings_of(reaches, classes, destination, without);
+        if openings.is_empty() {
+            if without.is_empty() {
+                nothing.push(destination.label());
+            }
+            continue;
+        }
+        wrapped(&mut text, "  ", &destination.label(), width);
+        let longest = openings.iter().map(|opening| opening.traffic.len()).max().unwrap_or(0).min(TRAFFIC_WIDTH_MAX);
+        for Opening { traffic, sources } in openings {
+            let head = format!("    {traffic:<longest$}  ");
+            wrapped(&mut text, &head, &named_sources(&sources, classes, destination), width);
         }
     }
-    for group in &mut merged {
-        group.label = match group.ends.len() {
-            1 => group.ends[0].to_string(),
-            count => format!("{} +{}", group.ends[0], count - 1),
-        };
-    }
-    merged
-}
-
-fn symbol(reach: Option<&Reach>) -> &'static str {
-    match reach {
-        None => " ",
-        Some(reach) if reach.denied.is_empty() => "#",
-        Some(reach) if reach.allowed.is_empty() => ".",
-        Some(_) => "+",
-    }
-}
-
-/// What "some" is, one line for each pair.
-fn partial(reach: &BTreeMap<(&End, &End), Reach>, ends: &[MergedEnd<'_>], width: usize) -> String {
-    let mut text = String::new();
-    for row in ends {
-        for column in ends {
-            let Some(cell) = reach.get(&(row.ends[0], column.ends[0])) else { continue };
-            if cell.allowed.is_empty() || cell.denied.is_empty() {
-                continue;
-            }
-            let heading = format!("  {} -> {}: ", row.label, column.label);
-            if text.is_empty() {
-                text.push_str("\nsome:\n");
-            }
-            let allowed = summary(&cell.allowed);
-            let line = if cell.denied.len() < cell.allowed.len() {
-                format!("{heading}all but {}", summary(&cell.denied))
-            } else {
-                format!("{heading}{allowed}")
-            };
-            let _ = writeln!(text, "{}", shortened(&line, width));
-        }
+    if !nothing.is_empty() {
+        wrapped(&mut text, "  nothing is open on ", &nothing.join(", "), width);
     }
     text
+}
+
+/// The classes that may send everything to everybody outside, if there are several to send to.
+fn roamers<'a>(reaches: &Reaches<'a>, classes: &[Class<'a>]) -> BTreeSet<usize> {
+    let outside: Vec<&Class<'a>> = classes.iter().filter(|class| class.is_outside()).collect();
+    let everything = |source: &Class<'a>| {
+        let may = |destination: &&Class<'a>| {
+            reach_between(reaches, source, destination).is_some_and(|reach| reach.denied.is_empty())
+        };
+        outside.len() > 1 && outside.iter().all(may)
+    };
+    (0..classes.len()).filter(|index| everything(&classes[*index])).collect()
+}
+
+/// What some sources may send.
+struct Opening {
+    traffic: String,
+    /// Indices of classes.
+    sources: BTreeSet<usize>,
+}
+
+fn openings_of<'a>(
+    reaches: &Reaches<'a>,
+    classes: &[Class<'a>],
+    destination: &Class<'a>,
+    without: &BTreeSet<usize>,
+) -> Vec<Opening> {
+    let mut everything = BTreeSet::new();
+    let mut by_traffic: BTreeMap<Traffic, BTreeSet<usize>> = BTreeMap::new();
+    let mut tried: BTreeSet<Traffic> = BTreeSet::new();
+    for (index, source) in classes.iter().enumerate() {
+        let Some(reach) = reach_between(reaches, source, destination) else { continue };
+        if without.contains(&index) {
+            continue;
+        }
+        tried.extend(reach.allowed.iter().chain(&reach.denied));
+        if reach.denied.is_empty() {
+            everything.insert(index);
+        } else {
+            for traffic in &reach.allowed {
+                by_traffic.entry(*traffic).or_default().insert(index);
+            }
+        }
+    }
+    let mut by_sources: Vec<(BTreeSet<usize>, Vec<Traffic>)> = Vec::new();
+    for (traffic, sources) in by_traffic {
+        match by_sources.iter_mut().find(|(known, _)| *known == sources) {
+            Some((_, list)) => list.push(traffic),
+            None => by_sources.push((sources, vec![traffic])),
+        }
+    }
+    let mut openings = Vec::new();
+    if !everything.is_empty() {
+        openings.push(Opening { traffic: "everything".to_string(), sources: everything });
+    }
+    let partial = by_sources.into_iter();
+    openings.extend(partial.map(|(sources, traffic)| Opening { traffic: summary(&traffic, &tried), sources }));
+    openings
+}
+
+/// `everyone`, `every pod`, `data/*`, `shop/front`: as few words as say it.
+fn named_sources(sources: &BTreeSet<usize>, classes: &[Class<'_>], destination: &Class<'_>) -> String {
+    let is_destination = |class: &Class<'_>| class.ends[0] == destination.ends[0];
+    // A single end reaches itself whatever the policies say, so that it counts with any others.
+    let held = |index: usize| {
+        let class = &classes[index];
+        sources.contains(&index) || (is_destination(class) && class.ends.len() == 1)
+    };
+    let all_where = |test: &dyn Fn(&Class<'_>) -> bool| {
+        let mut matching = (0..classes.len()).filter(|index| test(&classes[*index])).peekable();
+        matching.peek().is_some() && matching.all(held)
+    };
+    let every_pod = !destination.is_outside() && all_where(&|class| !class.is_outside());
+    let every_address = all_where(&|class| class.is_outside());
+    if every_pod && every_address {
+        return "everyone".to_string();
+    }
+    let mut names: Vec<String> = Vec::new();
+    if every_pod {
+        names.push("every pod".to_string());
+    }
+    for (index, class) in sources.iter().map(|index| (*index, &classes[*index])) {
+        let name = if class.is_outside() && every_address {
+            "everybody outside".to_string()
+        } else if !class.is_outside() && every_pod {
+            continue;
+        } else if is_destination(class) {
+            "each other".to_string()
+        } else if !class.is_outside()
+            && classes.iter().filter(|other| other.group == class.group && !is_destination(other)).count() > 1
+            && all_where(&|other| other.group == class.group)
+        {
+            format!("{}/*", class.group)
+        } else {
+            classes[index].label()
+        };
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names.join(", ")
+}
+
+/// `tcp 80, 443; udp 53; icmp`, and `all tcp` where that is every port that was tried.
+fn summary(traffic: &[Traffic], tried: &BTreeSet<Traffic>) -> String {
+    let mut parts = Vec::new();
+    for (transport, ports) in by_transport(traffic) {
+        let all = by_transport(tried).get(transport).is_some_and(|tried| tried.len() == ports.len() && ports.len() > 1);
+        let list = ports.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        parts.push(if all { format!("all {transport}") } else { format!("{transport} {list}") });
+    }
+    if traffic.contains(&Traffic::Icmp) {
+        parts.push("icmp".to_string());
+    }
+    parts.join("; ")
 }
 
 /// `tcp 80, 443; udp 53; icmp`.
-fn summary(traffic: &[Traffic]) -> String {
-    let mut ports: BTreeMap<&str, Vec<Port>> = BTreeMap::new();
-    let mut parts = Vec::new();
+pub fn listed(traffic: &[Traffic]) -> String {
+    summary(traffic, &BTreeSet::new())
+}
+
+fn by_transport<'t>(traffic: impl IntoIterator<Item = &'t Traffic>) -> BTreeMap<&'static str, BTreeSet<Port>> {
+    let mut ports: BTreeMap<&'static str, BTreeSet<Port>> = BTreeMap::new();
     for traffic in traffic {
-        match traffic {
-            Traffic::Port(transport, port) => ports.entry(transport.name()).or_default().push(*port),
-            Traffic::Icmp => parts.push("icmp".to_string()),
+        if let Traffic::Port(transport, port) = traffic {
+            ports.entry(transport.name()).or_default().insert(*port);
         }
     }
-    for (transport, mut ports) in ports.into_iter().rev() {
-        ports.sort_unstable();
-        let ports: Vec<String> = ports.iter().map(ToString::to_string).collect();
-        parts.insert(0, format!("{transport} {}", ports.join(", ")));
+    ports
+}
+
+/// One symbol for each pair, grouped by namespace; as many blocks of columns as the width needs.
+fn matrix<'a>(reaches: &Reaches<'a>, classes: &[Class<'a>], width: usize) -> String {
+    let mut text = String::from("who reaches whom (row to column): # everything, + part of it, . nothing\n");
+    let index_width = classes.len().to_string().len();
+    let longest = classes.iter().map(|class| class.name.chars().count()).max().unwrap_or(0);
+    let label_width = longest.min((width / 3).max(10));
+    let indent = 2 + index_width + 1 + label_width;
+    let numbered: Vec<(usize, &Class<'a>)> = (1..).zip(classes).collect();
+    for columns in blocks_of_columns(&numbered, index_width + 1, width.saturating_sub(indent)) {
+        let mut line = " ".repeat(indent);
+        cells(&mut line, columns, index_width, |number, _| number.to_string());
+        let _ = writeln!(text, "\n{line}");
+        let mut group = "";
+        for (number, row) in &numbered {
+            if row.group != group {
+                group = &row.group;
+                let _ = writeln!(text, "{}", shortened(group, width));
+            }
+            let mut line = format!("  {number:>index_width$} {:<label_width$}", shortened(&row.name, label_width));
+            cells(&mut line, columns, index_width, |_, column| {
+                symbol(reach_between(reaches, row, column), row, column)
+            });
+            let _ = writeln!(text, "{}", line.trim_end());
+        }
     }
-    parts.join("; ")
+    text
+}
+
+/// The columns in parts that fit, with a gap before each namespace.
+fn blocks_of_columns<'c, 'a>(
+    mut columns: &'c [(usize, &'c Class<'a>)],
+    cell_width: usize,
+    width: usize,
+) -> Vec<&'c [(usize, &'c Class<'a>)]> {
+    let mut blocks = Vec::new();
+    while !columns.is_empty() {
+        let mut used = cell_width;
+        let mut count = 1;
+        for pair in columns.windows(2) {
+            used += cell_width + usize::from(pair[0].1.group != pair[1].1.group);
+            if used > width {
+                break;
+            }
+            count += 1;
+        }
+        let (block, rest) = columns.split_at(count);
+        blocks.push(block);
+        columns = rest;
+    }
+    blocks
+}
+
+fn cells<'a>(
+    line: &mut String,
+    columns: &[(usize, &Class<'a>)],
+    index_width: usize,
+    content: impl Fn(usize, &Class<'a>) -> String,
+) {
+    let mut group = columns.first().map(|(_, class)| class.group.as_str());
+    for (number, column) in columns {
+        if group != Some(&column.group) {
+            line.push(' ');
+            group = Some(&column.group);
+        }
+        let _ = write!(line, " {:>index_width$}", content(*number, column));
+    }
+}
+
+fn symbol(reach: Option<&Reach>, row: &Class<'_>, column: &Class<'_>) -> String {
+    let symbol = match reach {
+        None if row.ends == column.ends && !row.is_outside() => "-",
+        None => "",
+        Some(reach) if reach.denied.is_empty() => "#",
+        Some(reach) if reach.allowed.is_empty() => ".",
+        Some(_) => "+",
+    };
+    symbol.to_string()
+}
+
+/// Appends `head` and a text that is broken after commas; further lines begin below the first.
+fn wrapped(text: &mut String, head: &str, body: &str, width: usize) {
+    // Where the head leaves no room, the body begins on a line of its own.
+    let indent = if head.chars().count() > width / 2 { 8 } else { head.chars().count() };
+    let mut line = head.to_string();
+    if indent != head.chars().count() {
+        let _ = writeln!(text, "{}", line.trim_end());
+        line = " ".repeat(indent);
+    }
+    let mut begun = false;
+    for part in body.split_inclusive(", ") {
+        if begun && line.chars().count() + part.trim_end().chars().count() > width {
+            let _ = writeln!(text, "{}", line.trim_end());
+            line = " ".repeat(indent);
+        }
+        line.push_str(part);
+        begun = true;
+    }
+    let _ = writeln!(text, "{}", line.trim_end());
 }
 
 fn shortened(text: &str, width: usize) -> String {
@@ -133,25 +300,38 @@ fn shortened(text: &str, width: usize) -> String {
     format!("{kept}…")
 }
 
-fn trim_end(text: &mut String) {
-    text.truncate(text.trim_end_matches(' ').len());
-}
-
 #[cfg(test)]
 mod tests {
+    use palisade_core::{Port, Transport};
+
     use super::*;
+
+    fn port(transport: Transport, port: u16) -> Traffic {
+        Traffic::Port(transport, Port::new(port).unwrap())
+    }
 
     #[test]
     fn traffic_is_summed_up_by_protocol() {
-        let port = |transport, port| Traffic::Port(transport, Port::new(port).unwrap());
-        use palisade_core::Transport::{Tcp, Udp};
+        use Transport::{Tcp, Udp};
         let traffic = [port(Tcp, 443), Traffic::Icmp, port(Udp, 53), port(Tcp, 80)];
-        assert_eq!(summary(&traffic), "tcp 80, 443; udp 53; icmp");
+        assert_eq!(listed(&traffic), "tcp 80, 443; udp 53; icmp");
+        let tried = BTreeSet::from([port(Tcp, 80), port(Tcp, 443), port(Udp, 53), port(Udp, 54)]);
+        assert_eq!(summary(&traffic, &tried), "all tcp; udp 53; icmp");
     }
 
     #[test]
     fn long_text_is_shortened() {
         assert_eq!(shortened("web/front", 9), "web/front");
         assert_eq!(shortened("web/front", 5), "web/…");
+    }
+
+    #[test]
+    fn long_lists_go_on_below_their_beginning() {
+        let mut text = String::new();
+        wrapped(&mut text, "  tcp 80  ", "shop/cart, shop/front, shop/orders", 24);
+        assert_eq!(text, "  tcp 80  shop/cart,\n          shop/front,\n          shop/orders\n");
+        let mut text = String::new();
+        wrapped(&mut text, "  tcp 80, 443, 8080, 8443  ", "a/b, c/d", 24);
+        assert_eq!(text, "  tcp 80, 443, 8080, 8443\n        a/b, c/d\n");
     }
 }

@@ -1,7 +1,6 @@
 //! What can go wrong with the lab itself. A flow that is denied is no error.
 
 use std::io;
-use std::net::IpAddr;
 
 use palisade_core::NodeName;
 
@@ -41,16 +40,6 @@ pub enum LabError {
         /// What the kernel said.
         source: io::Error,
     },
-    /// Two things claim one address, so that nobody can tell whose packets are meant.
-    #[error("the address {address} belongs to both {first} and {second}")]
-    AddressTwice {
-        /// The address.
-        address: IpAddr,
-        /// Who had it first.
-        first: String,
-        /// Who claims it too.
-        second: String,
-    },
     /// A server, a listener or the event loop of the probes could not be set up.
     #[error("cannot {operation}")]
     Probe {
@@ -89,9 +78,6 @@ impl LabError {
             }
             LabError::Link { source, .. } if is(source, rustix::io::Errno::PERM) => {
                 Some("CAP_NET_ADMIN is missing: run as root with that capability, or as an ordinary user".to_string())
-            }
-            LabError::AddressTwice { .. } => {
-                Some("give each pod and node its own address, or leave the addresses out".to_string())
             }
             LabError::Rules { source, .. } => Some(rules_hint(source.as_ref())),
             _ => None,

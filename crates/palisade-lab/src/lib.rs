@@ -29,6 +29,7 @@ pub mod watch;
 mod witness;
 
 pub use error::LabError;
+pub use netns::Netns;
 pub use plan::plan;
 pub use probe::{Outcome, Progress};
 pub use progress::progress_bar;

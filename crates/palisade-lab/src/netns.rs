@@ -18,14 +18,18 @@ use crate::sys;
 
 /// A network namespace, gone with the last of its descriptors and of the sockets made in it.
 #[derive(Debug)]
-pub(crate) struct Netns {
+pub struct Netns {
     place: String,
     descriptor: Arc<OwnedFd>,
 }
 
 impl Netns {
-    /// Makes a namespace and moves the calling thread into it.
-    pub(crate) fn create(place: &str) -> Result<Netns, LabError> {
+    /// Makes a namespace and moves the calling thread into it. The name is for errors.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel refuses it; [`become_root`](crate::become_root) comes first.
+    pub fn create(place: &str) -> Result<Netns, LabError> {
         let failed = |source| LabError::Namespace { operation: "create", place: place.to_string(), source };
         sys::unshare(UnshareFlags::NEWNET).map_err(failed)?;
         let descriptor = Arc::new(current().map_err(failed)?);
@@ -33,7 +37,11 @@ impl Netns {
     }
 
     /// Moves the calling thread into this namespace.
-    pub(crate) fn enter(&self) -> Result<(), LabError> {
+    ///
+    /// # Errors
+    ///
+    /// If the kernel refuses it.
+    pub fn enter(&self) -> Result<(), LabError> {
         move_into_link_name_space(self.descriptor.as_fd(), Some(LinkNameSpaceType::Network)).map_err(|errno| {
             LabError::Namespace { operation: "enter", place: self.place.clone(), source: errno.into() }
         })
@@ -46,7 +54,11 @@ impl Netns {
 
     /// Writes a kernel setting of this namespace, in which the calling thread must be: `/proc/sys/net` shows
     /// each thread the settings of its own namespace.
-    pub(crate) fn set(&self, path: &str, value: &'static str) -> Result<(), LabError> {
+    ///
+    /// # Errors
+    ///
+    /// If there is no such setting, or it may not be written.
+    pub fn set(&self, path: &str, value: &'static str) -> Result<(), LabError> {
         write_setting(path, value).map_err(|source| LabError::Sysctl {
             path: path.to_string(),
             value,

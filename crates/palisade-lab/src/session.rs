@@ -40,7 +40,7 @@ impl Lab {
     ///
     /// # Errors
     ///
-    /// Where the kernel refuses namespaces, links, settings or rules; where two pods or nodes have one address.
+    /// Where the kernel refuses namespaces, links, settings or rules.
     pub fn start(snapshot: &Snapshot, families: &[Family]) -> Result<Lab, LabError> {
         let thread_failed = |source| LabError::Probe { operation: "start the thread of the lab".to_string(), source };
         let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC).map_err(|errno| thread_failed(errno.into()))?);
@@ -164,12 +164,21 @@ struct Machine {
     prober: Prober,
     families: Vec<Family>,
     directory: Arc<Directory>,
+    /// Addresses that several pods or nodes claim, and a sentence about each.
+    contested: BTreeMap<IpAddr, String>,
 }
 
 impl Machine {
     fn new(families: Vec<Family>, directory: Arc<Directory>) -> Result<Machine, LabError> {
         let topology = Topology::new(&families)?;
-        Ok(Machine { topology, enforcer: Enforcer::default(), prober: Prober::new()?, families, directory })
+        Ok(Machine {
+            topology,
+            enforcer: Enforcer::default(),
+            prober: Prober::new()?,
+            families,
+            directory,
+            contested: BTreeMap::new(),
+        })
     }
 
     /// Does jobs, and serves the servers in between, until nobody can ask any more.
@@ -197,7 +206,7 @@ impl Machine {
     }
 
     fn enforce(&mut self, snapshot: Snapshot) -> Result<(), LabError> {
-        let wanted = Wanted::of(&snapshot, &self.families)?;
+        let wanted = Wanted::of(&snapshot, &self.families);
         let gone = self.topology.remove_unwanted(&wanted)?;
         self.prober.forget(&gone);
         self.enforcer.forget(&gone);
@@ -207,6 +216,7 @@ impl Machine {
         self.topology.add_pods(&wanted)?;
         let namespaces = self.topology.places().map(|(place, member)| (place.clone(), member.netns.descriptor()));
         self.directory.update(snapshot, namespaces.collect());
+        self.contested = wanted.contested;
         Ok(())
     }
 
@@ -254,6 +264,9 @@ impl Machine {
 
     fn place(&self, end: &Endpoint) -> Result<Place, String> {
         if let Some(reason) = unsendable(end.address) {
+            return Err(format!("{} {reason}", end.address));
+        }
+        if let Some(reason) = self.contested.get(&end.address) {
             return Err(format!("{} {reason}", end.address));
         }
         let place = Place::of(end).ok_or_else(|| format!("no node has the address {}", end.address))?;

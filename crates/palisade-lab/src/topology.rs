@@ -66,12 +66,14 @@ impl fmt::Display for Place {
 pub(crate) struct Wanted {
     nodes: BTreeMap<NodeName, BTreeSet<IpAddr>>,
     pods: BTreeMap<PodName, (NodeName, BTreeSet<IpAddr>)>,
+    /// Addresses that several claim, and a sentence about each.
+    pub(crate) contested: BTreeMap<IpAddr, String>,
 }
 
 impl Wanted {
     /// Reads off a snapshot which namespaces there are. Finished pods and pods without node or address have none;
     /// an address that no packet can carry, such as a loopback one, is nobody's.
-    pub(crate) fn of(snapshot: &Snapshot, families: &[Family]) -> Result<Wanted, LabError> {
+    pub(crate) fn of(snapshot: &Snapshot, families: &[Family]) -> Wanted {
         let usable = |address: &&IpAddr| families.contains(&Family::of(**address)) && unsendable(**address).is_none();
         let mut wanted = Wanted::default();
         for (name, node) in &snapshot.nodes {
@@ -87,26 +89,26 @@ impl Wanted {
                 wanted.pods.insert(name.clone(), (node.clone(), addresses));
             }
         }
-        wanted.refuse_shared_addresses()?;
-        Ok(wanted)
+        wanted.leave_out_contested();
+        wanted
     }
 
-    fn refuse_shared_addresses(&self) -> Result<(), LabError> {
+    /// Takes addresses that several claim from all of them: nobody could tell whose packets are meant.
+    fn leave_out_contested(&mut self) {
         let mut owners: BTreeMap<IpAddr, Place> = BTreeMap::new();
         let nodes = self.nodes.iter().map(|(name, addresses)| (Place::Node(name.clone()), addresses));
         let pods = self.pods.iter().map(|(name, (_, addresses))| (Place::Pod(name.clone()), addresses));
         for (place, addresses) in nodes.chain(pods) {
             for address in addresses {
                 if let Some(first) = owners.insert(*address, place.clone()) {
-                    return Err(LabError::AddressTwice {
-                        address: *address,
-                        first: first.to_string(),
-                        second: place.to_string(),
-                    });
+                    self.contested.insert(*address, format!("belongs to both {first} and {place}"));
                 }
             }
         }
-        Ok(())
+        let contested = &self.contested;
+        self.nodes.values_mut().for_each(|addresses| addresses.retain(|address| !contested.contains_key(address)));
+        self.pods.values_mut().for_each(|(_, addresses)| addresses.retain(|address| !contested.contains_key(address)));
+        self.pods.retain(|_, (_, addresses)| !addresses.is_empty());
     }
 }
 

@@ -15,11 +15,12 @@ use std::process::{Command, ExitCode};
 /// A test: it fails by panicking.
 type Test = (&'static str, fn());
 
-const TESTS: [Test; 10] = [
+const TESTS: [Test; 11] = [
     ("everybody reaches everybody without policies", packets::everybody_reaches_everybody),
     ("policies silence what they should", packets::policies_silence),
     ("changes of the cluster are followed", packets::changes_are_followed),
     ("every address of a pod or node answers", packets::every_address_answers),
+    ("an address of two pods is nobody's", packets::a_contested_address_is_nobodys),
     ("what cannot be sent is skipped with the reason", packets::unsendable_is_skipped),
     ("a kernel that drops too much disagrees", lifetime::a_kernel_that_drops_too_much_disagrees),
     ("silence without a control flow is no verdict", lifetime::silence_without_control_is_no_verdict),

@@ -151,6 +151,18 @@ pub fn unsendable_is_skipped() {
     }
 }
 
+pub fn a_contested_address_is_nobodys() {
+    let mut snapshot = cluster(2);
+    add_pod(&mut snapshot, "twin", 1, 2);
+    let lab = Lab::start(&snapshot, &Family::ALL).unwrap();
+    let report = report_of(&lab, &snapshot, &["shop/a -> shop/twin tcp 80"]);
+    let skipped = report.rows[0].skipped();
+    assert!(skipped[0].contains("belongs to both shop/b and shop/twin"), "{skipped:?}");
+    snapshot.pods.remove(&PodName::new("shop", "b"));
+    lab.enforce(&snapshot).unwrap();
+    check(&lab, &snapshot, "shop/a -> shop/twin tcp 80", Verdict::Allow);
+}
+
 /// All three witnesses say this about the flow, in both families.
 fn check(lab: &Lab, snapshot: &palisade_core::Snapshot, flow: &str, expected: Verdict) {
     let report = report_of(lab, snapshot, &[flow]);

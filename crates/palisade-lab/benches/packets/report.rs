@@ -1,0 +1,135 @@
+//! The tables that are printed.
+#![expect(clippy::disallowed_methods, reason = "/proc says what machine this is")]
+#![expect(clippy::print_stdout, reason = "the result")]
+
+use palisade_core::Family;
+
+use crate::changes::{Changing, Loading};
+use crate::cluster::{Admission, Scale};
+use crate::sampling::{Samples, quantile};
+use crate::{Candidate, LARGE, MANY_POLICIES, Result, SMALL};
+
+/// The target for established flows, as a multiple of connection tracking and one accept.
+const ESTABLISHED_MAX: f64 = 1.03;
+/// How much the cost of a new flow may differ between the smallest and the largest cluster.
+const GROWTH_MAX: f64 = 0.10;
+
+pub(crate) fn machine(processor: usize) -> Result<()> {
+    let info = std::fs::read_to_string("/proc/cpuinfo")?;
+    let model = info.lines().find(|line| line.starts_with("model name")).and_then(|line| line.split(": ").nth(1));
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    let load = std::fs::read_to_string("/proc/loadavg")?;
+    println!(
+        "{}, {} processors, Linux {}, load {}; packets are sent on processor {processor}",
+        model.unwrap_or("unknown processor"),
+        std::thread::available_parallelism()?,
+        kernel.trim(),
+        load.split(' ').next().unwrap_or("?"),
+    );
+    Ok(())
+}
+
+pub(crate) fn new_flows(candidates: &[Candidate]) {
+    println!("\nA new flow, against connection tracking and one accept: UDP, 32 bytes, both ends isolated and on the node");
+    heading("lookups");
+    for candidate in candidates {
+        let lookups = candidate.admission.map_or(0, Admission::lookups);
+        let target = candidate.admission.map_or(String::new(), |admission| format!("<= {}", admission.target()));
+        row(&name(candidate), &lookups.to_string(), &candidate.samples, &target);
+    }
+    for admission in Admission::ALL {
+        let of = |scale: Scale| {
+            candidates
+                .iter()
+                .find(|candidate| {
+                    (candidate.admission, candidate.scale, candidate.family) == (Some(admission), scale, Family::V4)
+                })
+                .map_or(f64::NAN, |candidate| candidate.samples.ratio()[0])
+        };
+        println!(
+            "{:<44} {:+.1} %, with ten times the policies {:+.1} %   target within ±{:.0} %",
+            format!("{}: from the smallest to the largest", admission.name()),
+            100.0 * (of(LARGE) / of(SMALL) - 1.0),
+            100.0 * (of(MANY_POLICIES) / of(SMALL) - 1.0),
+            100.0 * GROWTH_MAX,
+        );
+    }
+}
+
+pub(crate) fn established(candidates: &[Candidate]) {
+    println!("\nA packet of an established flow, against `ct state established accept`");
+    heading("");
+    for candidate in candidates {
+        let target = candidate.admission.map_or(String::new(), |_| format!("<= {ESTABLISHED_MAX}"));
+        row(&name(candidate), "", &candidate.samples, &target);
+    }
+    println!("\nTables into the kernel of a node with 100 pods, both families; medians in ms");
+    println!(
+        "{:<44} {:>8} {:>8} {:>8} {:>8} {:>9} {:>8} {:>7}",
+        "", "compile", "lower", "diff", "apply", "elements", "commits", "KiB"
+    );
+}
+
+pub(crate) fn loading(scale: Scale, admission: Admission, loading: &Loading) {
+    let median = |times: &[f64]| quantile(times, 0.5);
+    println!(
+        "{:<44} {:>8.1} {:>8.1} {:>8.1} {:>8.1} {:>9} {:>8} {:>7}{}",
+        format!("into an empty kernel: {}", scaled(admission.name(), scale)),
+        median(&loading.compile),
+        median(&loading.lower),
+        median(&loading.diff),
+        median(&loading.apply),
+        loading.elements,
+        loading.commits,
+        loading.bytes / 1024,
+        if scale == LARGE { "   target <= 1000 ms, all together" } else { "" },
+    );
+}
+
+pub(crate) fn changing(local: bool, changing: &Changing) {
+    let median = |times: &[f64]| quantile(times, 0.5);
+    println!(
+        "{:<44} {:>8.2} {:>8.2} {:>8} {:>8.2} {:>9}   all together {:.2}, 99 % below {:.2}",
+        format!("a {} pod goes or comes, {} pods", if local { "local" } else { "remote" }, LARGE.pods),
+        median(&changing.compile),
+        median(&changing.lower),
+        "",
+        median(&changing.apply),
+        changing.elements,
+        median(&changing.whole),
+        quantile(&changing.whole, 0.99),
+    );
+}
+
+pub(crate) fn diff(milliseconds: f64) {
+    println!("{:<44} {:>8} {:>8} {milliseconds:>8.2}", "diff of two whole rulesets, a pod less", "", "");
+}
+
+fn heading(lookups: &str) {
+    println!(
+        "{:<44} {lookups:>7} {:>6} {:>11} {:>7} {:>8} {:>8} {:>8}  target",
+        "", "ratio", "quartiles", "ns more", "ns base", "samples", "unsteady"
+    );
+}
+
+fn row(name: &str, lookups: &str, samples: &Samples, target: &str) {
+    let [median, low, high] = samples.ratio();
+    println!(
+        "{name:<44} {lookups:>7} {median:>6.3} {:>11} {:>+7.0} {:>8.0} {:>8} {:>8}  {target}",
+        format!("{low:.3}-{high:.3}"),
+        samples.extra_ns(),
+        samples.base_ns(),
+        samples.count(),
+        samples.unsteady,
+    );
+}
+
+fn name(candidate: &Candidate) -> String {
+    let Some(admission) = candidate.admission else { return "the baseline against itself".to_string() };
+    let family = if candidate.family == Family::V6 { ", IPv6" } else { "" };
+    scaled(admission.name(), candidate.scale) + family
+}
+
+fn scaled(name: &str, scale: Scale) -> String {
+    format!("{name}, {} pods, {} policies", scale.pods, scale.policies)
+}
