@@ -24,7 +24,7 @@ pub enum Command {
         arg_required_else_help = true,
         after_help = "Examples:
   palisade explain -f examples/shop 'shop/orders -> data/postgres tcp 5432'
-  kubectl get ns,no,po,netpol -A -o yaml | palisade explain -f - --flows flows.txt
+  kubectl get ns,no,po,netpol -A -o yaml | palisade explain -f - --flows flows
 
 Exit status: 0 every flow is allowed, 1 a flow is denied, 2 no answer."
     )]
@@ -61,7 +61,7 @@ Exit status: 0 it is printed, 2 no answer."
 /// Where the objects come from, and what stands in for what they leave out.
 #[derive(Args, Clone, Debug)]
 pub struct InputArguments {
-    /// Manifests: a file, a directory, or - (stdin); repeatable
+    /// Manifests: file, directory or - (stdin); repeatable
     #[arg(short = 'f', long = "filename", value_name = "PATH", required = true)]
     pub paths: Vec<PathBuf>,
 
@@ -101,7 +101,7 @@ pub struct ExplainArguments {
     #[arg(value_name = "FLOW", required_unless_present = "flows")]
     pub flow: Vec<String>,
 
-    /// A file of flows, one a line, or - (stdin)
+    /// A file of flows, one a line; - is stdin
     #[arg(long, value_name = "FILE")]
     pub flows: Option<PathBuf>,
 
@@ -156,11 +156,11 @@ pub struct LabRunArguments {
     #[command(flatten)]
     pub input: InputArguments,
 
-    /// Probe only these flows: a file, one a line, or - (stdin)
+    /// Probe only these flows, one a line; - is stdin
     #[arg(long, value_name = "FILE")]
     pub flows: Option<PathBuf>,
 
-    /// Families to build and probe: 4, 6 or both
+    /// Families to probe: 4, 6 or both
     #[arg(long, value_name = "FAMILY", value_enum, default_value_t = FamilyArgument::Both, hide_possible_values = true)]
     pub family: FamilyArgument,
 
@@ -169,7 +169,7 @@ pub struct LabRunArguments {
     #[arg(hide_possible_values = true)]
     pub output: OutputFormat,
 
-    /// Stay up: when a file changes, enforce it, show what changed
+    /// Stay up, follow the files, show what changes
     #[arg(long)]
     pub watch: bool,
 }

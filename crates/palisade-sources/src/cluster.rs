@@ -4,7 +4,7 @@
 //! Pods of a workload are named so that their names can be foretold: `front` if it makes one, `front-1`, `front-2` if
 //! it makes more; those of a `StatefulSet` as Kubernetes names them (`pg-0`), of a `DaemonSet` by node (`agent-n1`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use palisade_core::{
@@ -18,7 +18,7 @@ use crate::objects::{Objects, Placed};
 use crate::placement::{self, Draft};
 use crate::pod::{PodObject, Template};
 use crate::reading::Reading;
-use crate::report::Report;
+use crate::report::{Origin, Report};
 use crate::workload::WorkloadObject;
 use crate::{limits, namespace};
 
@@ -49,7 +49,7 @@ pub fn snapshot(mut objects: Objects, options: &Options, reading: &mut Reading, 
     }
 }
 
-fn draft(object: PodObject, origin: crate::report::Origin) -> Draft {
+fn draft(object: PodObject, origin: Origin) -> Draft {
     let Template { labels, node, host_network, ports } = object.template;
     let pod = Pod {
         labels,
@@ -106,7 +106,7 @@ fn invent_pods(
     owners: &mut BTreeMap<PodName, Vec<WorkloadName>>,
     pods: &mut BTreeMap<PodName, Draft>,
 ) {
-    let live: std::collections::BTreeSet<WorkloadName> = owners.values().flatten().cloned().collect();
+    let live: BTreeSet<WorkloadName> = owners.values().flatten().cloned().collect();
     for (name, Placed { origin, object }) in workloads {
         let owned = object.owner.as_ref().map(|owner| WorkloadName {
             namespace: Arc::clone(&name.namespace),
@@ -185,27 +185,38 @@ fn workloads(
             workloads.entry(owner).or_default().push(pod.clone());
         }
     }
+    let labelled = if objects.services.is_empty() { Labelled::new() } else { labelled(pods) };
     for (name, Placed { object: selector, .. }) in &objects.services {
         let service = WorkloadName {
             namespace: Arc::clone(&name.namespace),
             kind: WorkloadKind::Service,
             name: Arc::clone(&name.name),
         };
-        workloads.insert(service, selected(&name.namespace, selector, pods));
+        workloads.insert(service, selected(&name.namespace, selector, &labelled));
     }
     workloads.into_iter().map(|(name, pods)| (name, pods.into())).collect()
 }
 
-/// The pods behind a Service: those that run and have all labels of its selector; an empty selector selects none.
-fn selected(namespace: &NamespaceName, selector: &Labels, pods: &BTreeMap<PodName, Arc<Pod>>) -> Vec<PodName> {
-    if selector.is_empty() {
-        return Vec::new();
+/// The running pods of a namespace that have a label, in the order of their names.
+type Labelled<'a> = HashMap<(&'a str, &'a str, &'a str), Vec<(&'a PodName, &'a Pod)>>;
+
+fn labelled(pods: &BTreeMap<PodName, Arc<Pod>>) -> Labelled<'_> {
+    let mut labelled = Labelled::new();
+    for (name, pod) in pods.iter().filter(|(_, pod)| !pod.finished) {
+        for (key, value) in &pod.labels {
+            labelled.entry((&name.namespace, key, value)).or_default().push((name, pod));
+        }
     }
-    pods.range(PodName::new(Arc::clone(namespace), "")..)
-        .take_while(|(name, _)| name.namespace == *namespace)
-        .filter(|(_, pod)| !pod.finished && selector.iter().all(|(key, value)| pod.labels.get(key) == Some(value)))
-        .map(|(name, _)| name.clone())
-        .collect()
+    labelled
+}
+
+/// The pods behind a Service: those that run and have all labels of its selector; an empty selector selects none.
+fn selected(namespace: &str, selector: &Labels, labelled: &Labelled<'_>) -> Vec<PodName> {
+    let with_label = |key: &str, value: &str| labelled.get(&(namespace, key, value)).map_or(&[][..], Vec::as_slice);
+    let fewest = selector.iter().map(|(key, value)| with_label(key, value)).min_by_key(|pods| pods.len());
+    let fewest = fewest.unwrap_or_default();
+    let selected = |pod: &Pod| selector.iter().all(|(key, value)| pod.labels.get(key) == Some(value));
+    fewest.iter().filter(|(_, pod)| selected(pod)).map(|(name, _)| (*name).clone()).collect()
 }
 
 /// The namespaces of the input, and those that any object is in.

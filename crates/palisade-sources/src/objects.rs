@@ -97,8 +97,11 @@ impl Reader<'_, '_> {
     }
 
     fn without_kind(&mut self, tree: &Node<'_>, origin: Origin) {
-        if tree.get("kind").is_some() || tree.get("apiVersion").is_some() {
-            self.untold("kind: expected text, found none".to_string(), origin);
+        if let Some(kind) = tree.get("kind") {
+            let message = format!("kind: expected text, found {}", kind.value);
+            self.untold(message, Origin { span: kind.span, ..origin });
+        } else if tree.get("apiVersion").is_some() {
+            self.untold("kind: expected text, found nothing".to_string(), origin);
         } else {
             self.complain(
                 Level::Warning,

@@ -1,6 +1,5 @@
 //! From problems to diagnostics: the place with its line, the object, what it means.
 
-use std::cell::OnceCell;
 use std::sync::Arc;
 
 use palisade_core::{Diagnostic, Level, Place};
@@ -24,7 +23,7 @@ pub struct Origin {
 pub struct Report<'a> {
     sources: &'a [SourceText],
     /// The lines of each source, split when first needed.
-    lines: Vec<OnceCell<Vec<&'a str>>>,
+    lines: Vec<Option<Vec<Line<'a>>>>,
     pub diagnostics: Vec<Diagnostic>,
     /// Whether a diagnostic lacks its place because JSON was read without places.
     pub lacks_places: bool,
@@ -32,7 +31,7 @@ pub struct Report<'a> {
 
 impl<'a> Report<'a> {
     pub fn new(sources: &'a [SourceText]) -> Report<'a> {
-        let lines = sources.iter().map(|_| OnceCell::new()).collect();
+        let lines = sources.iter().map(|_| None).collect();
         Report { sources, lines, diagnostics: Vec::new(), lacks_places: false }
     }
 
@@ -66,29 +65,57 @@ impl<'a> Report<'a> {
     /// The place of a span, its width cut to the line.
     fn place(&mut self, origin: Origin) -> Place {
         let source = &self.sources[origin.source];
-        let lines = self.lines[origin.source].get_or_init(|| {
-            let text = source.text.strip_prefix('\u{feff}').unwrap_or(&source.text);
-            text.split('\n').map(|line| line.strip_suffix('\r').unwrap_or(line)).collect()
-        });
+        let lines = self.lines[origin.source].get_or_insert_with(|| lines(&source.text));
         let mut span = origin.span;
         if span.line == 0 {
             self.lacks_places = true;
             span = Span { line: origin.line.max(1), column: 1, width: 0 };
         }
-        let last = lines.len().max(1);
-        let line = (span.line as usize).min(last);
-        let text = lines.get(line - 1).copied().unwrap_or("");
-        let length = text.chars().count();
+        let last = lines.len();
+        let wanted = span.line as usize;
+        let line = &mut lines[wanted.clamp(1, last) - 1];
         // What stands beyond the end of its line, such as the end of the text, is shown at the end.
-        let column = if span.line as usize > last { length } else { (span.column as usize).min(length) }.max(1);
-        let rest = (length + 1).saturating_sub(column).max(1);
+        let column = if wanted > last { line.length } else { (span.column as usize).min(line.length) }.max(1);
+        let rest = (line.length + 1).saturating_sub(column).max(1);
         // The parser counts what follows a quoted value as part of it.
-        let width = match quoted_width(text.chars().skip(column - 1)) {
+        let width = match quoted_width(line.from(column).chars()) {
             Some(width) if span.width != 1 => width,
             _ if span.width == 0 => rest,
             _ => (span.width as usize).min(rest),
         };
-        Place { file: Arc::clone(&source.file), line, column, width, text: text.into() }
+        Place { file: Arc::clone(&source.file), line: wanted.clamp(1, last), column, width, text: line.shared() }
+    }
+}
+
+/// A line of a source. All of a cluster may stand on one, with a diagnostic for each object in it: no diagnostic has a
+/// copy of its own.
+struct Line<'a> {
+    text: &'a str,
+    /// Its length in characters.
+    length: usize,
+    shared: Option<Arc<str>>,
+}
+
+/// The lines of a text, at least one.
+fn lines(text: &str) -> Vec<Line<'_>> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let lines = text.split('\n').map(|line| line.strip_suffix('\r').unwrap_or(line));
+    lines.map(|text| Line { text, length: text.chars().count(), shared: None }).collect()
+}
+
+impl<'a> Line<'a> {
+    /// What stands from a column on.
+    fn from(&self, column: usize) -> &'a str {
+        let start = if self.length == self.text.len() {
+            column - 1
+        } else {
+            self.text.char_indices().nth(column - 1).map_or(self.text.len(), |(start, _)| start)
+        };
+        self.text.get(start..).unwrap_or_default()
+    }
+
+    fn shared(&mut self) -> Arc<str> {
+        Arc::clone(self.shared.get_or_insert_with(|| self.text.into()))
     }
 }
 

@@ -193,7 +193,8 @@ fn adapt(rule: &mut Rule, admission: Admission, open: bool) {
             *port = match port {
                 PortMatch::Range(_, exact) if admission == Admission::PortRange => {
                     let (first, last) = range(exact.first().get());
-                    let range = Port::new(first).zip(Port::new(last)).and_then(|(first, last)| PortRange::new(first, last));
+                    let range =
+                        Port::new(first).zip(Port::new(last)).and_then(|(first, last)| PortRange::new(first, last));
                     PortMatch::Range(Transport::Udp, range.unwrap_or(*exact))
                 }
                 PortMatch::Range(_, range) => PortMatch::Range(Transport::Udp, *range),

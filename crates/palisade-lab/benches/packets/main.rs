@@ -168,7 +168,9 @@ fn check(router: &Router, flows: &[Flow]) -> Result<()> {
     let far = |flow: &Flow| Flow { port: Port::MAX.get(), ..*flow };
     let denied = pass(&flows.iter().map(far).collect::<Vec<_>>())?;
     if (admitted, denied) != (flows.len() as u64, 0) || flows.is_empty() {
-        return Err(format!("of {} flows each, {admitted} passed where all should, {denied} where none", flows.len()).into());
+        return Err(
+            format!("of {} flows each, {admitted} passed where all should, {denied} where none", flows.len()).into()
+        );
     }
     Ok(())
 }

@@ -30,7 +30,9 @@ pub(crate) fn machine(processor: usize) -> Result<()> {
 }
 
 pub(crate) fn new_flows(candidates: &[Candidate]) {
-    println!("\nA new flow, against connection tracking and one accept: UDP, 32 bytes, both ends isolated and on the node");
+    println!(
+        "\nA new flow, against connection tracking and one accept: UDP, 32 bytes, both ends isolated and on the node"
+    );
     heading("lookups");
     for candidate in candidates {
         let lookups = candidate.admission.map_or(0, Admission::lookups);

@@ -7,6 +7,7 @@
 
 mod cluster;
 mod lifetime;
+mod live;
 mod packets;
 
 use std::panic::catch_unwind;
@@ -15,13 +16,14 @@ use std::process::{Command, ExitCode};
 /// A test: it fails by panicking.
 type Test = (&'static str, fn());
 
-const TESTS: [Test; 11] = [
+const TESTS: [Test; 12] = [
     ("everybody reaches everybody without policies", packets::everybody_reaches_everybody),
     ("policies silence what they should", packets::policies_silence),
     ("changes of the cluster are followed", packets::changes_are_followed),
     ("every address of a pod or node answers", packets::every_address_answers),
     ("an address of two pods is nobody's", packets::a_contested_address_is_nobodys),
     ("what cannot be sent is skipped with the reason", packets::unsendable_is_skipped),
+    ("a change cuts what it forbids and nothing else", live::a_change_cuts_what_it_forbids_and_nothing_else),
     ("a kernel that drops too much disagrees", lifetime::a_kernel_that_drops_too_much_disagrees),
     ("silence without a control flow is no verdict", lifetime::silence_without_control_is_no_verdict),
     ("commands run in pods", lifetime::commands_run_in_pods),
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
     match words.as_slice() {
         ["hold", path] => lifetime::hold(path),
         ["try"] => ExitCode::from(u8::from(palisade_lab::become_root().is_err())),
+        ["talk", transport, role, address] => live::talk(transport, role, address),
         ["exec", path, end, command @ ..] => lifetime::exec(path, end, command),
         // `cargo test NAME` passes a part of the name; options of the harness mean nothing here.
         rest => run(rest.iter().find(|word| !word.starts_with('-')).copied().unwrap_or_default()),

@@ -1,0 +1,75 @@
+//! The fields of JSON output are those that docs/reference/json.md lists.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::user::{self, User};
+
+const POD: &str = "
+- {apiVersion: v1, kind: Pod, metadata: {name: a}, spec: {containers: [{name: a}]}}";
+
+#[test]
+fn explain_prints_the_documented_fields() {
+    check("explain");
+}
+
+#[test]
+fn lab_prints_the_documented_fields() {
+    if user::namespaces_can_be_had(&User::Same) {
+        check("lab");
+    }
+}
+
+fn check(command: &str) {
+    let directory = user::directory();
+    fs::write(directory.path().join("pods.yaml"), format!("apiVersion: v1\nkind: List\nitems:{POD}")).unwrap();
+    fs::write(directory.path().join("flows"), "default/a -> default/a icmp\ndefault/a -> 224.0.0.1 udp 9").unwrap();
+    let arguments = [command, "-f", "pods.yaml", "--flows", "flows", "-o", "json"];
+    let output = User::Same.command(directory.path()).args(arguments).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(text.lines().count(), 2, "{text}{}", String::from_utf8_lossy(&output.stderr));
+    let documented = documented(command);
+    for line in text.lines() {
+        let mut fields = BTreeSet::new();
+        collect("", &serde_json::from_str(line).unwrap(), &mut fields);
+        assert_eq!(fields, documented, "{line}");
+    }
+}
+
+/// The fields of an object, those of objects within it too: `families.F.verdict`.
+fn collect(path: &str, value: &Value, fields: &mut BTreeSet<(String, &'static str)>) {
+    let kind = match value {
+        Value::Object(object) => {
+            for (key, value) in object {
+                let key = if path == "families" { "F" } else { key };
+                collect(&format!("{path}.{key}").trim_start_matches('.').to_string(), value, fields);
+            }
+            return;
+        }
+        Value::Array(values) => {
+            assert!(values.iter().all(Value::is_string), "{path} holds {values:?}");
+            "array of strings"
+        }
+        Value::String(_) => "string",
+        Value::Bool(_) => "boolean",
+        Value::Number(_) | Value::Null => panic!("{path} is {value}"),
+    };
+    fields.insert((path.to_string(), kind));
+}
+
+fn documented(command: &str) -> BTreeSet<(String, &'static str)> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/json.md");
+    let text = fs::read_to_string(path).unwrap();
+    let section = text.split("\n## ").find(|section| section.starts_with(&format!("palisade {command}\n"))).unwrap();
+    let row = |line: &str| {
+        let mut cells = line.split('|').map(str::trim).skip(1);
+        let field = cells.next()?.strip_prefix('`')?.strip_suffix('`')?.to_string();
+        let kind = cells.next()?;
+        let kind = ["string", "boolean", "array of strings"].into_iter().find(|known| *known == kind);
+        Some((field, kind.unwrap_or_else(|| panic!("unknown type in {line}"))))
+    };
+    section.lines().filter_map(row).collect()
+}

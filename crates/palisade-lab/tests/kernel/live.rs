@@ -1,0 +1,190 @@
+//! Connections that live while the rules change, both ends sending all the time.
+
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use palisade_core::{Family, Snapshot, Transport};
+use palisade_lab::Lab;
+use tempfile::NamedTempFile;
+
+use crate::cluster::{admit, cluster, pod_peer};
+
+/// How long a cut connection must stay silent.
+const SILENCE: Duration = Duration::from_millis(400);
+/// How long a connection may take to go on; TCP waits longer and longer between its tries.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A change that forbids a connection stops both its ends, one that allows it again lets it go on, and a
+/// connection that was allowed all the time goes on all the time.
+pub fn a_change_cuts_what_it_forbids_and_nothing_else() {
+    let open = cluster(3);
+    // b admits c alone.
+    let mut closed = open.clone();
+    admit(&mut closed, "b", pod_peer("c"), Transport::Tcp, 5000);
+    let file = NamedTempFile::new().unwrap();
+    let lab = Lab::start(&open, &Family::ALL).unwrap();
+    let _door = lab.open_for_exec(&[PathBuf::from(file.path())]).unwrap();
+    let talk =
+        |transport: &str, client: &str, address: &str| Talk::start(&file, transport, client, &address.parse().unwrap());
+    let forbidden = [
+        talk("tcp", "shop/a", "10.244.0.2:5001"),
+        talk("tcp", "shop/a", "[fd44::2]:5002"),
+        talk("udp", "shop/a", "10.244.0.2:5003"),
+        talk("udp", "shop/a", "[fd44::2]:5004"),
+    ];
+    let allowed = talk("tcp", "shop/c", "10.244.0.2:5000");
+    for _ in 0..2 {
+        forbidden.iter().chain([&allowed]).for_each(Talk::goes_on);
+        enforce(&lab, &closed);
+        forbidden.iter().for_each(Talk::is_silent);
+        allowed.goes_on();
+        enforce(&lab, &open);
+    }
+    forbidden.iter().for_each(Talk::goes_on);
+}
+
+fn enforce(lab: &Lab, snapshot: &Snapshot) {
+    lab.enforce(snapshot).unwrap();
+    assert_eq!(lab.strayed().unwrap(), Vec::<palisade_core::NodeName>::new());
+}
+
+/// A connection to pod shop/b.
+struct Talk {
+    what: String,
+    ends: [Ender; 2],
+}
+
+struct Ender {
+    process: Child,
+    received: Arc<AtomicUsize>,
+}
+
+impl Talk {
+    fn start(file: &NamedTempFile, transport: &str, client: &str, address: &SocketAddr) -> Talk {
+        let listening = Ender::start(file, "shop/b", &["talk", transport, "listen", &address.to_string()]);
+        let connecting = Ender::start(file, client, &["talk", transport, "connect", &address.to_string()]);
+        Talk { what: format!("{client} -> {address} {transport}"), ends: [listening, connecting] }
+    }
+
+    fn goes_on(&self) {
+        for end in &self.ends {
+            let (before, start) = (end.received(), Instant::now());
+            while end.received() < before + 10 {
+                assert!(start.elapsed() < PATIENCE, "{} does not go on", self.what);
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+    }
+
+    fn is_silent(&self) {
+        // What was under way when the rules changed still arrives.
+        std::thread::sleep(Duration::from_millis(20));
+        let before = self.ends.each_ref().map(Ender::received);
+        std::thread::sleep(SILENCE);
+        assert_eq!(self.ends.each_ref().map(Ender::received), before, "{} goes on", self.what);
+    }
+}
+
+impl Ender {
+    fn start(file: &NamedTempFile, pod: &str, arguments: &[&str]) -> Ender {
+        let program = std::env::current_exe().unwrap();
+        let mut process = Command::new(&program)
+            .arg("exec")
+            .arg(file.path())
+            .arg(pod)
+            .arg(&program)
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        assert_eq!(lines.next().unwrap().unwrap(), "ready");
+        let received = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&received);
+        std::thread::spawn(move || {
+            for _ in lines {
+                counter.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        Ender { process, received }
+    }
+
+    fn received(&self) -> usize {
+        self.received.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Ender {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// One end of a connection: sends a byte every few milliseconds, and prints a line whenever some arrive.
+pub fn talk(transport: &str, role: &str, address: &str) -> ExitCode {
+    let address: SocketAddr = address.parse().unwrap();
+    println!("ready");
+    match (transport, role) {
+        ("tcp", "listen") => talk_tcp(TcpListener::bind(address).unwrap().accept().unwrap().0),
+        ("tcp", _) => talk_tcp(connected(address)),
+        (_, "listen") => {
+            let socket = UdpSocket::bind(address).unwrap();
+            let (_, client) = socket.peek_from(&mut [0]).unwrap();
+            socket.connect(client).unwrap();
+            talk_udp(&socket)
+        }
+        _ => {
+            let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+            let socket = UdpSocket::bind(any).unwrap();
+            socket.connect(address).unwrap();
+            talk_udp(&socket)
+        }
+    }
+}
+
+/// The other end may not listen yet.
+fn connected(address: SocketAddr) -> TcpStream {
+    loop {
+        match TcpStream::connect(address) {
+            Ok(stream) => return stream,
+            Err(_) => std::thread::sleep(Duration::from_millis(5)),
+        }
+    }
+}
+
+fn talk_tcp(mut stream: TcpStream) -> ExitCode {
+    stream.set_nonblocking(true).unwrap();
+    stream.set_nodelay(true).unwrap();
+    let mut reader = stream.try_clone().unwrap();
+    keep_talking(|| stream.write(b"x"), move |buffer| reader.read(buffer))
+}
+
+fn talk_udp(socket: &UdpSocket) -> ExitCode {
+    socket.set_nonblocking(true).unwrap();
+    keep_talking(|| socket.send(b"x"), |buffer| socket.recv(buffer))
+}
+
+fn keep_talking(
+    mut send: impl FnMut() -> std::io::Result<usize>,
+    mut receive: impl FnMut(&mut [u8]) -> std::io::Result<usize>,
+) -> ExitCode {
+    loop {
+        for outcome in [send(), receive(&mut [0; 4096]).inspect(|_| println!("received"))] {
+            match outcome {
+                // The other end has gone.
+                Ok(0) => return ExitCode::SUCCESS,
+                Ok(_) => {}
+                // The other end of a UDP connection may not listen yet.
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::ConnectionRefused) => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
