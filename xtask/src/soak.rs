@@ -34,7 +34,7 @@ pub enum Until {
 }
 
 impl Soak {
-    /// Runs; `say` gets a line of progress now and then. Returns how many packets were judged.
+    /// Runs; `say` gets a line of progress now and then. Returns how many packets were sent.
     ///
     /// # Errors
     ///
@@ -47,13 +47,17 @@ impl Soak {
             let report = judge(&lab, &case).with_context(|| format!("seed {seed}"))?;
             if report.disagreements().next().is_some() {
                 drop(lab);
-                bail!("the witnesses disagree with seed {seed}:\n{}", described(case));
+                bail!(
+                    "the witnesses disagree with seed {seed}:\n{}{}",
+                    said(&report),
+                    described(case, self.first_seed)
+                );
             }
             let strayed = lab.strayed()?;
             if !strayed.is_empty() {
                 bail!("seed {seed}: the kernel of {} does not hold what was written", strayed.join(", "));
             }
-            packets += report.rows.iter().map(|row| row.testimonies.len()).sum::<usize>();
+            packets += sent(&report);
             seed += 1;
             if seed % 20 == 0 {
                 say(&format!("seeds {} to {seed}: {packets} packets, all witnesses agree", self.first_seed));
@@ -78,17 +82,30 @@ fn judge(lab: &Lab, case: &Case) -> anyhow::Result<Report> {
     Ok(witness(lab, &case.snapshot, &probes, |_| {})?)
 }
 
-/// The case made small, as YAML with its flows and what each witness says.
-fn described(case: Case) -> String {
+/// The packets about which the kernel had its say.
+fn sent(report: &Report) -> usize {
+    let testimonies = report.rows.iter().flat_map(|row| &row.testimonies);
+    testimonies.filter(|testimony| testimony.kernel.verdict().is_some()).count()
+}
+
+fn said(report: &Report) -> String {
+    report.disagreements().map(|row| format!("{row:#?}\n")).collect::<Vec<_>>().concat()
+}
+
+/// The case made small, as YAML, with what each witness says of it.
+fn described(case: Case, first_seed: u64) -> String {
+    let alone =
+        |case: &Case| Lab::start(&case.snapshot, &Family::ALL).map_err(Into::into).and_then(|lab| judge(&lab, case));
     let mut tries = 0;
     let small = shrink(case, |case| {
         tries += 1;
-        let report = Lab::start(&case.snapshot, &Family::ALL).map_err(Into::into).and_then(|lab| judge(&lab, case));
-        tries <= SHRINK_TRIES_MAX && report.is_ok_and(|report| report.disagreements().next().is_some())
+        tries <= SHRINK_TRIES_MAX && alone(case).is_ok_and(|report| report.disagreements().next().is_some())
     });
-    let report = Lab::start(&small.snapshot, &Family::ALL).map_err(Into::into).and_then(|lab| judge(&lab, &small));
-    let said = match &report {
-        Ok(report) => report.disagreements().map(|row| format!("{row:#?}\n")).collect(),
+    let said = match alone(&small) {
+        Ok(report) if report.disagreements().next().is_none() => {
+            format!("in a lab of its own they agree: it takes the clusters before it, from seed {first_seed} on\n")
+        }
+        Ok(report) => format!("made small:\n{}", said(&report)),
         Err(error) => format!("{error:#}\n"),
     };
     format!("{said}{}", to_yaml(&small.snapshot))

@@ -22,7 +22,7 @@ fn main() -> ExitCode {
     let filter = std::env::args().skip(1).find(|word| !word.starts_with('-')).unwrap_or_default();
     let mut passed = run_scenarios(&filter);
     if "random".contains(&filter) {
-        passed &= told("random clusters", Soak { first_seed: 0, until: Until::Packets(PACKETS) }.run(|_| {}));
+        passed &= told("random clusters", &Soak { first_seed: 0, until: Until::Packets(PACKETS) }.run(|_| {}));
     }
     if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -30,14 +30,14 @@ fn main() -> ExitCode {
 fn run_scenarios(filter: &str) -> bool {
     let all = match scenarios::all() {
         Ok(all) => all,
-        Err(error) => return told("scenarios", Err(error.into())),
+        Err(error) => return told("scenarios", &Err(error.into())),
     };
     let queue = Mutex::new(all.into_iter().filter(|scenario| scenario.file.contains(filter)));
     let next = || queue.lock().ok().and_then(|mut queue| queue.next());
     let work = || {
         let mut passed = true;
         while let Some(scenario) = next() {
-            passed &= told(&scenario.file, scenarios::run(&scenario));
+            passed &= told(&scenario.file, &scenarios::run(&scenario));
         }
         passed
     };
@@ -47,8 +47,8 @@ fn run_scenarios(filter: &str) -> bool {
     })
 }
 
-fn told(name: &str, outcome: anyhow::Result<usize>) -> bool {
-    match &outcome {
+fn told(name: &str, outcome: &anyhow::Result<usize>) -> bool {
+    match outcome {
         Ok(packets) => println!("{name} ... ok ({packets} packets)"),
         Err(error) => println!("{name} ... FAILED: {error:#}"),
     }

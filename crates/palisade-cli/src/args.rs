@@ -30,7 +30,7 @@ Exit status: 0 every flow is allowed, 1 a flow is denied, 2 no answer."
     )]
     Explain(ExplainArguments),
 
-    /// Build pods as network namespaces, enforce the policies, send real packets
+    /// Build the pods, enforce the policies, send real packets
     #[cfg(target_os = "linux")]
     #[command(
         arg_required_else_help = true,

@@ -2,6 +2,7 @@
 
 use std::io::{self, BufWriter, Write as _};
 
+use anyhow::Context as _;
 use palisade_core::Verdict;
 use palisade_sim::{Explanation, explain};
 use serde_json::{Map, Value, json};
@@ -20,19 +21,20 @@ pub fn run(arguments: &ExplainArguments) -> anyhow::Result<Exit> {
     let snapshot = arguments.input.snapshot()?;
     let families = arguments.family.families();
     let explanations = all_resolved(&flows, |given| explain(&snapshot, &given.flow, families))?;
+    let denied = explanations.iter().any(|explanation| explanation.answer().verdict == Verdict::Deny);
+    print(arguments.output, flows.iter().zip(&explanations)).context("cannot write the answer")?;
+    Ok(if denied { Exit::Found } else { Exit::Clean })
+}
+
+fn print<'a>(format: OutputFormat, answers: impl Iterator<Item = (&'a GivenFlow, &'a Explanation)>) -> io::Result<()> {
     let mut out = BufWriter::new(io::stdout().lock());
-    let mut exit = Exit::Clean;
-    for (given, explanation) in flows.iter().zip(&explanations) {
-        if explanation.answer().verdict == Verdict::Deny {
-            exit = Exit::Found;
-        }
-        match arguments.output {
+    for (given, explanation) in answers {
+        match format {
             OutputFormat::Text => writeln!(out, "{explanation}")?,
             OutputFormat::Json => writeln!(out, "{}", to_json(given, explanation))?,
         }
     }
-    out.flush()?;
-    Ok(exit)
+    out.flush()
 }
 
 fn to_json(given: &GivenFlow, explanation: &Explanation) -> Value {

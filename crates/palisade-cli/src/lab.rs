@@ -11,7 +11,7 @@ use palisade_lab::{Case, Lab, LabError, Report, become_root, plan, witness};
 use crate::args::{LabArguments, LabCommand, LabExecArguments, LabRunArguments, OutputFormat};
 use crate::diagnostics;
 use crate::input::{GivenFlow, all_resolved, read_flows};
-use crate::lab_report::{counted, print_agreement, print_changes, print_row, to_json};
+use crate::lab_report::{print_agreement, print_changes, print_cluster, print_row, to_json};
 use crate::output::{Exit, Hinted, note, print_error};
 use crate::table;
 
@@ -120,13 +120,16 @@ fn watch_inputs(
 /// The objects that changed, the flows whose verdict is another, and whatever the witnesses do not agree about.
 fn print_difference(before: &State, now: &State) -> anyhow::Result<()> {
     let mut out = BufWriter::new(io::stdout().lock());
-    writeln!(out)?;
-    for change in before.snapshot.changes_to(&now.snapshot) {
-        writeln!(out, "{}", in_words(&before.snapshot, &change))?;
-    }
-    print_changes(&mut out, &before.report, &now.report)?;
-    print_agreement(&mut out, &now.snapshot, &now.report)?;
-    out.flush().context("cannot write the report")
+    let mut write = || -> io::Result<()> {
+        writeln!(out)?;
+        for change in before.snapshot.changes_to(&now.snapshot) {
+            writeln!(out, "{}", in_words(&before.snapshot, &change))?;
+        }
+        print_changes(&mut out, &before.report, &now.report)?;
+        print_agreement(&mut out, &now.snapshot, &now.report)?;
+        out.flush()
+    };
+    write().context("cannot write the report")
 }
 
 /// `changed: NetworkPolicy db/pg`, by what was there before.
@@ -192,36 +195,31 @@ fn print(
     questions: &[Question],
     report: &Report,
 ) -> anyhow::Result<()> {
+    let rows = questions.iter().map(|question| question.text.as_str()).zip(&report.rows);
     let mut out = BufWriter::new(io::stdout().lock());
-    let rows = questions.iter().zip(&report.rows);
-    match arguments.output {
-        OutputFormat::Json => {
-            for (question, row) in rows {
-                writeln!(out, "{}", to_json(snapshot, &question.text, row))?;
+    let write = || -> io::Result<()> {
+        if arguments.output == OutputFormat::Json {
+            for (text, row) in rows {
+                writeln!(out, "{}", to_json(snapshot, text, row))?;
             }
+            return out.flush();
         }
-        OutputFormat::Text => {
-            if arguments.flows.is_some() {
-                for (question, row) in rows {
-                    print_row(&mut out, &question.text, row)?;
-                }
-            } else {
-                writeln!(out, "{}", table::render(snapshot, report, terminal_width()))?;
+        if arguments.flows.is_some() {
+            for (text, row) in rows {
+                print_row(&mut out, text, row)?;
             }
-            let Snapshot { pods, nodes, policies, .. } = snapshot;
-            let (pods, nodes) = (counted(pods.len(), "pod"), counted(nodes.len(), "node"));
-            let policies = match policies.len() {
-                1 => "1 policy".to_string(),
-                count => format!("{count} policies"),
-            };
-            writeln!(out, "{pods} on {nodes}, {policies}")?;
-            print_agreement(&mut out, snapshot, report)?;
+        } else {
+            writeln!(out, "{}", table::render(snapshot, report, terminal_width()))?;
         }
-    }
-    out.flush().context("cannot write the report")
+        print_cluster(&mut out, snapshot)?;
+        print_agreement(&mut out, snapshot, report)?;
+        out.flush()
+    };
+    write().context("cannot write the report")
 }
 
 /// The width of the terminal on stdout; a usual one where there is none. Lines far apart are hard to follow.
 fn terminal_width() -> usize {
-    rustix::termios::tcgetwinsize(io::stdout()).map_or(100, |size| usize::from(size.ws_col)).clamp(40, 120)
+    let columns = rustix::termios::tcgetwinsize(io::stdout()).map_or(0, |size| usize::from(size.ws_col));
+    if columns == 0 { 100 } else { columns.clamp(40, 120) }
 }

@@ -26,11 +26,21 @@ pub fn print_row(out: &mut impl Write, text: &str, row: &Row) -> io::Result<()> 
     let mut words = spelled_out(verdicts, row.testimonies.iter());
     if families.values().any(apart) {
         let part = |(family, verdicts): (&Family, &Verdicts)| {
-            format!("{family} {}", spelled_out(*verdicts, of_family(row, *family)))
+            format!("{family}: {}", spelled_out(*verdicts, of_family(row, *family)))
         };
-        words = format!("{words} ({})", families.iter().map(part).collect::<Vec<_>>().join(", "));
+        words = format!("{words} ({})", families.iter().map(part).collect::<Vec<_>>().join("; "));
     }
     writeln!(out, "{text}: {words}")
+}
+
+/// What the cluster is: `12 pods on 2 nodes, 22 policies`.
+pub fn print_cluster(out: &mut impl Write, snapshot: &Snapshot) -> io::Result<()> {
+    let Snapshot { pods, nodes, policies, .. } = snapshot;
+    let policies = match policies.len() {
+        1 => "1 policy".to_string(),
+        count => format!("{count} policies"),
+    };
+    writeln!(out, "{} on {}, {policies}", counted(pods.len(), "pod"), counted(nodes.len(), "node"))
 }
 
 /// What the witnesses say all in all: disagreements in full, what was not sent, and the sum.
@@ -98,7 +108,7 @@ fn print_skipped(out: &mut impl Write, report: &Report) -> io::Result<()> {
 }
 
 /// `1 flow`, `3 flows`.
-pub fn counted(count: usize, thing: &str) -> String {
+fn counted(count: usize, thing: &str) -> String {
     format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
 }
 

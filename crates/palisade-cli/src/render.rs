@@ -2,6 +2,7 @@
 
 use std::io::{self, Write as _};
 
+use anyhow::Context as _;
 use palisade_compile::compile;
 use palisade_core::NodeName;
 use palisade_nft::{Generation, lower};
@@ -19,6 +20,6 @@ pub fn run(arguments: &RenderArguments) -> anyhow::Result<Exit> {
         return Err(Hinted { message: format!("there is no node '{node}' in the input"), hint }.into());
     }
     let ruleset = lower(&compile(&snapshot, &node), Generation::FIRST);
-    write!(io::stdout().lock(), "{ruleset}")?;
+    write!(io::stdout().lock(), "{ruleset}").context("cannot write the ruleset")?;
     Ok(Exit::Clean)
 }

@@ -12,6 +12,8 @@ use crate::classes::{Class, Reaches, classes, reach_between};
 const MATRIX_ENDS_MAX: usize = 60;
 /// Traffic that takes more columns than this pushes its own sources to the right, not all.
 const TRAFFIC_WIDTH_MAX: usize = 26;
+/// How several pods of one class are named as sources of themselves.
+const EACH_OTHER: &str = "each other";
 
 /// Renders the reachability that a report found, at most `width` columns wide. The matrix comes last, where a
 /// terminal still shows it.
@@ -28,36 +30,53 @@ pub fn render(snapshot: &Snapshot, report: &Report, width: usize) -> String {
     text
 }
 
-/// For each end that somebody reaches: what is open, and to whom.
+/// For each end that somebody reaches: what is open, and to whom. Ends with the same openings share them.
 fn openings<'a>(reaches: &Reaches<'a>, classes: &[Class<'a>], width: usize) -> String {
-    let mut text = String::from("what is open, to whom:\n");
-    let mut nothing = Vec::new();
     // Whoever may send everything to all outside would be repeated for each block there.
     let roamers = roamers(reaches, classes);
-    let mut roamers_told = roamers.is_empty();
+    let nobody = BTreeSet::new();
+    let mut entries: Vec<(Vec<String>, String)> = Vec::new();
+    let mut outside_begins = None;
     for destination in classes {
-        let without = if destination.is_outside() { &roamers } else { &BTreeSet::new() };
-        if destination.is_outside() && !roamers_told {
-            roamers_told = true;
-            text.push_str("  all outside\n");
-            wrapped(&mut text, "    everything  ", &named_sources(&roamers, classes, destination), width);
+        let without = if destination.is_outside() { &roamers } else { &nobody };
+        if destination.is_outside() && outside_begins.is_none() {
+            outside_begins = Some(entries.len());
+            if !roamers.is_empty() {
+                let everything = Opening { traffic: "everything".to_string(), sources: roamers.clone() };
+                entries.push((vec!["all outside".to_string()], body(&[everything], classes, destination, width)));
+            }
         }
         let openings = openings_of(reaches, classes, destination, without);
-        if openings.is_empty() {
-            if without.is_empty() {
-                nothing.push(destination.label());
-            }
+        if openings.is_empty() && !without.is_empty() {
             continue;
         }
-        wrapped(&mut text, "  ", &destination.label(), width);
-        let longest = openings.iter().map(|opening| opening.traffic.len()).max().unwrap_or(0).min(TRAFFIC_WIDTH_MAX);
-        for Opening { traffic, sources } in openings {
-            let head = format!("    {traffic:<longest$}  ");
-            wrapped(&mut text, &head, &named_sources(&sources, classes, destination), width);
+        let body = body(&openings, classes, destination, width);
+        let shared = entries.iter_mut().skip(outside_begins.unwrap_or(0)).find(|(_, known)| *known == body);
+        match shared {
+            Some((labels, _)) if !body.contains(EACH_OTHER) => labels.push(destination.label()),
+            _ => entries.push((vec![destination.label()], body)),
         }
     }
-    if !nothing.is_empty() {
-        wrapped(&mut text, "  nothing is open on ", &nothing.join(", "), width);
+    let (closed, open): (Vec<_>, Vec<_>) = entries.into_iter().partition(|(_, body)| body.is_empty());
+    let mut text = String::from("what is open, to whom:\n");
+    for (labels, body) in open {
+        wrapped(&mut text, "  ", &labels.join(", "), width);
+        text.push_str(&body);
+    }
+    let closed: Vec<String> = closed.into_iter().flat_map(|(labels, _)| labels).collect();
+    if !closed.is_empty() {
+        wrapped(&mut text, "  nothing is open on ", &closed.join(", "), width);
+    }
+    text
+}
+
+/// The lines below the name of an end; none if nothing is open there.
+fn body(openings: &[Opening], classes: &[Class<'_>], destination: &Class<'_>, width: usize) -> String {
+    let longest = openings.iter().map(|opening| opening.traffic.len()).max().unwrap_or(0).min(TRAFFIC_WIDTH_MAX);
+    let mut text = String::new();
+    for Opening { traffic, sources } in openings {
+        let head = format!("    {traffic:<longest$}  ");
+        wrapped(&mut text, &head, &named_sources(sources, classes, destination), width);
     }
     text
 }
@@ -132,8 +151,8 @@ fn named_sources(sources: &BTreeSet<usize>, classes: &[Class<'_>], destination: 
         let mut matching = (0..classes.len()).filter(|index| test(&classes[*index])).peekable();
         matching.peek().is_some() && matching.all(held)
     };
-    let every_pod = !destination.is_outside() && all_where(&|class| !class.is_outside());
-    let every_address = all_where(&|class| class.is_outside());
+    let every_pod = all_where(&|class| !class.is_outside());
+    let every_address = !destination.is_outside() && all_where(&|class| class.is_outside());
     if every_pod && every_address {
         return "everyone".to_string();
     }
@@ -147,7 +166,7 @@ fn named_sources(sources: &BTreeSet<usize>, classes: &[Class<'_>], destination: 
         } else if !class.is_outside() && every_pod {
             continue;
         } else if is_destination(class) {
-            "each other".to_string()
+            EACH_OTHER.to_string()
         } else if !class.is_outside()
             && classes.iter().filter(|other| other.group == class.group && !is_destination(other)).count() > 1
             && all_where(&|other| other.group == class.group)
@@ -194,7 +213,8 @@ fn by_transport<'t>(traffic: impl IntoIterator<Item = &'t Traffic>) -> BTreeMap<
 
 /// One symbol for each pair, grouped by namespace; as many blocks of columns as the width needs.
 fn matrix<'a>(reaches: &Reaches<'a>, classes: &[Class<'a>], width: usize) -> String {
-    let mut text = String::from("who reaches whom (row to column): # everything, + part of it, . nothing\n");
+    let mut text = String::new();
+    wrapped(&mut text, "who reaches whom (row to column): ", "# everything, + part of it, . nothing", width);
     let index_width = classes.len().to_string().len();
     let longest = classes.iter().map(|class| class.name.chars().count()).max().unwrap_or(0);
     let label_width = longest.min((width / 3).max(10));
@@ -301,37 +321,4 @@ fn shortened(text: &str, width: usize) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use palisade_core::{Port, Transport};
-
-    use super::*;
-
-    fn port(transport: Transport, port: u16) -> Traffic {
-        Traffic::Port(transport, Port::new(port).unwrap())
-    }
-
-    #[test]
-    fn traffic_is_summed_up_by_protocol() {
-        use Transport::{Tcp, Udp};
-        let traffic = [port(Tcp, 443), Traffic::Icmp, port(Udp, 53), port(Tcp, 80)];
-        assert_eq!(listed(&traffic), "tcp 80, 443; udp 53; icmp");
-        let tried = BTreeSet::from([port(Tcp, 80), port(Tcp, 443), port(Udp, 53), port(Udp, 54)]);
-        assert_eq!(summary(&traffic, &tried), "all tcp; udp 53; icmp");
-    }
-
-    #[test]
-    fn long_text_is_shortened() {
-        assert_eq!(shortened("web/front", 9), "web/front");
-        assert_eq!(shortened("web/front", 5), "web/…");
-    }
-
-    #[test]
-    fn long_lists_go_on_below_their_beginning() {
-        let mut text = String::new();
-        wrapped(&mut text, "  tcp 80  ", "shop/cart, shop/front, shop/orders", 24);
-        assert_eq!(text, "  tcp 80  shop/cart,\n          shop/front,\n          shop/orders\n");
-        let mut text = String::new();
-        wrapped(&mut text, "  tcp 80, 443, 8080, 8443  ", "a/b, c/d", 24);
-        assert_eq!(text, "  tcp 80, 443, 8080, 8443\n        a/b, c/d\n");
-    }
-}
+mod tests;

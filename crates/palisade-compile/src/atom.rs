@@ -56,7 +56,7 @@ impl Who {
                 cluster.namespace_labels(&name.namespace).is_some_and(|labels| selects(namespaces, labels))
                     && selects(pods, &pod.labels)
             }
-            Who::Block(cidr, except) => cidr.contains(&address) && !except.iter().any(|block| block.contains(&address)),
+            Who::Block(cidr, except) => in_block((cidr, except), address),
         }
     }
 

@@ -14,6 +14,8 @@ pub struct Cluster {
     namespaces: BTreeMap<NamespaceName, Arc<Namespace>>,
     /// Pods that are neither hostNetwork (their traffic is the node's) nor finished (their address is free).
     pods: BTreeMap<PodName, Arc<Pod>>,
+    /// Those of them that run on this node.
+    local: BTreeSet<PodName>,
     by_address: BTreeMap<IpAddr, BTreeSet<PodName>>,
     policies: BTreeMap<PolicyName, Arc<NetworkPolicy>>,
 }
@@ -37,7 +39,7 @@ impl Cluster {
             match change {
                 Change::Namespace(name, new) => self.update_namespace(name, new.as_ref(), &mut touched),
                 Change::Pod(name, new) => self.update_pod(name, new.as_ref(), node, &mut touched),
-                Change::Policy(name, new) => self.update_policy(name, new.as_ref(), node, &mut touched),
+                Change::Policy(name, new) => self.update_policy(name, new.as_ref(), &mut touched),
                 // No rule of NetworkPolicy looks at a node: its own pods are exempt by the path of their packets.
                 Change::Node(..) => {}
             }
@@ -59,6 +61,7 @@ impl Cluster {
     fn update_pod(&mut self, name: &PodName, new: Option<&Arc<Pod>>, node: &NodeName, touched: &mut Touched) {
         let new = new.filter(|pod| !pod.host_network && !pod.finished);
         if let Some(old) = self.pods.remove(name) {
+            self.local.remove(name);
             for address in &old.addresses {
                 if let Some(names) = self.by_address.get_mut(address) {
                     names.remove(name);
@@ -73,27 +76,24 @@ impl Cluster {
             for address in &pod.addresses {
                 self.by_address.entry(*address).or_default().insert(name.clone());
             }
+            if is_on(pod, node) {
+                self.local.insert(name.clone());
+            }
             self.pods.insert(name.clone(), Arc::clone(pod));
             touched.pod(name, pod, node);
         }
     }
 
-    fn update_policy(
-        &mut self,
-        name: &PolicyName,
-        new: Option<&Arc<NetworkPolicy>>,
-        node: &NodeName,
-        touched: &mut Touched,
-    ) {
+    fn update_policy(&mut self, name: &PolicyName, new: Option<&Arc<NetworkPolicy>>, touched: &mut Touched) {
         let old = match new {
             Some(policy) => self.policies.insert(name.clone(), Arc::clone(policy)),
             None => self.policies.remove(name),
         };
-        for policy in old.iter().chain(new) {
-            for (_, pod) in self.pods_in(&name.namespace) {
-                if is_on(pod, node) && selects(&policy.subjects, &pod.labels) {
-                    touched.subjects.extend(&pod.addresses);
-                }
+        let first = PodName::new(name.namespace.clone(), "");
+        let local = self.local.range(first..).take_while(|pod| pod.namespace == name.namespace);
+        for pod in local.filter_map(|name| self.pods.get(name)) {
+            if old.iter().chain(new).any(|policy| selects(&policy.subjects, &pod.labels)) {
+                touched.subjects.extend(&pod.addresses);
             }
         }
     }

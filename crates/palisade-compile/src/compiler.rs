@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use palisade_core::tables::{SubjectPort, TablesChange};
-use palisade_core::{Admit, Change, Direction, GroupId, NodeName, PeerGroup, Port, Rest, RestId, Tables, Transport};
+use palisade_core::{
+    Admit, Change, Direction, GroupId, NodeName, PeerGroup, Port, PortRange, Rest, RestId, Tables, Transport,
+};
 
 use crate::atom::AtomMembers;
 use crate::cluster::{Cluster, is_on};
@@ -250,11 +252,7 @@ impl Compiler {
     }
 }
 
-fn rest_id(
-    direction: Direction,
-    ranges: &[(Transport, palisade_core::PortRange, Admit)],
-    otherwise: Option<&Admit>,
-) -> RestId {
+fn rest_id(direction: Direction, ranges: &[(Transport, PortRange, Admit)], otherwise: Option<&Admit>) -> RestId {
     let mut canonical = Canonical::default();
     canonical.text(direction.name());
     let mut admit = |text: &str, admit: &Admit| {

@@ -15,8 +15,8 @@ use crate::named::{NamedPort, NamedPorts};
 pub struct Grant {
     /// The ports; `None` is all traffic, protocols without ports included.
     pub ports: Option<(Transport, PortRange)>,
-    /// The peers; `None` is everyone.
-    pub peers: Option<BTreeSet<Arc<Atom>>>,
+    /// The peers, one set for all ports of a rule; `None` is everyone.
+    pub peers: Option<Arc<BTreeSet<Arc<Atom>>>>,
 }
 
 /// What the policies that isolate the pod in this direction grant together; `None` if none isolates it. The named
@@ -38,8 +38,9 @@ pub fn grants(
         isolated = true;
         for rule in rules {
             let whos = rule_whos(rule, name);
+            let peers = whos.as_deref().map(|whos| atoms(whos, None));
             let Ports::Listed(matches) = &rule.ports else {
-                grants.push(Grant { ports: None, peers: atoms(whos.as_deref(), None) });
+                grants.push(Grant { ports: None, peers });
                 continue;
             };
             for port_match in matches {
@@ -51,10 +52,11 @@ pub fn grants(
                             depends_on.insert(key);
                         }
                     }
-                    _ => grants.extend(resolved(port_match, pod).into_iter().map(|range| Grant {
-                        ports: Some((port_match.transport(), range)),
-                        peers: atoms(whos.as_deref(), None),
-                    })),
+                    _ => grants.extend(
+                        resolved(port_match, pod)
+                            .into_iter()
+                            .map(|range| Grant { ports: Some((port_match.transport(), range)), peers: peers.clone() }),
+                    ),
                 }
             }
         }
@@ -83,7 +85,7 @@ fn egress_named<'a>(
         let declares = DeclaredPort { name: key.name.clone(), transport: key.transport, port };
         Grant {
             ports: Some((key.transport, PortRange::single(port))),
-            peers: atoms(Some(std::slice::from_ref(&key.who)), Some(&declares)),
+            peers: Some(atoms(std::slice::from_ref(&key.who), Some(&declares))),
         }
     })
 }
@@ -98,7 +100,7 @@ fn rule_whos(rule: &Rule, subject: &PodName) -> Option<Vec<Who>> {
     rule.peers.as_ref().map(|peers| peers.iter().map(who).collect())
 }
 
-fn atoms(whos: Option<&[Who]>, declares: Option<&DeclaredPort>) -> Option<BTreeSet<Arc<Atom>>> {
+fn atoms(whos: &[Who], declares: Option<&DeclaredPort>) -> Arc<BTreeSet<Arc<Atom>>> {
     let atom = |who: &Who| Arc::new(Atom { who: who.clone(), declares: declares.cloned() });
-    whos.map(|whos| whos.iter().map(atom).collect())
+    Arc::new(whos.iter().map(atom).collect())
 }

@@ -41,8 +41,13 @@ pub enum ExecError {
     #[error("no lab of these files is running")]
     NoLab,
     /// The lab does not let us in.
-    #[error("{0}")]
-    Refused(String),
+    #[error("{reason}")]
+    Refused {
+        /// What it says.
+        reason: String,
+        /// What it says to do about it.
+        hint: Option<String>,
+    },
     /// The lab ended, or the pod was removed, and the command with it.
     #[error("the lab has stopped, or the pod is gone")]
     Stopped,
@@ -58,8 +63,9 @@ pub enum ExecError {
 
 impl ExecError {
     /// What to do about it, where there is something to do.
-    pub fn hint(&self) -> Option<&'static str> {
+    pub fn hint(&self) -> Option<&str> {
         match self {
+            ExecError::Refused { hint, .. } => hint.as_deref(),
             ExecError::NoLab => Some("start it in another terminal: palisade lab --watch -f PATH, with the same paths"),
             _ => None,
         }
@@ -111,7 +117,8 @@ fn enter(paths: &[PathBuf], end: &str) -> Result<(UnixStream, Namespaces), ExecE
     let mut lab = UnixStream::connect_addr(&address).map_err(|_| ExecError::NoLab)?;
     let server = rustix::net::sockopt::socket_peercred(&lab).map_err(system("ask the lab"))?;
     if server.uid != rustix::process::geteuid() {
-        return Err(ExecError::Refused("a process of another user answers in place of the lab".to_string()));
+        let reason = "a process of another user answers in place of the lab".to_string();
+        return Err(ExecError::Refused { reason, hint: None });
     }
     lab.write_all(format!("{end}\n").as_bytes()).map_err(failed)?;
 
@@ -123,7 +130,11 @@ fn enter(paths: &[PathBuf], end: &str) -> Result<(UnixStream, Namespaces), ExecE
     if first != [WELCOME] {
         let mut reason = String::new();
         lab.read_to_string(&mut reason).map_err(failed)?;
-        return Err(if reason.is_empty() { ExecError::Stopped } else { ExecError::Refused(reason) });
+        let (reason, hint) = match reason.split_once('\n') {
+            Some((reason, hint)) => (reason.to_string(), Some(hint.to_string())),
+            None => (reason, None),
+        };
+        return Err(if reason.is_empty() { ExecError::Stopped } else { ExecError::Refused { reason, hint } });
     }
     let mut descriptors = control.drain().flat_map(|message| match message {
         RecvAncillaryMessage::ScmRights(descriptors) => descriptors.collect::<Vec<OwnedFd>>(),

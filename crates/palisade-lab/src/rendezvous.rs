@@ -88,16 +88,23 @@ impl Directory {
         }
     }
 
+    /// The place and its namespace; or why there is none, with a hint on a second line where there is one.
     fn find(&self, end: &str) -> Result<(Place, Arc<OwnedFd>), String> {
         let entries = self.lock();
         let place = if end == Place::Outside.to_string() {
             Place::Outside
         } else {
-            let end: End = end.parse().map_err(|error: palisade_core::flow::FlowError| error.message)?;
+            let end: End = end
+                .parse()
+                .map_err(|error: palisade_core::flow::FlowError| format!("{}\n{}", error.message, error.hint))?;
             let flow = Flow { source: end.clone(), destination: end, traffic: Traffic::Icmp };
             let packets = resolve(&entries.snapshot, &flow, &palisade_core::Family::ALL);
             // A workload stands for its pods; the first will do.
-            let source = packets.map_err(|error| error.to_string())?.into_iter().next().map(|packet| packet.source);
+            let source = packets
+                .map_err(|error| format!("{}\n{}", error.message, error.hint))?
+                .into_iter()
+                .next()
+                .map(|packet| packet.source);
             source.and_then(|source| Place::of(&source)).unwrap_or(Place::Outside)
         };
         match entries.namespaces.get(&place) {

@@ -2,16 +2,20 @@
 //!
 //! ```text
 //! forward (hook)         the connection's mark says "judged under the rules in force": accept
-//!    | else
-//! judge ----invalid, untracked----> unknown_direction: pass neighbour discovery, else judge both ways
-//!    |  ----related---------------> related_error: pass ICMP errors of a live connection, else go on
-//!    |  ----reply-----------------> judge_reply: egress_reply, ingress_reply
-//!    | else
+//!    |
+//!    |--not new-------------------> judge_again
 //!    |-- egress                   each of the four is the same: two lookups, of which the first that hits decides
 //!    |-- ingress                     1. subject . transport . port  ->  to_GROUP / from_GROUP
 //!    |                               2. subject                     ->  rest_REST
 //!    |                               a miss in both passes: the subject is no isolated pod of this node
-//!    |-- mid-stream TCP -> judge_reply as well
+//!    |--mid-stream TCP------------> judge_reply
+//!    writes the generation into the mark, accepts
+//!
+//! judge_again
+//!    |--invalid, untracked--------> unknown_direction: pass neighbour discovery, else judge both ways
+//!    |--related-------------------> related_error: pass ICMP errors of a live connection, else go on
+//!    |--reply---------------------> judge_reply: egress_reply, ingress_reply
+//!    |-- egress, ingress
 //! passed                 writes the generation into the mark, accepts
 //! ```
 //!

@@ -198,6 +198,8 @@ pub enum Statement {
     VerdictMap(Vec<Field>, Lookup),
     /// `ct state new`: goes on if the packet is in the state.
     StateIs(CtState),
+    /// `ct state != new`: goes on if the packet is in another state.
+    StateIsNot(CtState),
     /// `ct direction reply`: goes on if the packet answers the one that made the conntrack entry.
     IsReply,
     /// `ct mark & mask == value`: goes on if the field of the connection's mark has the value.

@@ -144,6 +144,7 @@ impl Display for Statement {
             Statement::In(fields, set) => write!(f, "{} {set}", Joined(fields, " . ")),
             Statement::VerdictMap(fields, map) => write!(f, "{} vmap {map}", Joined(fields, " . ")),
             Statement::StateIs(state) => write!(f, "ct state {state}"),
+            Statement::StateIsNot(state) => write!(f, "ct state != {state}"),
             Statement::IsReply => f.write_str("ct direction reply"),
             Statement::MarkIs { mask, value } => write!(f, "ct mark & {mask:#010x} == {value:#010x}"),
             Statement::SetMark { mask, value } => write!(f, "ct mark set ct mark & {:#010x} | {value:#010x}", !mask),

@@ -6,9 +6,9 @@ use std::fmt;
 use palisade_core::{End, Family, Flow, Snapshot, Verdict};
 
 use crate::decide::{decide, is_assumed};
-use crate::packet::Packet;
+use crate::packet::{Endpoint, Owner, Packet};
 use crate::reason::{Decision, DirectionDecision, Outcome};
-use crate::resolve::{ResolveError, resolve};
+use crate::resolve::{ResolveError, pods_meant, resolve};
 
 /// What is decided about a flow, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,8 +37,8 @@ pub fn explain(snapshot: &Snapshot, flow: &Flow, families: &[Family]) -> Result<
     let mut packets = Vec::new();
     for packet in resolve(snapshot, flow, families)? {
         let mut decision = decide(snapshot, &packet);
-        decision.assumed |=
-            [&flow.source, &flow.destination].iter().any(|end| names_by_invention(snapshot, end, &decision));
+        let ends = [(&flow.source, &packet.source), (&flow.destination, &packet.destination)];
+        decision.assumed |= ends.iter().any(|(end, endpoint)| means_by_invention(snapshot, end, endpoint, &decision));
         packets.push((packet, decision));
     }
     Ok(Explanation { flow: flow.clone(), packets })
@@ -46,14 +46,15 @@ pub fn explain(snapshot: &Snapshot, flow: &Flow, families: &[Family]) -> Result<
 
 /// Whether it rests on an invention what the end means: an invented address that the flow spells out, or the
 /// invented node of a hostNetwork pod, which matters as soon as a policy asks who the peer is.
-fn names_by_invention(snapshot: &Snapshot, end: &End, decision: &Decision) -> bool {
+fn means_by_invention(snapshot: &Snapshot, end: &End, endpoint: &Endpoint, decision: &Decision) -> bool {
     match end {
         End::Address(address) => is_assumed(snapshot, *address),
-        End::Pod(name) => {
-            let invented = snapshot.pods.get(name).is_some_and(|pod| pod.host_network && pod.assumed.node);
-            invented && decision.directions.iter().any(|direction| !direction.isolated_by.is_empty())
+        End::Pod(_) | End::Workload(_) if endpoint.owner == Owner::Node => {
+            let mut pods = pods_meant(snapshot, end).into_iter();
+            pods.any(|pod| pod.host_network && pod.assumed.node)
+                && decision.directions.iter().any(|direction| !direction.isolated_by.is_empty())
         }
-        End::Workload(_) | End::Node(_) => false,
+        End::Pod(_) | End::Workload(_) | End::Node(_) => false,
     }
 }
 

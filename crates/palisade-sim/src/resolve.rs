@@ -111,6 +111,24 @@ fn endpoints(snapshot: &Snapshot, end: &End) -> Result<Vec<Endpoint>, ResolveErr
     }
 }
 
+/// The pods that an end means by name, finished ones among them.
+pub(crate) fn pods_meant<'a>(snapshot: &'a Snapshot, end: &End) -> Vec<&'a Pod> {
+    let workload = match end {
+        End::Pod(name) => match snapshot.pods.get(name) {
+            Some(pod) => return vec![pod],
+            None => short_name(snapshot, name).ok(),
+        },
+        End::Workload(name) => Some(name),
+        End::Node(_) | End::Address(_) => None,
+    };
+    let names = workload.and_then(|workload| snapshot.workloads.get(workload));
+    names
+        .into_iter()
+        .flat_map(|names| names.iter())
+        .filter_map(|name| snapshot.pods.get(name).map(|pod| &**pod))
+        .collect()
+}
+
 fn pod_endpoints(snapshot: &Snapshot, name: &PodName, pod: &Pod) -> Result<Vec<Endpoint>, ResolveError> {
     if pod.finished {
         return error(

@@ -120,8 +120,12 @@ fn invent_pods(
             let pod_name = free_name(name, suffix.as_deref(), pods);
             owners.insert(pod_name.clone(), vec![name.clone()]);
             let template = object.template.clone();
+            let mut labels = template.labels;
+            for (key, value) in labels_by_controller(name, &pod_name, suffix.as_deref()) {
+                labels.insert(key.into(), value.into());
+            }
             let pod = Pod {
-                labels: template.labels,
+                labels,
                 node: node.or(template.node),
                 host_network: template.host_network,
                 ports: template.ports,
@@ -135,8 +139,24 @@ fn invent_pods(
     }
 }
 
-/// The pods that a workload makes: the end of the name of each, and its node where that is given. Copies are the
-/// same to every policy, so that a few stand for all.
+/// The labels that controllers add to those of the template, as far as they follow from names.
+fn labels_by_controller<'a>(
+    workload: &'a WorkloadName,
+    pod: &'a PodName,
+    suffix: Option<&'a str>,
+) -> Vec<(&'static str, &'a str)> {
+    match workload.kind {
+        WorkloadKind::StatefulSet => vec![
+            ("statefulset.kubernetes.io/pod-name", &*pod.name),
+            ("apps.kubernetes.io/pod-index", suffix.unwrap_or_default()),
+        ],
+        WorkloadKind::Job => vec![("batch.kubernetes.io/job-name", &*workload.name), ("job-name", &*workload.name)],
+        _ => Vec::new(),
+    }
+}
+
+/// The pods that a workload makes: the end of the name of each, and its node where that is given. A few copies stand
+/// for all.
 fn copies(
     kind: WorkloadKind,
     workload: &WorkloadObject,
@@ -212,11 +232,11 @@ fn labelled(pods: &BTreeMap<PodName, Arc<Pod>>) -> Labelled<'_> {
 
 /// The pods behind a Service: those that run and have all labels of its selector; an empty selector selects none.
 fn selected(namespace: &str, selector: &Labels, labelled: &Labelled<'_>) -> Vec<PodName> {
-    let with_label = |key: &str, value: &str| labelled.get(&(namespace, key, value)).map_or(&[][..], Vec::as_slice);
-    let fewest = selector.iter().map(|(key, value)| with_label(key, value)).min_by_key(|pods| pods.len());
-    let fewest = fewest.unwrap_or_default();
-    let selected = |pod: &Pod| selector.iter().all(|(key, value)| pod.labels.get(key) == Some(value));
-    fewest.iter().filter(|(_, pod)| selected(pod)).map(|(name, _)| (*name).clone()).collect()
+    // A pod that is selected has every label; those with the rarest of them are few.
+    let with_each = selector.iter().map(|(key, value)| labelled.get(&(namespace, &**key, &**value)));
+    let fewest = with_each.min_by_key(|pods| pods.map_or(0, Vec::len)).flatten();
+    let has_all = |pod: &Pod| selector.iter().all(|(key, value)| pod.labels.get(key) == Some(value));
+    fewest.into_iter().flatten().filter(|(_, pod)| has_all(pod)).map(|(name, _)| (*name).clone()).collect()
 }
 
 /// The namespaces of the input, and those that any object is in.

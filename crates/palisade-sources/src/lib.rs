@@ -54,7 +54,7 @@ pub struct Options {
     pub node_cidrs: Vec<IpNet>,
     /// The families in which pods and nodes without addresses get one.
     pub families: Vec<Family>,
-    /// How many pods of one workload are made at most. They are the same to every policy.
+    /// How many pods of one workload are made at most; a few stand for all.
     pub replicas_max: usize,
     /// How much is read.
     pub limits: Limits,

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use palisade_core::{ContainerPort, Labels, NodeName, Transport};
+use palisade_core::{ContainerPort, Labels, Level, NodeName, Transport};
 
 use crate::metadata::{self, Metadata, Owner, valid};
 use crate::network_policy::{port_number, transport};
@@ -49,6 +49,7 @@ pub fn read(root: &At<'_>, metadata: Metadata, reading: &mut Reading) -> PodObje
         owner: metadata.owner,
     };
     if let Some(status) = root.field("status") {
+        status.misspelt_fields(&["phase", "podIP", "podIPs", "hostIP", "hostIPs"], reading);
         pod.finished = matches!(status.node.get_text("phase"), Some("Succeeded" | "Failed"));
         pod.addresses = addresses(&status, "podIP", "podIPs", reading);
         pod.node_addresses = addresses(&status, "hostIP", "hostIPs", reading);
@@ -72,6 +73,7 @@ fn read_spec(spec: &At<'_>, template: &mut Template, reading: &mut Reading) {
     if spec.entries(reading).is_none() {
         return;
     }
+    spec.misspelt_fields(&["nodeName", "hostNetwork", "containers", "initContainers"], reading);
     template.node = spec.field("nodeName").and_then(|at| {
         let text = at.text(reading)?;
         (!text.is_empty() && valid(&at, text, syntax::dns_subdomain(text), reading)).then(|| reading.share(text))
@@ -89,6 +91,7 @@ fn read_spec(spec: &At<'_>, template: &mut Template, reading: &mut Reading) {
 }
 
 fn read_ports(container: &At<'_>, ports: &mut Vec<ContainerPort>, reading: &mut Reading) {
+    container.misspelt_fields(&["ports", "restartPolicy"], reading);
     let Some(at) = container.field("ports") else { return };
     for item in at.items(reading).into_iter().flatten() {
         ports.extend(container_port(&item, reading));
@@ -97,6 +100,7 @@ fn read_ports(container: &At<'_>, ports: &mut Vec<ContainerPort>, reading: &mut 
 
 fn container_port(at: &At<'_>, reading: &mut Reading) -> Option<ContainerPort> {
     at.entries(reading)?;
+    at.known_fields(&["name", "containerPort", "protocol", "hostPort", "hostIP"], Level::Warning, reading);
     let Some(port) = at.field("containerPort") else {
         reading.error(at, "containerPort: expected a port, found nothing");
         return None;

@@ -156,11 +156,7 @@ impl<'p> At<'p> {
         let mut well = true;
         for (key, _) in entries.iter().filter(|(key, _)| !known.contains(&&*key.text)) {
             well = false;
-            reading.problem(
-                level,
-                key.span,
-                format!("{}: unknown field '{}'", self.or("top level"), shortened(&key.text)),
-            );
+            self.unknown_field(key, level, reading);
             reading.hint(match closest(&key.text, known) {
                 Some(field) => format!("did you mean '{field}'?"),
                 None => format!("known fields are {}", known.join(", ")),
@@ -175,6 +171,23 @@ impl<'p> At<'p> {
             );
         }
         well.then_some(())
+    }
+
+    /// Warns of keys that look like misspelt names of the fields that count. For mappings with many other fields, of which
+    /// the next version of the API has more.
+    pub fn misspelt_fields(&self, counting: &[&str], reading: &mut Reading) {
+        let Value::Map(entries) = &self.node.value else { return };
+        for (key, _) in entries.iter().filter(|(key, _)| !counting.contains(&&*key.text)) {
+            if let Some(field) = closest(&key.text, counting) {
+                self.unknown_field(key, Level::Warning, reading);
+                reading.hint(format!("did you mean '{field}'?"));
+            }
+        }
+    }
+
+    fn unknown_field(&self, key: &Key<'_>, level: Level, reading: &mut Reading) {
+        let message = format!("{}: unknown field '{}'", self.or("top level"), shortened(&key.text));
+        reading.problem(level, key.span, message);
     }
 
     /// The path, or another word for the object itself.

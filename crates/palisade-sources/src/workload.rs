@@ -27,6 +27,7 @@ pub fn read(kind: WorkloadKind, root: &At<'_>, metadata: Metadata, reading: &mut
         reading.error(root, "spec: expected a pod template, found nothing");
         return workload;
     };
+    spec.misspelt_fields(&["template", "jobTemplate", "replicas", "ordinals"], reading);
     if kind == WorkloadKind::CronJob {
         let job = spec.field("jobTemplate");
         if let Some(spec) = job.as_ref().and_then(|job| job.field("spec")) {

@@ -1,7 +1,7 @@
 //! Pods, workloads, nodes and addresses: what the input says, and what is invented where it says nothing.
 #![allow(clippy::unwrap_used, clippy::format_collect, reason = "a test may fail, and need not be fast")]
 
-use palisade_core::{Family, Level, Pod, Snapshot};
+use palisade_core::{Family, Level, Pod, PodName, Snapshot};
 use palisade_sources::{Options, Parsed, SourceText, parse};
 
 fn read_with(text: &str, options: &Options) -> Parsed {
@@ -114,6 +114,43 @@ fn an_invalid_pod_keeps_what_can_be_read() {
     check("spec: {nodeName: 5}", "spec.nodeName: expected text, found the number 5");
     check("spec: []", "spec: expected a mapping, found a list");
     check("spec: {containers: [{name: a, name: b}]}", "'name' is written twice");
+}
+
+#[test]
+fn a_misspelt_field_that_would_count_is_a_warning_and_any_other_is_no_business_of_ours() {
+    let spec = "{hostNetwrok: true, hostname: x, hostUsers: false, containers: [{name: c, resources: {}, port: [], ports: [{containerPort: 80, nam: http}]}]}";
+    let status = "{phase: Running, podIp: 10.0.0.1, hostIPs: [], qosClass: Burstable}";
+    let text = object("v1", "Pod", "name: a", &format!("spec: {spec}\nstatus: {status}"));
+    let parsed = read_with(&text, &Options::default());
+    let found: Vec<String> = parsed
+        .diagnostics
+        .iter()
+        .map(|found| format!("{} {} ({})", found.level, found.message, found.hint.as_deref().unwrap_or_default()))
+        .collect();
+    assert_eq!(
+        found,
+        [
+            "warning spec: unknown field 'hostNetwrok' (did you mean 'hostNetwork'?)",
+            "warning spec.containers[0]: unknown field 'port' (did you mean 'ports'?)",
+            "warning spec.containers[0].ports[0]: unknown field 'nam' (did you mean 'name'?)",
+            "warning status: unknown field 'podIp' (did you mean 'podIP'?)",
+        ]
+    );
+}
+
+#[test]
+fn one_line_with_all_of_a_cluster_is_held_once() {
+    let item =
+        |number| format!(r#"{{"kind": "Pod", "apiVersion": "v1", "metadata": {{"name": "p{number}", "foo": 1}}}}"#);
+    let items: Vec<String> = (0..100).map(item).collect();
+    let text = format!(r#"{{"kind": "List", "apiVersion": "v1", "items": [{}]}}"#, items.join(", "));
+    let places: Vec<_> =
+        read_with(&text, &Options::default()).diagnostics.into_iter().filter_map(|found| found.place).collect();
+    assert_eq!(places.len(), 100);
+    for place in &places {
+        assert!(std::sync::Arc::ptr_eq(&place.text, &places[0].text), "{}", place.column);
+        assert_eq!(text.get(place.column - 1..place.column + 4), Some("\"foo\""));
+    }
 }
 
 #[test]
@@ -271,13 +308,28 @@ fn workloads_become_the_pods_they_would_make() {
         ]
     );
     for (name, pod) in snapshot.pods.iter().filter(|(name, _)| &*name.name != "rc") {
-        assert_eq!(pod.labels.len(), 1, "{name}");
+        assert_eq!(pod.labels.get("app").map(|app| &**app), Some("x"), "{name}");
         assert_eq!(pod.ports.len(), 1, "{name}");
         assert!(pod.assumed.node && pod.assumed.addresses && pod.workload.is_some(), "{name}");
     }
     let on =
         |pod: &str| snapshot.pods.iter().find(|(name, _)| &*name.name == pod).and_then(|(_, pod)| pod.node.clone());
     assert_eq!(on("agent-n2").as_deref(), Some("n2"));
+}
+
+#[test]
+fn controllers_label_their_pods() {
+    let template = "template: {metadata: {labels: {app: x}}, spec: {containers: []}}";
+    let text = object("apps/v1", "StatefulSet", "name: pg", &format!("spec: {{replicas: 2, {template}}}"))
+        + &object("batch/v1", "Job", "name: dump", &format!("spec: {{{template}}}"));
+    let snapshot = read(&text);
+    let check = |pod: &str, expected: &str| {
+        let pod = &snapshot.pods[&PodName::new("default", pod)];
+        let labels: Vec<String> = pod.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        assert_eq!(labels.join(","), expected);
+    };
+    check("pg-1", "app=x,apps.kubernetes.io/pod-index=1,statefulset.kubernetes.io/pod-name=pg-1");
+    check("dump", "app=x,batch.kubernetes.io/job-name=dump,job-name=dump");
 }
 
 #[test]

@@ -45,7 +45,7 @@ fn collect(path: &str, value: &Value, fields: &mut BTreeSet<(String, &'static st
         Value::Object(object) => {
             for (key, value) in object {
                 let key = if path == "families" { "F" } else { key };
-                collect(&format!("{path}.{key}").trim_start_matches('.').to_string(), value, fields);
+                collect(format!("{path}.{key}").trim_start_matches('.'), value, fields);
             }
             return;
         }

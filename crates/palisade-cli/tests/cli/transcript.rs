@@ -54,14 +54,14 @@ pub fn difference(expected: &str, actual: &str) -> String {
     let same = expected.iter().zip(&actual).take_while(|(expected, actual)| expected == actual).count();
     let around = |lines: &[&str]| {
         let around = lines.iter().enumerate().skip(same.saturating_sub(5)).take(15);
-        around.map(|(index, line)| format!("{:>4} {line}\n", index + 1)).collect::<String>()
+        around.fold(String::new(), |text, (index, line)| format!("{text}{:>4} {line}\n", index + 1))
     };
     format!("expected\n{}found\n{}", around(&expected), around(&actual))
 }
 
 fn session(body: &[&str], directory: &Path, user: &User) -> String {
     let commands = body.iter().filter(|line| line.starts_with("$ "));
-    commands.map(|line| format!("{line}\n{}", run(&words(&line[2..]), directory, user))).collect()
+    commands.fold(String::new(), |text, line| format!("{text}{line}\n{}", run(&words(&line[2..]), directory, user)))
 }
 
 fn run(words: &[String], directory: &Path, user: &User) -> String {
@@ -103,6 +103,6 @@ fn words(line: &str) -> Vec<String> {
             words.extend(part.split_whitespace().map(str::to_string));
         }
     }
-    assert!(line.matches('\'').count() % 2 == 0, "a quote is open in: {line}");
+    assert!(line.matches('\'').count().is_multiple_of(2), "a quote is open in: {line}");
     words
 }

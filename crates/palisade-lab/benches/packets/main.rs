@@ -50,8 +50,8 @@ const FULL: Plan = Plan {
 };
 const QUICK: Plan = Plan {
     scales: &[SMALL, LARGE, MANY_POLICIES],
-    new_flows: Duration::from_secs(12),
-    established: Duration::from_secs(4),
+    new_flows: Duration::from_secs(16),
+    established: Duration::from_secs(5),
     loads: 3,
     changes: 40,
 };

@@ -1,6 +1,5 @@
 //! The tables that are printed.
 #![expect(clippy::disallowed_methods, reason = "/proc says what machine this is")]
-#![expect(clippy::print_stdout, reason = "the result")]
 
 use palisade_core::Family;
 
@@ -9,6 +8,8 @@ use crate::cluster::{Admission, Scale};
 use crate::sampling::{Samples, quantile};
 use crate::{Candidate, LARGE, MANY_POLICIES, Result, SMALL};
 
+/// The width of the first column.
+const NAME: usize = 60;
 /// The target for established flows, as a multiple of connection tracking and one accept.
 const ESTABLISHED_MAX: f64 = 1.03;
 /// How much the cost of a new flow may differ between the smallest and the largest cluster.
@@ -20,9 +21,9 @@ pub(crate) fn machine(processor: usize) -> Result<()> {
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
     let load = std::fs::read_to_string("/proc/loadavg")?;
     println!(
-        "{}, {} processors, Linux {}, load {}; packets are sent on processor {processor}",
+        "{}, {} of them, Linux {}, load {}; packets are sent on processor {processor}",
         model.unwrap_or("unknown processor"),
-        std::thread::available_parallelism()?,
+        info.lines().filter(|line| line.starts_with("processor")).count(),
         kernel.trim(),
         load.split(' ').next().unwrap_or("?"),
     );
@@ -49,7 +50,7 @@ pub(crate) fn new_flows(candidates: &[Candidate]) {
                 .map_or(f64::NAN, |candidate| candidate.samples.ratio()[0])
         };
         println!(
-            "{:<44} {:+.1} %, with ten times the policies {:+.1} %   target within ±{:.0} %",
+            "{:<NAME$} {:+.1} %, with ten times the policies {:+.1} %   target within ±{:.0} %",
             format!("{}: from the smallest to the largest", admission.name()),
             100.0 * (of(LARGE) / of(SMALL) - 1.0),
             100.0 * (of(MANY_POLICIES) / of(SMALL) - 1.0),
@@ -65,9 +66,9 @@ pub(crate) fn established(candidates: &[Candidate]) {
         let target = candidate.admission.map_or(String::new(), |_| format!("<= {ESTABLISHED_MAX}"));
         row(&name(candidate), "", &candidate.samples, &target);
     }
-    println!("\nTables into the kernel of a node with 100 pods, both families; medians in ms");
+    println!("\nTables into the kernel of a node with up to 100 pods, both families; medians in ms");
     println!(
-        "{:<44} {:>8} {:>8} {:>8} {:>8} {:>9} {:>8} {:>7}",
+        "{:<NAME$} {:>8} {:>8} {:>8} {:>8} {:>9} {:>8} {:>7}",
         "", "compile", "lower", "diff", "apply", "elements", "commits", "KiB"
     );
 }
@@ -75,13 +76,13 @@ pub(crate) fn established(candidates: &[Candidate]) {
 pub(crate) fn loading(scale: Scale, admission: Admission, loading: &Loading) {
     let median = |times: &[f64]| quantile(times, 0.5);
     println!(
-        "{:<44} {:>8.1} {:>8.1} {:>8.1} {:>8.1} {:>9} {:>8} {:>7}{}",
-        format!("into an empty kernel: {}", scaled(admission.name(), scale)),
+        "{:<NAME$} {:>8.1} {:>8.1} {:>8.1} {:>8.1} {:>9} {:>8} {:>7}{}",
+        scaled(&format!("into an empty kernel: {}", admission.name()), scale),
         median(&loading.compile),
         median(&loading.lower),
         median(&loading.diff),
         median(&loading.apply),
-        loading.elements,
+        grouped(loading.elements),
         loading.commits,
         loading.bytes / 1024,
         if scale == LARGE { "   target <= 1000 ms, all together" } else { "" },
@@ -91,8 +92,8 @@ pub(crate) fn loading(scale: Scale, admission: Admission, loading: &Loading) {
 pub(crate) fn changing(local: bool, changing: &Changing) {
     let median = |times: &[f64]| quantile(times, 0.5);
     println!(
-        "{:<44} {:>8.2} {:>8.2} {:>8} {:>8.2} {:>9}   all together {:.2}, 99 % below {:.2}",
-        format!("a {} pod goes or comes, {} pods", if local { "local" } else { "remote" }, LARGE.pods),
+        "{:<NAME$} {:>8.2} {:>8.2} {:>8} {:>8.2} {:>9}   all together {:.2}, 99 % below {:.2}",
+        scaled(if local { "a local pod goes or comes" } else { "a remote pod goes or comes" }, LARGE),
         median(&changing.compile),
         median(&changing.lower),
         "",
@@ -104,12 +105,12 @@ pub(crate) fn changing(local: bool, changing: &Changing) {
 }
 
 pub(crate) fn diff(milliseconds: f64) {
-    println!("{:<44} {:>8} {:>8} {milliseconds:>8.2}", "diff of two whole rulesets, a pod less", "", "");
+    println!("{:<NAME$} {:>8} {:>8} {milliseconds:>8.2}", "diff of two whole rulesets, a pod less", "", "");
 }
 
 fn heading(lookups: &str) {
     println!(
-        "{:<44} {lookups:>7} {:>6} {:>11} {:>7} {:>8} {:>8} {:>8}  target",
+        "{:<NAME$} {lookups:>7} {:>6} {:>11} {:>7} {:>8} {:>8} {:>8}  target",
         "", "ratio", "quartiles", "ns more", "ns base", "samples", "unsteady"
     );
 }
@@ -117,7 +118,7 @@ fn heading(lookups: &str) {
 fn row(name: &str, lookups: &str, samples: &Samples, target: &str) {
     let [median, low, high] = samples.ratio();
     println!(
-        "{name:<44} {lookups:>7} {median:>6.3} {:>11} {:>+7.0} {:>8.0} {:>8} {:>8}  {target}",
+        "{name:<NAME$} {lookups:>7} {median:>6.3} {:>11} {:>+7.0} {:>8.0} {:>8} {:>8}  {target}",
         format!("{low:.3}-{high:.3}"),
         samples.extra_ns(),
         samples.base_ns(),
@@ -127,11 +128,17 @@ fn row(name: &str, lookups: &str, samples: &Samples, target: &str) {
 }
 
 fn name(candidate: &Candidate) -> String {
-    let Some(admission) = candidate.admission else { return "the baseline against itself".to_string() };
+    let name = candidate.admission.map_or("the baseline against itself", Admission::name);
     let family = if candidate.family == Family::V6 { ", IPv6" } else { "" };
-    scaled(admission.name(), candidate.scale) + family
+    scaled(name, candidate.scale) + family
 }
 
 fn scaled(name: &str, scale: Scale) -> String {
-    format!("{name}, {} pods, {} policies", scale.pods, scale.policies)
+    let policies = if scale.policies == 1 { "policy" } else { "policies" };
+    format!("{name}, {} pods, {} {policies}", grouped(scale.pods), grouped(scale.policies))
+}
+
+/// A number with its digits in groups of three.
+fn grouped(number: usize) -> String {
+    if number < 1000 { number.to_string() } else { format!("{},{:03}", grouped(number / 1000), number % 1000) }
 }

@@ -25,6 +25,7 @@ use tokio::runtime::Runtime;
 use crate::Result;
 use crate::frame::{ENDS, ROUTER};
 
+const LOOPBACK: u32 = 1;
 /// The links by which packets come in and leave, on both sides.
 const FIRST_LINK: u32 = 2;
 const SECOND_LINK: u32 = 3;
@@ -62,13 +63,17 @@ impl Router {
         }
         let _ = netns.set("/proc/sys/net/ipv6/conf/default/addr_gen_mode", "1");
         let handle = open(&runtime)?;
+        // With `lo` comes the table of local addresses, without which no route is accepted.
+        let loopback = LinkUnspec::new_with_index(LOOPBACK).up().build();
+        wait(&runtime, handle.link().change(loopback).execute(), "switch lo on")?;
         for (index, near, far) in [(FIRST_LINK, "in", "send"), (SECOND_LINK, "out", SINK)] {
-            runtime.block_on(handle.link().add(pair(index, near, far, ends.as_fd().as_raw_fd())).execute())?;
+            let pair = pair(index, near, far, ends.as_fd().as_raw_fd());
+            wait(&runtime, handle.link().add(pair).execute(), "make a link")?;
             let up = LinkUnspec::new_with_index(index).up().build();
-            runtime.block_on(ends_handle.link().change(up).execute())?;
+            wait(&runtime, ends_handle.link().change(up).execute(), "switch a link on")?;
         }
         for route in routes() {
-            runtime.block_on(handle.route().add(route).execute())?;
+            wait(&runtime, handle.route().add(route).execute(), "add a route")?;
         }
         let kernel = Kernel::open()?;
         let conntrack = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, Some(NETFILTER))?;
@@ -123,6 +128,14 @@ fn open(runtime: &Runtime) -> Result<Handle> {
     let (connection, handle, _) = rtnetlink::new_connection()?;
     runtime.spawn(connection);
     Ok(handle)
+}
+
+fn wait(
+    runtime: &Runtime,
+    request: impl Future<Output = std::result::Result<(), rtnetlink::Error>>,
+    operation: &str,
+) -> Result<()> {
+    runtime.block_on(request).map_err(|error| format!("cannot {operation}: {error}").into())
 }
 
 /// A veth pair whose ends resolve no addresses; a frame that leaves the router is addressed to the router.

@@ -138,7 +138,7 @@ fn a_new_generation_changes_two_chains() {
         let next = Generation::FIRST.next();
         let transaction = Held::of(&tables).lower_changes(&[], Some(next));
         assert_eq!(transaction, diff(&lowered(&tables), &lower(&tables, next)));
-        assert_eq!(transaction.counts(), Counts { rules_added: 4, ..Counts::default() });
+        assert_eq!(transaction.counts(), Counts { rules_added: 7, ..Counts::default() });
         kernel.apply(&transaction).unwrap();
         check(&mut kernel, &lower(&tables, next));
     });

@@ -19,7 +19,7 @@ const NEIGHBOUR_DISCOVERY: std::ops::RangeInclusive<u8> = 133..=137;
 /// The chains by name.
 pub(super) fn chains(generation: Generation) -> BTreeMap<Name, Chain> {
     let mut chains: BTreeMap<Name, Chain> = generation_chains(generation).into_iter().collect();
-    chains.extend([judge(), judge_reply(), unknown_direction(), related_error(), denied()]);
+    chains.extend([judge_again(), judge_reply(), unknown_direction(), related_error(), denied()]);
     for orientation in Orientation::ALL {
         chains.extend(Direction::ALL.map(|direction| look_up(direction, orientation)));
     }
@@ -29,20 +29,24 @@ pub(super) fn chains(generation: Generation) -> BTreeMap<Name, Chain> {
 /// The two chains that name the generation; with a new one nothing else changes.
 pub(super) fn generation_chains(generation: Generation) -> [(Name, Chain); 2] {
     let (mask, value) = (GENERATION_MASK, generation.mark());
+    let remember = vec![Statement::SetMark { mask, value }, Statement::Verdict(Verdict::Accept)];
     let mut forward = chain(
         "forward",
-        "connections judged under the rules in force pass, all others are judged",
+        "connections judged under the rules in force pass, new ones are judged",
         [
             vec![Statement::MarkIs { mask, value }, Statement::Verdict(Verdict::Accept)],
-            vec![Statement::Verdict(goto("judge"))],
+            // One test takes everything unusual away, so that new connections are spared the questions about it.
+            vec![Statement::StateIsNot(CtState::New), Statement::Verdict(goto("judge_again"))],
+            vec![Statement::Verdict(jump("egress"))],
+            vec![Statement::Verdict(jump("ingress"))],
+            // Conntrack picks up TCP connections mid-stream (nf_conntrack_tcp_loose) and takes the sender of
+            // the first packet it sees for the opener.
+            vec![Statement::NotOpening, Statement::Verdict(goto("judge_reply"))],
+            remember.clone(),
         ],
     );
     forward.1.hook = Some(Hook::Forward);
-    let passed = chain(
-        "passed",
-        "remembers with the connection which rules let it pass",
-        [vec![Statement::SetMark { mask, value }], vec![Statement::Verdict(Verdict::Accept)]],
-    );
+    let passed = chain("passed", "remembers with the connection which rules let it pass", [remember]);
     [forward, passed]
 }
 
@@ -51,7 +55,7 @@ pub(super) fn deny() -> Rule {
     vec![Statement::Verdict(goto("denied"))]
 }
 
-fn judge() -> (Name, Chain) {
+fn judge_again() -> (Name, Chain) {
     let states: Elements = [
         (CtState::Invalid, goto("unknown_direction")),
         (CtState::Related, jump("related_error")),
@@ -61,16 +65,13 @@ fn judge() -> (Name, Chain) {
     .map(|(state, verdict)| (Key::Single(Value::State(state)), Some(verdict)))
     .collect();
     chain(
-        "judge",
-        "judges the first packet of a connection under the rules in force",
+        "judge_again",
+        "packets that open no connection: of one that other rules let pass, of a related one, or of none",
         [
             vec![Statement::VerdictMap(vec![Field::State], Lookup::Literal(states))],
             vec![Statement::IsReply, Statement::Verdict(goto("judge_reply"))],
             vec![Statement::Verdict(jump("egress"))],
             vec![Statement::Verdict(jump("ingress"))],
-            // Conntrack picks up TCP connections mid-stream (nf_conntrack_tcp_loose) and takes the sender of
-            // the first packet it sees for the opener.
-            vec![Statement::NotOpening, Statement::StateIs(CtState::New), Statement::Verdict(goto("judge_reply"))],
             vec![Statement::Verdict(goto("passed"))],
         ],
     )

@@ -66,6 +66,11 @@ fn write(statement: &Statement, to: &mut Vec<Expression>) -> Option<()> {
             to.push(mask(*state as u32, 0));
             to.push(Expression::Compare { comparison: NFT_CMP_NEQ, data: vec![0; 4] });
         }
+        Statement::StateIsNot(state) => {
+            to.push(Expression::Connection { key: NFT_CT_STATE, to: FIRST });
+            let data = (*state as u32).to_ne_bytes().to_vec();
+            to.push(Expression::Compare { comparison: NFT_CMP_NEQ, data });
+        }
         Statement::IsReply => {
             to.push(Expression::Connection { key: NFT_CT_DIRECTION, to: FIRST });
             to.push(equals(REPLY));
@@ -176,9 +181,10 @@ fn read(expressions: &[Expression]) -> Option<(Statement, usize)> {
         }
         [Connection { key: NFT_CT_DIRECTION, .. }, Compare { .. }, ..] => Some((Statement::IsReply, 2)),
         [Connection { key: NFT_CT_STATE, .. }, Bitwise { mask, .. }, Compare { .. }, ..] => {
-            let bits = number(mask)?;
-            let state = CtState::ALL.into_iter().find(|state| *state as u32 == bits)?;
-            Some((Statement::StateIs(state), 3))
+            Some((Statement::StateIs(state(mask)?), 3))
+        }
+        [Connection { key: NFT_CT_STATE, .. }, Compare { data, .. }, ..] => {
+            Some((Statement::StateIsNot(state(data)?), 2))
         }
         [Meta { .. }, Compare { .. }, Payload { offset: FLAGS_OFFSET, .. }, Bitwise { .. }, Compare { .. }, ..] => {
             Some((Statement::NotOpening, 5))
@@ -232,6 +238,12 @@ fn address(offset: u32, length: u32) -> Option<Field> {
         .flat_map(|family| [(family, Side::Source), (family, Side::Destination)])
         .find(|(family, side)| address_place(*family, *side) == (offset, length))
         .map(|(family, side)| Field::Address(family, side))
+}
+
+/// The one state that these bits say.
+fn state(bits: &[u8]) -> Option<CtState> {
+    let bits = number(bits)?;
+    CtState::ALL.into_iter().find(|state| *state as u32 == bits)
 }
 
 fn number(bytes: &[u8]) -> Option<u32> {

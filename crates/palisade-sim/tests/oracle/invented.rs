@@ -77,8 +77,11 @@ fn a_host_network_pod_on_an_invented_node() {
         pod.addresses = vec![address("10.99.0.1"), address("fd99::1")];
         pod.assumed = INVENTED;
     });
-    closed.check("ops/agent -> db/pg tcp 1", "allow (assumed)");
-    closed.check("ops/agent -> web/front tcp 1", "allow");
+    let closed = closed.workload("ops", WorkloadKind::DaemonSet, "agents", &["ops/agent"]);
+    for agent in ["ops/agent", "ops/agents", "ops/daemonset/agents"] {
+        closed.check(&format!("{agent} -> db/pg tcp 1"), "allow (assumed)");
+        closed.check(&format!("{agent} -> web/front tcp 1"), "allow");
+    }
 }
 
 #[test]
