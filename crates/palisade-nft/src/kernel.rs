@@ -121,20 +121,25 @@ impl Kernel {
 
     /// Reads our table; `None` if there is none.
     ///
+    /// It is read until two readings are the same: while a hash set grows, which the kernel does on its own
+    /// some time after a large load, a dump misses elements and does not say so.
+    ///
     /// # Errors
     ///
     /// If the kernel refuses, or others commit so often that no reading is of one state.
     pub fn read_back(&mut self) -> Result<Option<Ruleset>, KernelError> {
+        let mut before = None;
         for _ in 0..TRIES {
             self.look()?;
             if self.table.is_none() {
                 return Ok(None);
             }
             let read = self.read_table()?;
-            if let Some(ruleset) = read
-                && self.ask_generation()? == self.generation
-            {
-                return Ok(Some(ruleset));
+            if read.is_some() && self.ask_generation()? == self.generation {
+                if read == before {
+                    return Ok(read);
+                }
+                before = read;
             }
         }
         Err(KernelError::Unsteady)

@@ -8,12 +8,12 @@
 //!    |-- ingress                     1. subject . transport . port  ->  to_GROUP / from_GROUP
 //!    |                               2. subject                     ->  rest_REST
 //!    |                               a miss in both passes: the subject is no isolated pod of this node
-//!    |--mid-stream TCP------------> judge_reply
+//!    |--mid-stream TCP, SCTP------> judge_reply
 //!    writes the generation into the mark, accepts
 //!
 //! judge_again
 //!    |--invalid, untracked--------> unknown_direction: pass neighbour discovery, else judge both ways
-//!    |--related-------------------> related_error: pass ICMP errors of a live connection, else go on
+//!    |--related-------------------> related: pass ICMP errors of a connection so marked, else go on
 //!    |--reply---------------------> judge_reply: egress_reply, ingress_reply
 //!    |-- egress, ingress
 //! passed                 writes the generation into the mark, accepts
@@ -29,9 +29,12 @@
 //! (the others belong to others, and are kept). When the number changes, every connection is judged again at
 //! its next packet, in whichever direction that goes; one that is denied now stays cut until it is allowed again.
 //!
-//! **Unknown direction.** Without a conntrack entry, or for a TCP packet that enters mid-stream, nobody knows
-//! which end opened the connection: such a packet must be allowed in both orientations. Otherwise a cut
-//! connection would come back through its other end.
+//! **Unknown direction.** Without a conntrack entry, or for a TCP or SCTP packet that enters mid-stream, nobody
+//! knows which end opened the connection: such a packet must be allowed in both orientations. Otherwise a
+//! cut connection would come back through its other end.
+//!
+//! **Related.** An ICMP error has the mark of the connection it is about, and passes with it. A connection that a
+//! conntrack helper expects starts with the mark of its master: it is judged like any other.
 
 mod changes;
 mod fixed;

@@ -217,7 +217,9 @@ pub enum Statement {
         value: u32,
     },
     /// `tcp flags & (fin | syn | rst | ack) != syn`: goes on with a TCP packet that cannot be the first.
-    NotOpening,
+    NotOpeningTcp,
+    /// `meta l4proto sctp @th,96,8 != 1`: goes on with an SCTP packet whose first chunk is no INIT (RFC 9260, 3.2).
+    NotOpeningSctp,
     /// A verdict; it ends the rule.
     Verdict(Verdict),
     /// Something in the kernel that this product does not write.

@@ -148,7 +148,8 @@ impl Display for Statement {
             Statement::IsReply => f.write_str("ct direction reply"),
             Statement::MarkIs { mask, value } => write!(f, "ct mark & {mask:#010x} == {value:#010x}"),
             Statement::SetMark { mask, value } => write!(f, "ct mark set ct mark & {:#010x} | {value:#010x}", !mask),
-            Statement::NotOpening => f.write_str("tcp flags & (fin | syn | rst | ack) != syn"),
+            Statement::NotOpeningTcp => f.write_str("tcp flags & (fin | syn | rst | ack) != syn"),
+            Statement::NotOpeningSctp => f.write_str("meta l4proto sctp @th,96,8 != 1"),
             Statement::Verdict(verdict) => verdict.fmt(f),
             Statement::Unknown(text) => write!(f, "# unknown: {text}"),
         }

@@ -19,35 +19,46 @@ const NEIGHBOUR_DISCOVERY: std::ops::RangeInclusive<u8> = 133..=137;
 /// The chains by name.
 pub(super) fn chains(generation: Generation) -> BTreeMap<Name, Chain> {
     let mut chains: BTreeMap<Name, Chain> = generation_chains(generation).into_iter().collect();
-    chains.extend([judge_again(), judge_reply(), unknown_direction(), related_error(), denied()]);
+    chains.extend([judge_again(), judge_reply(), unknown_direction(), related(), denied()]);
     for orientation in Orientation::ALL {
         chains.extend(Direction::ALL.map(|direction| look_up(direction, orientation)));
     }
     chains
 }
 
-/// The two chains that name the generation; with a new one nothing else changes.
-pub(super) fn generation_chains(generation: Generation) -> [(Name, Chain); 2] {
+/// The chains that name the generation; with a new one nothing else changes.
+pub(super) fn generation_chains(generation: Generation) -> [(Name, Chain); 3] {
     let (mask, value) = (GENERATION_MASK, generation.mark());
     let remember = vec![Statement::SetMark { mask, value }, Statement::Verdict(Verdict::Accept)];
     let mut forward = chain(
         "forward",
         "connections judged under the rules in force pass, new ones are judged",
         [
-            vec![Statement::MarkIs { mask, value }, Statement::Verdict(Verdict::Accept)],
+            // A connection that a conntrack helper expects begins with the mark of its master, unjudged.
+            vec![
+                Statement::MarkIs { mask, value },
+                Statement::StateIsNot(CtState::Related),
+                Statement::Verdict(Verdict::Accept),
+            ],
             // One test takes everything unusual away, so that new connections are spared the questions about it.
             vec![Statement::StateIsNot(CtState::New), Statement::Verdict(goto("judge_again"))],
             vec![Statement::Verdict(jump("egress"))],
             vec![Statement::Verdict(jump("ingress"))],
-            // Conntrack picks up TCP connections mid-stream (nf_conntrack_tcp_loose) and takes the sender of
-            // the first packet it sees for the opener.
-            vec![Statement::NotOpening, Statement::Verdict(goto("judge_reply"))],
+            // Conntrack picks up connections mid-stream (nf_conntrack_tcp_loose, SCTP heartbeats) and takes the
+            // sender of the first packet it sees for the opener.
+            vec![Statement::NotOpeningTcp, Statement::Verdict(goto("judge_reply"))],
+            vec![Statement::NotOpeningSctp, Statement::Verdict(goto("judge_reply"))],
             remember.clone(),
         ],
     );
     forward.1.hook = Some(Hook::Forward);
     let passed = chain("passed", "remembers with the connection which rules let it pass", [remember]);
-    [forward, passed]
+    let error_of_connection = chain(
+        "error_of_connection",
+        "an ICMP error passes with the connection it is about, if that was judged under the rules in force",
+        [vec![Statement::MarkIs { mask, value }, Statement::Verdict(Verdict::Accept)]],
+    );
+    [forward, passed, error_of_connection]
 }
 
 /// The end of a chain that admits nobody else.
@@ -58,7 +69,7 @@ pub(super) fn deny() -> Rule {
 fn judge_again() -> (Name, Chain) {
     let states: Elements = [
         (CtState::Invalid, goto("unknown_direction")),
-        (CtState::Related, jump("related_error")),
+        (CtState::Related, jump("related")),
         (CtState::Untracked, goto("unknown_direction")),
     ]
     .into_iter()
@@ -109,13 +120,16 @@ fn unknown_direction() -> (Name, Chain) {
     )
 }
 
-fn related_error() -> (Name, Chain) {
+fn related() -> (Name, Chain) {
     let protocols: Elements =
         [ICMP, ICMPV6].map(|number| (Key::Single(Value::Protocol(number)), None)).into_iter().collect();
     chain(
-        "related_error",
-        "ICMP errors of a live connection pass; what a connection announces is judged",
-        [vec![Statement::In(vec![Field::Protocol], Lookup::Literal(protocols)), Statement::Verdict(Verdict::Accept)]],
+        "related",
+        "what is about a connection, or announced by one; the latter is judged",
+        [vec![
+            Statement::In(vec![Field::Protocol], Lookup::Literal(protocols)),
+            Statement::Verdict(goto("error_of_connection")),
+        ]],
     )
 }
 

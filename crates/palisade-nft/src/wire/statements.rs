@@ -21,6 +21,10 @@ const OPENING_FLAGS: u8 = 0x17;
 const SYN: u8 = 0x02;
 /// Where the flags are in the TCP header.
 const FLAGS_OFFSET: u32 = 13;
+/// Where the type of the first chunk is in an SCTP packet.
+const CHUNK_OFFSET: u32 = 12;
+/// The chunk that opens an association.
+const INIT: u8 = 1;
 
 /// The expressions of a rule; `None` if it has a statement that came from somebody else's rule.
 pub(crate) fn expressions(rule: &[Statement]) -> Option<Vec<Expression>> {
@@ -85,11 +89,16 @@ fn write(statement: &Statement, to: &mut Vec<Expression>) -> Option<()> {
             to.push(mask(!bits, *value));
             to.push(Expression::SetConnection { key: NFT_CT_MARK, from: FIRST });
         }
-        Statement::NotOpening => {
+        Statement::NotOpeningTcp => {
             require(NFT_META_L4PROTO, Transport::Tcp.number(), to);
             to.push(transport_header(FLAGS_OFFSET, 1, FIRST));
             to.push(Expression::Bitwise { mask: vec![OPENING_FLAGS], flip: vec![0] });
             to.push(Expression::Compare { comparison: NFT_CMP_NEQ, data: vec![SYN] });
+        }
+        Statement::NotOpeningSctp => {
+            require(NFT_META_L4PROTO, Transport::Sctp.number(), to);
+            to.push(transport_header(CHUNK_OFFSET, 1, FIRST));
+            to.push(Expression::Compare { comparison: NFT_CMP_NEQ, data: vec![INIT] });
         }
         Statement::Verdict(verdict) => to.push(Expression::Verdict(verdict.clone())),
         Statement::Unknown(_) => return None,
@@ -187,7 +196,10 @@ fn read(expressions: &[Expression]) -> Option<(Statement, usize)> {
             Some((Statement::StateIsNot(state(data)?), 2))
         }
         [Meta { .. }, Compare { .. }, Payload { offset: FLAGS_OFFSET, .. }, Bitwise { .. }, Compare { .. }, ..] => {
-            Some((Statement::NotOpening, 5))
+            Some((Statement::NotOpeningTcp, 5))
+        }
+        [Meta { .. }, Compare { .. }, Payload { offset: CHUNK_OFFSET, .. }, Compare { .. }, ..] => {
+            Some((Statement::NotOpeningSctp, 4))
         }
         _ => {
             let at = expressions.iter().position(|expression| matches!(expression, Lookup { .. }))?;
