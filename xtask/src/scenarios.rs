@@ -6,7 +6,7 @@ use palisade_lab::{Case, Lab, Outcome, Testimony, witness};
 use palisade_sim::explain;
 use palisade_testkit::scenario::{self, Moment, Scenario};
 
-/// Runs one file; returns how many packets were judged.
+/// Runs one file; returns how many packets the kernel judged.
 ///
 /// # Errors
 ///
@@ -27,6 +27,7 @@ pub fn run(scenario: &Scenario) -> anyhow::Result<usize> {
         let strayed = lab.strayed()?;
         ensure!(strayed.is_empty(), "{}: the kernel of {} strayed", scenario.file, strayed.join(", "));
     }
+    ensure!(packets > 0, "{}: no packet could be sent", scenario.file);
     Ok(packets)
 }
 
@@ -62,7 +63,8 @@ fn probe(scenario: &Scenario, moment: &Moment<'_>, lab: &Lab) -> anyhow::Result<
             ensure!(reasons.contains(reason), "{place}: no reason contains '{reason}':\n{reasons}");
         }
     }
-    Ok(report.rows.iter().map(|row| row.testimonies.len()).sum())
+    let testimonies = report.rows.iter().flat_map(|row| &row.testimonies);
+    Ok(testimonies.filter(|testimony| testimony.kernel.verdict().is_some()).count())
 }
 
 fn said(testimony: &Testimony) -> String {

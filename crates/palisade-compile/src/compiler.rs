@@ -202,19 +202,18 @@ impl Compiler {
         }
         let otherwise = self.admit(&entries.otherwise, update);
         let id = rest_id(direction, &ranges, otherwise.as_ref());
+        if let Some(known) = self.tables.rests.get(&id) {
+            let same = (known.direction, &known.ranges, &known.otherwise) == (direction, &ranges, &otherwise);
+            return if same { id } else { self.rest(direction, &Entries::closed(), update) };
+        }
+        for admit in ranges.iter().map(|(_, _, admit)| admit).chain(&otherwise) {
+            self.count(admit, 1, update);
+        }
+        self.rests.insert(id.clone(), 0);
+        update.released_rests.insert(id.clone());
         let description = describe_rest(direction, entries).into();
         let rest = Rest { direction, description, ranges, otherwise };
-        if self.tables.rests.get(&id).is_some_and(|known| *known != rest) {
-            return self.rest(direction, &Entries::closed(), update);
-        }
-        if !self.rests.contains_key(&id) {
-            for admit in rest.ranges.iter().map(|(_, _, admit)| admit).chain(&rest.otherwise) {
-                self.count(admit, 1, update);
-            }
-            self.rests.insert(id.clone(), 0);
-            update.released_rests.insert(id.clone());
-            self.step(update, TablesChange::RestAdded(id.clone(), rest));
-        }
+        self.step(update, TablesChange::RestAdded(id.clone(), rest));
         id
     }
 

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use palisade_core::{Diagnostic, Level, NamespaceName, NetworkPolicy, Peer, PolicyName, Ports, Rule};
+use palisade_core::{
+    Diagnostic, Level, NamespaceName, NetworkPolicy, Peer, PolicyName, PortMatch, PortRange, Ports, Rule, Transport,
+};
 
 use crate::network_policy;
 use crate::objects::Placed;
@@ -16,7 +18,8 @@ pub struct Limits {
     pub policies_per_namespace: usize,
     /// Peers in a policy, over all its rules.
     pub peers_per_policy: usize,
-    /// What the policies of a namespace hold in all: for each rule its peers, blocks and exceptions times its ports.
+    /// What the policies of a namespace hold in all: for each stretch of ports that they tell apart, the peers,
+    /// blocks and exceptions of every rule that covers it.
     pub elements_per_namespace: usize,
 }
 
@@ -64,20 +67,55 @@ pub fn apply(policies: &mut BTreeMap<PolicyName, Placed<NetworkPolicy>>, limits:
 /// How many elements the rules of a policy come to, as far as its text alone tells.
 fn size(policy: &NetworkPolicy) -> usize {
     let rules = [&policy.rules.ingress, &policy.rules.egress];
-    rules.into_iter().flatten().flatten().map(rule_size).fold(0, usize::saturating_add)
+    rules.into_iter().flatten().map(|rules| rules_size(rules)).fold(0, usize::saturating_add)
 }
 
-fn rule_size(rule: &Rule) -> usize {
-    let peers = rule.peers.as_ref().map_or(1, |peers| {
-        let size = |peer: &Peer| match peer {
-            Peer::Pods { .. } => 1,
-            Peer::Block { except, .. } => 1 + except.len(),
-        };
-        peers.iter().map(size).sum()
-    });
-    let ports = match &rule.ports {
+/// The rules of one direction. Where ranges of ports overlap, each stretch between two of their ends admits the
+/// peers of all that cover it, so that a few hundred rules can come to very much.
+fn rules_size(rules: &[Rule]) -> usize {
+    let mut total = 0_usize;
+    for transport in Transport::ALL {
+        // How many peers more, or fewer, are admitted from this port on.
+        let mut steps: BTreeMap<u32, isize> = BTreeMap::new();
+        for rule in rules {
+            let peers = isize::try_from(peers_size(rule)).unwrap_or(isize::MAX);
+            for range in ranges(rule, transport) {
+                let (first, last) = (u32::from(range.first().get()), u32::from(range.last().get()));
+                *steps.entry(first).or_default() += peers;
+                *steps.entry(last + 1).or_default() -= peers;
+            }
+        }
+        let mut admitted = 0_isize;
+        for step in steps.into_values() {
+            admitted = admitted.saturating_add(step);
+            total = total.saturating_add(admitted.unsigned_abs());
+        }
+    }
+    let elsewhere = |rule: &Rule| match &rule.ports {
         Ports::All => 1,
-        Ports::Listed(ports) => ports.len(),
+        Ports::Listed(ports) => ports.iter().filter(|port| matches!(port, PortMatch::Named(..))).count(),
     };
-    peers.saturating_mul(ports)
+    let sizes = rules.iter().map(|rule| peers_size(rule).saturating_mul(elsewhere(rule)));
+    sizes.fold(total, usize::saturating_add)
+}
+
+/// The numbered ports of a rule, every one of them a range.
+fn ranges(rule: &Rule, transport: Transport) -> impl Iterator<Item = PortRange> {
+    let listed: &[PortMatch] = match &rule.ports {
+        Ports::All => &[],
+        Ports::Listed(ports) => ports,
+    };
+    listed.iter().filter_map(move |port| match port {
+        PortMatch::Every(of) if *of == transport => Some(PortRange::EVERY),
+        PortMatch::Range(of, range) if *of == transport => Some(*range),
+        _ => None,
+    })
+}
+
+fn peers_size(rule: &Rule) -> usize {
+    let size = |peer: &Peer| match peer {
+        Peer::Pods { .. } => 1,
+        Peer::Block { except, .. } => 1 + except.len(),
+    };
+    rule.peers.as_ref().map_or(1, |peers| peers.iter().map(size).sum())
 }

@@ -163,6 +163,9 @@ fn node_addresses(
     too_small("node", net, without, report);
 }
 
+/// How many slices of a range are tried for those that no node has.
+const SLICES_TRIED_MAX: usize = 1 << 16;
+
 fn pod_addresses(
     nodes: &mut Nodes,
     pods: &mut BTreeMap<PodName, Draft>,
@@ -179,7 +182,9 @@ fn pod_addresses(
     }
     let described: Vec<IpNet> = nodes.by_name.values().filter_map(|node| of_family(&node.pod_cidrs, family)).collect();
     let largest = crowd.values().copied().max().unwrap_or(0);
+    // Blocks of nodes may cover more slices than anybody wants to try.
     let mut free = slices(net, nodes.names.len() + described.len(), largest)
+        .take(SLICES_TRIED_MAX)
         .filter(|slice| !described.iter().any(|other| other.contains(slice) || slice.contains(other)));
     let mut ranges: HashMap<NodeName, Range> = HashMap::new();
     for name in &nodes.names {

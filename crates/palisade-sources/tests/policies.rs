@@ -425,4 +425,14 @@ fn past_a_limit_a_policy_cannot_be_read() {
     check([peers, all, all], Limits { peers_per_policy: 3, ..Limits::default() }, &[], "");
     check([all, peers, all], Limits { elements_per_namespace: 3, ..Limits::default() }, &["b"], "more than 3 elements");
     check([all, peers, all], Limits::default(), &[], "");
+
+    // 1-9 admits one peer, 10-19 two, 20-30 three, 31-40 two, 41-50 one.
+    let range = |first: u16, last: u16| {
+        format!("{{from: [{{ipBlock: {{cidr: 10.{first}.0.0/16}}}}], ports: [{{port: {first}, endPort: {last}}}]}}")
+    };
+    let overlapping = format!("{{ingress: [{}, {}, {}]}}", range(1, 50), range(10, 40), range(20, 30));
+    let limit = |elements_per_namespace| Limits { elements_per_namespace, ..Limits::default() };
+    check([all, &overlapping, all], limit(11), &[], "");
+    check([all, &overlapping, all], limit(10), &["c"], "more than 10 elements");
+    check([all, &overlapping, all], limit(9), &["b"], "more than 9 elements");
 }
