@@ -4,7 +4,7 @@ use std::io::{self, BufWriter, Write as _};
 use std::path::Path;
 
 use anyhow::Context as _;
-use palisade_core::{Change, Snapshot};
+use palisade_core::{Change, Family, Snapshot};
 use palisade_lab::watch::Watch;
 use palisade_lab::{Case, Lab, LabError, Report, become_root, plan, witness};
 
@@ -110,7 +110,7 @@ fn watch_inputs(
         let next = State { snapshot: next, report };
         match arguments.output {
             OutputFormat::Json => print(arguments, &next.snapshot, &questions, &next.report)?,
-            OutputFormat::Text => print_difference(&state, &next)?,
+            OutputFormat::Text => print_difference(arguments.family.families(), &state, &next)?,
         }
         state = next;
         note(&waiting);
@@ -118,14 +118,14 @@ fn watch_inputs(
 }
 
 /// The objects that changed, the flows whose verdict is another, and whatever the witnesses do not agree about.
-fn print_difference(before: &State, now: &State) -> anyhow::Result<()> {
+fn print_difference(families: &[Family], before: &State, now: &State) -> anyhow::Result<()> {
     let mut out = BufWriter::new(io::stdout().lock());
     let mut write = || -> io::Result<()> {
         writeln!(out)?;
         for change in before.snapshot.changes_to(&now.snapshot) {
             writeln!(out, "{}", in_words(&before.snapshot, &change))?;
         }
-        print_changes(&mut out, &before.report, &now.report)?;
+        print_changes(&mut out, families, (&before.snapshot, &before.report), (&now.snapshot, &now.report))?;
         print_agreement(&mut out, &now.snapshot, &now.report)?;
         out.flush()
     };

@@ -113,14 +113,24 @@ fn counted(count: usize, thing: &str) -> String {
 }
 
 /// What is open now and was not (`+`), and what was open and is no more (`-`).
-pub fn print_changes(out: &mut impl Write, before: &Report, now: &Report) -> io::Result<()> {
+pub fn print_changes(
+    out: &mut impl Write,
+    families: &[Family],
+    before: (&Snapshot, &Report),
+    now: (&Snapshot, &Report),
+) -> io::Result<()> {
+    // What only one report has tried is no change by itself; the policies tell the other verdict.
+    let by_policies = |snapshot: &Snapshot, flow: &Flow| {
+        explain(snapshot, flow, families).ok().map(|explanation| explanation.answer().verdict)
+    };
     let mut changes: BTreeMap<(&End, &End, bool), Vec<Traffic>> = BTreeMap::new();
-    for (flow, was, is) in now.changes_since(before) {
-        let Flow { source, destination, traffic } = flow;
-        let opened = is == Some(Verdict::Allow);
-        // What was never open and what is denied from its first day on are no news.
-        if opened || was == Some(Verdict::Allow) {
-            changes.entry((source, destination, opened)).or_default().push(*traffic);
+    for (flow, was, is) in now.1.changes_since(before.1) {
+        let (was, is) = (was.or_else(|| by_policies(before.0, flow)), is.or_else(|| by_policies(now.0, flow)));
+        let (was_open, is_open) = (was == Some(Verdict::Allow), is == Some(Verdict::Allow));
+        // A pod always reaches itself.
+        if was_open != is_open && flow.source != flow.destination {
+            let Flow { source, destination, traffic } = flow;
+            changes.entry((source, destination, is_open)).or_default().push(*traffic);
         }
     }
     if changes.is_empty() {

@@ -103,7 +103,7 @@ spec:
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata: {namespace: web, name: all}
-spec: {podSelector: {}, ingress: [{from: [{ipBlock: {cidr: CIDR}}, {ipBlock: {cidr: "::/0"}}]}]}
+spec: {podSelector: {}, ingress: [{from: [{ipBlock: {cidr: CIDR}}, {ipBlock: {cidr: '::/0'}}]}]}
 ";
     check(&table(&cluster(&replicas.replace("CIDR", "203.0.113.0/24")), 80), &["  web/front x2"]);
     // The addresses of the first node: the replica there reaches the other.
