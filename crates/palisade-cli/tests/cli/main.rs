@@ -8,6 +8,7 @@
 
 mod json;
 mod lab;
+mod readme;
 mod render;
 mod shop;
 mod transcript;

@@ -1,0 +1,18 @@
+//! What README shows is what the commands print.
+
+use std::fs;
+use std::path::Path;
+
+#[test]
+fn readme_shows_what_is_printed() {
+    let read = |file| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
+    let readme = read("../../README.md");
+    let transcripts = ["tests/cli/lab-shop.md", "tests/cli/explain.md"].map(read);
+    let printed: Vec<&str> = transcripts.iter().flat_map(|text| text.lines()).collect();
+    for block in ["what is open, to whom:", "$ palisade explain -f examples/shop"] {
+        let start = readme.find(block).unwrap_or_else(|| panic!("README has no '{block}'"));
+        for line in readme[start..].split("```").next().unwrap().lines().filter(|line| *line != "…") {
+            assert!(printed.contains(&line), "README shows '{line}', which no transcript has");
+        }
+    }
+}
