@@ -58,7 +58,7 @@ fn run_lab(arguments: &LabRunArguments) -> anyhow::Result<Exit> {
     print(arguments, &snapshot, &questions, &report)?;
     match watch {
         Some(watch) => watch_inputs(arguments, given.as_deref(), watch, &lab, State { snapshot, report }),
-        None => Ok(if report.disagreements().next().is_none() { Exit::Clean } else { Exit::Found }),
+        None => Ok(exit(&report)),
     }
 }
 
@@ -222,4 +222,44 @@ fn print(
 fn terminal_width() -> usize {
     let columns = rustix::termios::tcgetwinsize(io::stdout()).map_or(0, |size| usize::from(size.ws_col));
     if columns == 0 { 100 } else { columns.clamp(40, 120) }
+}
+
+/// Whether the witnesses agree about everything.
+fn exit(report: &Report) -> Exit {
+    if report.disagreements().next().is_none() { Exit::Clean } else { Exit::Found }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use palisade_core::Verdict::{Allow, Deny};
+    use palisade_core::{Family, Flow};
+    use palisade_lab::{Outcome, Row, Testimony};
+    use palisade_sim::{Endpoint, Owner, Packet, Trace};
+
+    use super::*;
+
+    #[test]
+    fn a_witness_that_disagrees_is_found() {
+        let check = |oracle, tables, kernel, expected| {
+            let flow: Flow = "192.0.2.1 -> 192.0.2.2 icmp".parse().unwrap();
+            let end = |number| Endpoint {
+                address: Ipv4Addr::new(192, 0, 2, number).into(),
+                owner: Owner::Outside,
+                node: None,
+            };
+            let packet = Packet { family: Family::V4, source: end(1), destination: end(2), traffic: flow.traffic };
+            let tables = Trace { verdict: tables, steps: Vec::new() };
+            let row = Row { flow, testimonies: vec![Testimony { packet, oracle, tables, kernel }] };
+            assert_eq!(exit(&Report { rows: vec![row] }), expected);
+        };
+        check(Allow, Allow, Outcome::Answered, Exit::Clean);
+        check(Deny, Deny, Outcome::Silent, Exit::Clean);
+        check(Deny, Deny, Outcome::Skipped("multicast".to_string()), Exit::Clean);
+        check(Allow, Allow, Outcome::Silent, Exit::Found);
+        check(Deny, Deny, Outcome::Answered, Exit::Found);
+        check(Allow, Deny, Outcome::Answered, Exit::Found);
+        check(Deny, Deny, Outcome::Failed("no control flow".to_string()), Exit::Found);
+    }
 }

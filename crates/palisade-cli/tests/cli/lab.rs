@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -206,59 +206,6 @@ fn a_foreign_rule_is_found_out() {
         assert!(report.contains(expected), "'{expected}' is missing in\n{report}");
     }
     assert!(!report.contains("IPv6"), "{report}");
-}
-
-/// A lab that is not watched cannot be entered by `exec`; its namespaces are found by its descriptors.
-#[test]
-fn a_disagreement_is_exit_code_1() {
-    if !user::namespaces_can_be_had(&User::Same) {
-        return;
-    }
-    let directory = user::directory();
-    fs::write(directory.path().join("pods.yaml"), PODS).unwrap();
-    fs::write(directory.path().join("flows"), "web/front -> db/pg tcp 5432\n").unwrap();
-    let mut command = User::Same.command(directory.path());
-    command.args(["lab", "-f", ".", "--flows", "flows"]).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let process = command.spawn().unwrap();
-    let begun = Instant::now();
-    // Two nodes, the outside, the core and, at last, two pods: they are there, and nothing has been sent yet.
-    while namespaces_of(process.id()).len() < 6 {
-        assert!(begun.elapsed() < PATIENCE, "the lab does not come up");
-        std::thread::yield_now();
-    }
-    kill_process(pid(&process), Signal::STOP).unwrap();
-    stop_forwarding(process.id(), "10.99.0.2");
-    kill_process(pid(&process), Signal::CONT).unwrap();
-    let output = process.wait_with_output().unwrap();
-    let report = String::from_utf8(output.stdout).unwrap();
-    assert!(report.contains("the witnesses disagree on 1 of 1 flow"), "{report}");
-    let line = "web/front -> db/pg tcp 5432: oracle allow, tables allow, kernel deny \
-                (IPv4: oracle allow, tables allow, kernel deny; IPv6: allow)\n";
-    assert!(report.starts_with(line), "{report}");
-    assert_eq!(output.status.code(), Some(1));
-}
-
-/// The node with this address forwards no more IPv4, among the network namespaces that a process holds.
-fn stop_forwarding(process: u32, address: &str) {
-    let own = fs::read_link("/proc/self/ns/net").unwrap();
-    let mut stopped = 0;
-    for entry in fs::read_dir(format!("/proc/{process}/fd")).unwrap().flatten() {
-        let Ok(link) = fs::read_link(entry.path()) else { continue };
-        if link == own || !link.display().to_string().starts_with("net:[") {
-            continue;
-        }
-        let mut nsenter = Command::new("nsenter");
-        nsenter.arg(format!("--net={}", entry.path().display()));
-        if !rustix::process::geteuid().is_root() {
-            nsenter.arg(format!("--user=/proc/{process}/ns/user")).arg("--preserve-credentials");
-        }
-        let script = format!(
-            "grep -A1 ' {address}$' /proc/net/fib_trie | grep -q 'host LOCAL' && echo 0 > /proc/sys/net/ipv4/ip_forward"
-        );
-        stopped += usize::from(nsenter.args(["sh", "-c", &script]).status().unwrap().success());
-    }
-    // Two descriptors may lead to one namespace.
-    assert!(stopped > 0, "no namespace has the address {address}");
 }
 
 fn pid(process: &Child) -> Pid {
