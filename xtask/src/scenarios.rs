@@ -4,7 +4,7 @@ use anyhow::{Context as _, bail, ensure};
 use palisade_core::{Family, Verdict};
 use palisade_lab::{Case, Lab, Outcome, Testimony, witness};
 use palisade_sim::explain;
-use palisade_testkit::scenario::{self, Moment, Scenario};
+use palisade_testkit::scenario::{Moment, Scenario};
 
 /// Runs one file; returns how many packets the kernel judged.
 ///
@@ -29,15 +29,6 @@ pub fn run(scenario: &Scenario) -> anyhow::Result<usize> {
     }
     ensure!(packets > 0, "{}: no packet could be sent", scenario.file);
     Ok(packets)
-}
-
-/// Every scenario there is.
-///
-/// # Errors
-///
-/// A file that does not parse.
-pub fn all() -> Result<Vec<Scenario>, scenario::Error> {
-    scenario::all()
 }
 
 fn probe(scenario: &Scenario, moment: &Moment<'_>, lab: &Lab) -> anyhow::Result<usize> {

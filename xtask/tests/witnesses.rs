@@ -5,6 +5,7 @@
 use std::process::ExitCode;
 use std::sync::Mutex;
 
+use palisade_testkit::scenario;
 use xtask::scenarios;
 use xtask::soak::{Soak, Until};
 
@@ -28,7 +29,7 @@ fn main() -> ExitCode {
 }
 
 fn run_scenarios(filter: &str) -> bool {
-    let all = match scenarios::all() {
+    let all = match scenario::all() {
         Ok(all) => all,
         Err(error) => return told("scenarios", &Err(error.into())),
     };

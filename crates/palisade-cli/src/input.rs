@@ -15,6 +15,12 @@ use crate::diagnostics;
 use crate::output::{Hinted, Several};
 
 impl InputArguments {
+    /// The paths as the user named them, in one line.
+    #[cfg(target_os = "linux")]
+    pub fn path_names(&self) -> String {
+        self.paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+    }
+
     /// What stands in for what the input leaves out.
     pub fn options(&self) -> Options {
         Options {

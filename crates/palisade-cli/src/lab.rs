@@ -12,7 +12,7 @@ use crate::args::{LabArguments, LabCommand, LabExecArguments, LabRunArguments, O
 use crate::diagnostics;
 use crate::input::{GivenFlow, all_resolved, read_flows};
 use crate::lab_report::{print_agreement, print_changes, print_cluster, print_row, to_json};
-use crate::output::{Exit, Hinted, note, print_error};
+use crate::output::{Exit, Hinted, note, print_error, with_hint};
 use crate::table;
 
 /// Runs the command. No other thread may have been started yet: an ordinary user gets a user namespace first.
@@ -63,13 +63,10 @@ fn run_lab(arguments: &LabRunArguments) -> anyhow::Result<Exit> {
 }
 
 fn exec(arguments: &LabExecArguments) -> anyhow::Result<Exit> {
-    let code =
-        palisade_lab::exec::exec(&arguments.paths, &arguments.pod, &arguments.argv).map_err(|error| {
-            match error.hint() {
-                Some(hint) => Hinted { message: error.to_string(), hint: hint.to_string() }.into(),
-                None => anyhow::Error::new(error),
-            }
-        })?;
+    let code = palisade_lab::exec::exec(&arguments.paths, &arguments.pod, &arguments.argv).map_err(|error| {
+        let hint = error.hint().map(str::to_string);
+        with_hint(error, hint)
+    })?;
     Ok(Exit::Command(u8::try_from(code).unwrap_or(u8::MAX)))
 }
 
@@ -81,8 +78,7 @@ fn watch_inputs(
     lab: &Lab,
     mut state: State,
 ) -> anyhow::Result<Exit> {
-    let paths: Vec<String> = arguments.input.paths.iter().map(|path| path.display().to_string()).collect();
-    let waiting = format!("watching {}; end with Ctrl-C", paths.join(", "));
+    let waiting = format!("watching {}; end with Ctrl-C", arguments.input.path_names());
     let mut told = Vec::new();
     note(&waiting);
     loop {
@@ -167,8 +163,7 @@ fn questions(
         &planned
     };
     if flows.is_empty() {
-        let paths: Vec<String> = arguments.input.paths.iter().map(|path| path.display().to_string()).collect();
-        let message = format!("there is no pod to try in {}", paths.join(", "));
+        let message = format!("there is no pod to try in {}", arguments.input.path_names());
         let hint = "name manifests of pods, or of Deployments and the like; -f examples/shop has both".to_string();
         return Err(Hinted { message, hint }.into());
     }
@@ -183,10 +178,8 @@ fn ask(lab: &Lab, snapshot: &Snapshot, questions: &[Question]) -> anyhow::Result
 
 fn lab_error(error: impl Into<LabError>) -> anyhow::Error {
     let error = error.into();
-    match error.hint() {
-        Some(hint) => Hinted { message: format!("{:#}", anyhow::Error::new(error)), hint }.into(),
-        None => error.into(),
-    }
+    let hint = error.hint();
+    with_hint(error, hint)
 }
 
 fn print(

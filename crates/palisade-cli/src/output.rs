@@ -39,6 +39,16 @@ pub struct Hinted {
     pub hint: String,
 }
 
+/// An error with the hint that it has, if any.
+#[cfg(target_os = "linux")]
+pub fn with_hint(error: impl std::error::Error + Send + Sync + 'static, hint: Option<String>) -> anyhow::Error {
+    let error = anyhow::Error::new(error);
+    match hint {
+        Some(hint) => Hinted { message: format!("{error:#}"), hint }.into(),
+        None => error,
+    }
+}
+
 impl fmt::Display for Hinted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)

@@ -37,13 +37,22 @@ pub struct Step {
 
 /// An entry of the tables.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Entry {
+pub struct Entry {
+    /// Where it stands.
+    pub place: Place,
+    /// Who it admits.
+    pub admitted: Admitted,
+}
+
+/// Where an entry stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
     /// The subject has this very port.
-    Port(Admitted),
+    Port,
     /// The subject's rest has a range around the port.
-    Range(PortRange, Admitted),
+    Range(PortRange),
     /// The subject's rest, for what no port list mentions.
-    Otherwise(Admitted),
+    Otherwise,
 }
 
 /// Who an entry admits.
@@ -114,19 +123,9 @@ fn judge(tables: &Tables, node: &NodeName, direction: Direction, packet: &Packet
                 tables.groups.get(id).map_or_else(|| "no such group".into(), |group| group.description.clone()),
             ),
         };
-        match place {
-            Place::Port => Entry::Port(admitted),
-            Place::Range(range) => Entry::Range(range, admitted),
-            Place::Otherwise => Entry::Otherwise(admitted),
-        }
+        Entry { place, admitted }
     });
     Step { node: node.clone(), direction, subject, entry, verdict }
-}
-
-enum Place {
-    Port,
-    Range(PortRange),
-    Otherwise,
 }
 
 /// The steps of `palisade_core::tables`, one by one.
@@ -164,13 +163,11 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Step { node, direction, subject, verdict, .. } = self;
         write!(f, "{node}: {direction} of {subject}: ")?;
-        match &self.entry {
-            None => write!(f, "not isolated here: {verdict}"),
-            Some(Entry::Port(admitted)) => write!(f, "entry for this port admits {admitted}: {verdict}"),
-            Some(Entry::Range(range, admitted)) => write!(f, "ports {range} admit {admitted}: {verdict}"),
-            Some(Entry::Otherwise(admitted)) => {
-                write!(f, "no entry for this port, all else admits {admitted}: {verdict}")
-            }
+        let Some(Entry { place, admitted }) = &self.entry else { return write!(f, "not isolated here: {verdict}") };
+        match place {
+            Place::Port => write!(f, "entry for this port admits {admitted}: {verdict}"),
+            Place::Range(range) => write!(f, "ports {range} admit {admitted}: {verdict}"),
+            Place::Otherwise => write!(f, "no entry for this port, all else admits {admitted}: {verdict}"),
         }
     }
 }
