@@ -1,7 +1,7 @@
 //! `scenarios/*.md`, run by every witness.
 
 use anyhow::{Context as _, bail, ensure};
-use palisade_core::{Family, Verdict};
+use palisade_core::{Audit, Family, Verdict};
 use palisade_lab::{Case, Lab, Outcome, Testimony, witness};
 use palisade_sim::explain;
 use palisade_testkit::scenario::{Moment, Scenario};
@@ -45,12 +45,15 @@ fn probe(scenario: &Scenario, moment: &Moment<'_>, lab: &Lab) -> anyhow::Result<
         let place = format!("{}:{}: {}", scenario.file, probe.line, probe.flow);
         for testimony in &row.testimonies {
             let expected = probe.verdicts.of(testimony.packet.family);
-            if testimony.oracle != expected || !testimony.agrees() {
-                bail!("{place}: expected {expected}, {}", said(testimony));
+            let audit = Audit::between(testimony.oracle, testimony.oracle_shadow);
+            if testimony.oracle != expected || audit != probe.audit || !testimony.agrees() {
+                let audit = probe.audit.map(|audit| format!(", {audit}")).unwrap_or_default();
+                bail!("{place}: expected {expected}{audit}, {}", said(testimony));
             }
         }
         if let Some(reason) = &probe.reason {
-            let reasons = explain(&moment.snapshot, &probe.flow, &Family::ALL)?.reasons().join("\n");
+            let explanation = explain(&moment.snapshot, &probe.flow, &Family::ALL)?;
+            let reasons = [explanation.reasons(), explanation.audit_reasons()].concat().join("\n");
             ensure!(reasons.contains(reason), "{place}: no reason contains '{reason}':\n{reasons}");
         }
     }
@@ -59,10 +62,14 @@ fn probe(scenario: &Scenario, moment: &Moment<'_>, lab: &Lab) -> anyhow::Result<
 }
 
 fn said(testimony: &Testimony) -> String {
-    let Testimony { packet, oracle, tables, kernel } = testimony;
+    let Testimony { packet, oracle, oracle_shadow, tables, kernel } = testimony;
     let kernel = match kernel {
         Outcome::Answered => Verdict::Allow.to_string(),
         other => other.to_string(),
     };
-    format!("in {}: oracle {oracle}, tables {}, kernel {kernel}", packet.family, tables.verdict)
+    let mut said = format!("in {}: oracle {oracle}, tables {}, kernel {kernel}", packet.family, tables.verdict);
+    if (*oracle_shadow, tables.shadow.verdict) != (*oracle, tables.verdict) {
+        said = format!("{said}; with audited policies: oracle {oracle_shadow}, tables {}", tables.shadow.verdict);
+    }
+    said
 }

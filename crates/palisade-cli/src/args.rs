@@ -56,6 +56,50 @@ Exit status: 0 all witnesses agree, 1 a witness disagrees, 2 no answer."
 Exit status: 0 it is printed, 2 no answer."
     )]
     Render(RenderArguments),
+
+    /// Enforce on this node what the API server says
+    #[cfg(target_os = "linux")]
+    #[command(after_help = "Example:
+  palisade agent --kubeconfig /etc/palisade/kubeconfig --node n1
+
+SIGTERM ends it; what is in force stays in force.")]
+    Agent(crate::agent::AgentArguments),
+
+    /// Show what is in force on this node
+    #[cfg(target_os = "linux")]
+    #[command(after_help = "Exit status: 0 in force, 1 not, 2 no agent answers.")]
+    Status(crate::status::StatusArguments),
+
+    /// Show packets that this node denied, with the policies that do not let them
+    #[cfg(target_os = "linux")]
+    #[command(after_help = "Examples:
+  palisade denied
+  palisade denied --follow --output json
+
+A few packets of each pod are shown in a second; all are counted, see /metrics.
+
+Exit status: 0 they are shown, 2 no agent answers, or it ended.")]
+    Denied(crate::denied::DeniedArguments),
+
+    /// Wait until a policy or a pod's rules are in force, as the agents say
+    #[cfg(target_os = "linux")]
+    #[command(
+        arg_required_else_help = true,
+        after_help = "Examples:
+  palisade wait policy db/allow-web
+  palisade wait policy db/allow-web --for=delete
+  palisade wait pod shop/front-0 --timeout 2m --output json
+
+Exit status: 0 in force, 1 not within the time, with who lags, 2 no answer."
+    )]
+    Wait(crate::wait::WaitArguments),
+
+    /// Let no pod of this node be open before the agent runs: for the boot, before the kubelet
+    #[cfg(target_os = "linux")]
+    #[command(after_help = "'palisade agent --boot-restore=install' installs a unit that runs it.
+
+Exit status: 0 it is done, or there is nothing to do, 2 it cannot be done.")]
+    Restore(crate::restore::RestoreArguments),
 }
 
 /// Where the objects come from, and what stands in for what they leave out.

@@ -3,7 +3,7 @@
 use std::io::{self, BufWriter, Write as _};
 
 use anyhow::Context as _;
-use palisade_core::Verdict;
+use palisade_core::{Audit, Verdict};
 use palisade_sim::{Explanation, explain};
 use serde_json::{Map, Value, json};
 
@@ -39,19 +39,29 @@ fn print<'a>(format: OutputFormat, answers: impl Iterator<Item = (&'a GivenFlow,
 
 fn to_json(given: &GivenFlow, explanation: &Explanation) -> Value {
     let answer = explanation.answer();
+    let shadow_families = explanation.shadow_families();
     let families: Map<String, Value> = explanation
         .families()
         .into_iter()
         .map(|(family, answer)| {
-            let value = json!({"verdict": answer.verdict.name(), "assumed": answer.assumed});
+            let audit = Audit::between(answer.verdict, shadow_families.get(&family).unwrap_or(&answer).verdict);
+            let value = json!({
+                "verdict": answer.verdict.name(),
+                "assumed": answer.assumed,
+                "audit": audit.map(Audit::name),
+            });
             (family.digit().to_string(), value)
         })
         .collect();
+    let audit = explanation.audit();
     json!({
         "flow": given.text,
         "verdict": answer.verdict.name(),
         "assumed": answer.assumed,
         "families": families,
         "reasons": explanation.reasons(),
+        "audit": audit.map(Audit::name),
+        "auditAssumed": audit.is_some() && explanation.shadow_answer().assumed,
+        "auditReasons": explanation.audit_reasons(),
     })
 }

@@ -139,6 +139,9 @@ fn in_words(before: &Snapshot, change: &Change) -> String {
         Change::Policy(name, now) => {
             (format!("NetworkPolicy {name}"), before.policies.contains_key(name), now.is_some())
         }
+        Change::HostPolicy(name, now) => {
+            (format!("HostPolicy {name}"), before.host_policies.contains_key(name), now.is_some())
+        }
     };
     let verb = match (was, is) {
         (false, _) => "new",
@@ -229,7 +232,7 @@ mod tests {
     use palisade_core::Verdict::{Allow, Deny};
     use palisade_core::{Family, Flow};
     use palisade_lab::{Outcome, Row, Testimony};
-    use palisade_sim::{Endpoint, Owner, Packet, Trace};
+    use palisade_sim::{Endpoint, Owner, Packet, Trace, Way};
 
     use super::*;
 
@@ -243,8 +246,10 @@ mod tests {
                 node: None,
             };
             let packet = Packet { family: Family::V4, source: end(1), destination: end(2), traffic: flow.traffic };
-            let tables = Trace { verdict: tables, steps: Vec::new() };
-            let row = Row { flow, testimonies: vec![Testimony { packet, oracle, tables, kernel }] };
+            let shadow = Way { verdict: tables, steps: Vec::new(), guards: Vec::new() };
+            let tables = Trace { verdict: tables, steps: Vec::new(), guards: Vec::new(), shadow };
+            let row =
+                Row { flow, testimonies: vec![Testimony { packet, oracle, oracle_shadow: oracle, tables, kernel }] };
             assert_eq!(exit(&Report { rows: vec![row] }), expected);
         };
         check(Allow, Allow, Outcome::Answered, Exit::Clean);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use palisade_core::{End, Family, Flow, Snapshot, Traffic, Verdict};
+use palisade_core::{Audit, End, Family, Flow, Snapshot, Traffic, Verdict};
 use palisade_lab::{Outcome, Report, Row, Testimony, Verdicts};
 use palisade_sim::{decide, explain};
 use serde_json::{Map, Value, json};
@@ -29,6 +29,9 @@ pub fn print_row(out: &mut impl Write, text: &str, row: &Row) -> io::Result<()> 
             format!("{family}: {}", spelled_out(*verdicts, of_family(row, *family)))
         };
         words = format!("{words} ({})", families.iter().map(part).collect::<Vec<_>>().join("; "));
+    }
+    if let Some(audit) = row.audit() {
+        words = format!("{words}, {audit}");
     }
     writeln!(out, "{text}: {words}")
 }
@@ -75,15 +78,38 @@ pub fn print_agreement(out: &mut impl Write, snapshot: &Snapshot, report: &Repor
 }
 
 fn print_testimony(out: &mut impl Write, snapshot: &Snapshot, testimony: &Testimony) -> io::Result<()> {
-    let Testimony { packet, oracle, tables, kernel } = testimony;
+    let Testimony { packet, oracle, oracle_shadow, tables, kernel } = testimony;
     writeln!(out, "  {} {} -> {}", packet.family, packet.source.address, packet.destination.address)?;
     writeln!(out, "    oracle: {oracle}")?;
-    for direction in decide(snapshot, packet).directions {
+    let decision = decide(snapshot, packet);
+    for direction in &decision.directions {
         writeln!(out, "      {direction}")?;
     }
+    if let Some(host) = &decision.host {
+        writeln!(out, "      {host}")?;
+    }
     writeln!(out, "    tables: {}", tables.verdict)?;
+    for guard in &tables.guards {
+        writeln!(out, "      {guard}")?;
+    }
     for step in &tables.steps {
         writeln!(out, "      {step}")?;
+    }
+    if *oracle_shadow != tables.shadow.verdict {
+        writeln!(out, "    oracle, with audited policies: {oracle_shadow}")?;
+        for direction in decision.shadow.iter().flat_map(|shadow| &shadow.directions) {
+            writeln!(out, "      {direction}")?;
+        }
+        if let Some(host) = decision.shadow.as_ref().and_then(|shadow| shadow.host.as_ref()) {
+            writeln!(out, "      {host}")?;
+        }
+        writeln!(out, "    tables, with audited policies: {}", tables.shadow.verdict)?;
+        for guard in &tables.shadow.guards {
+            writeln!(out, "      {guard}")?;
+        }
+        for step in &tables.shadow.steps {
+            writeln!(out, "      {step}")?;
+        }
     }
     match kernel.verdict() {
         Some(verdict) => writeln!(out, "    kernel: {verdict}\n      {kernel}"),
@@ -161,7 +187,9 @@ pub fn to_json(snapshot: &Snapshot, text: &str, row: &Row) -> Value {
         })
         .collect();
     let judged: Vec<Family> = row.families().into_keys().collect();
-    let reasons = explain(snapshot, &row.flow, &judged).map(|explanation| explanation.reasons()).unwrap_or_default();
+    let (reasons, audit_reasons) = explain(snapshot, &row.flow, &judged)
+        .map(|explanation| (explanation.reasons(), explanation.audit_reasons()))
+        .unwrap_or_default();
     let verdicts = row.verdicts();
     json!({
         "flow": text,
@@ -170,6 +198,8 @@ pub fn to_json(snapshot: &Snapshot, text: &str, row: &Row) -> Value {
         "kernel": kernel_word(verdicts, row.testimonies.iter()),
         "families": families,
         "reasons": reasons,
+        "audit": row.audit().map(Audit::name),
+        "auditReasons": audit_reasons,
         "agree": row.agrees(),
         "skipped": row.skipped(),
     })

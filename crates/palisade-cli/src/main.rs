@@ -1,8 +1,12 @@
 //! The `palisade` command.
 
+#[cfg(target_os = "linux")]
+mod agent;
 mod args;
 #[cfg(target_os = "linux")]
 mod classes;
+#[cfg(target_os = "linux")]
+mod denied;
 mod diagnostics;
 mod explain;
 mod input;
@@ -11,21 +15,50 @@ mod lab;
 #[cfg(target_os = "linux")]
 mod lab_report;
 mod output;
+#[cfg(all(test, target_os = "linux"))]
+mod reference;
 #[cfg(target_os = "linux")]
 mod render;
 #[cfg(target_os = "linux")]
+mod restore;
+#[cfg(target_os = "linux")]
+mod status;
+#[cfg(target_os = "linux")]
 mod table;
+#[cfg(target_os = "linux")]
+mod wait;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, FromArgMatches as _};
 
 use args::{Arguments, Command};
 use output::Exit;
 
+/// The arguments; under the name `kubectl-palisade` we are the plugin of kubectl that is called `kubectl palisade`.
+fn arguments() -> Arguments {
+    let name = std::env::args_os().next().map(PathBuf::from);
+    let is_plugin = name.is_some_and(|path| path.file_name().is_some_and(|name| name == "kubectl-palisade"));
+    let command = Arguments::command();
+    let command = if is_plugin { command.bin_name("kubectl palisade") } else { command };
+    let matches = command.get_matches();
+    Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+}
+
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = arguments();
     let outcome = match arguments.command {
+        #[cfg(target_os = "linux")]
+        Command::Agent(arguments) => agent::run(&arguments),
+        #[cfg(target_os = "linux")]
+        Command::Status(arguments) => status::run(&arguments),
+        #[cfg(target_os = "linux")]
+        Command::Denied(arguments) => denied::run(&arguments),
+        #[cfg(target_os = "linux")]
+        Command::Wait(arguments) => wait::run(arguments),
+        #[cfg(target_os = "linux")]
+        Command::Restore(arguments) => restore::run(arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         #[cfg(target_os = "linux")]
         Command::Lab(arguments) => lab::run(&arguments),

@@ -89,7 +89,19 @@ pub fn print_error(error: &anyhow::Error) {
         }
         return;
     }
-    note(&format!("error: {error:#}"));
+    // Libraries write their hint below their message.
+    let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
+    let parts: Vec<(&str, Option<&str>)> = causes
+        .iter()
+        .map(|cause| {
+            cause.split_once("\nhint: ").map_or((cause.as_str(), None), |(message, hint)| (message, Some(hint)))
+        })
+        .collect();
+    let messages: Vec<&str> = parts.iter().map(|(message, _)| *message).collect();
+    note(&format!("error: {}", messages.join(": ")));
+    for hint in parts.iter().filter_map(|(_, hint)| *hint) {
+        note(&format!("hint: {hint}"));
+    }
     if let Some(hinted) = error.chain().find_map(|cause| cause.downcast_ref::<Hinted>()) {
         note(&format!("hint: {}", hinted.hint));
     }

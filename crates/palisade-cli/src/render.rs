@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use anyhow::Context as _;
 use palisade_compile::compile;
 use palisade_core::NodeName;
-use palisade_nft::{Generation, lower};
+use palisade_nft::{Generation, Settings, lower, lower_host};
 
 use crate::args::RenderArguments;
 use crate::output::{Exit, Hinted};
@@ -19,7 +19,10 @@ pub fn run(arguments: &RenderArguments) -> anyhow::Result<Exit> {
         let hint = format!("the nodes are {}", known.join(", "));
         return Err(Hinted { message: format!("there is no node '{node}' in the input"), hint }.into());
     }
-    let ruleset = lower(&compile(&snapshot, &node), Generation::FIRST);
-    write!(io::stdout().lock(), "{ruleset}").context("cannot write the ruleset")?;
+    let (tables, settings) = (compile(&snapshot, &node), Settings::default());
+    let pods = lower(&tables, &settings, Generation::FIRST);
+    let host = lower_host(&tables.host, &settings);
+    let text = if host.is_nothing() { pods.to_string() } else { format!("{pods}\n{host}") };
+    io::stdout().lock().write_all(text.as_bytes()).context("cannot write the ruleset")?;
     Ok(Exit::Clean)
 }

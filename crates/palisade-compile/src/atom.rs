@@ -1,12 +1,12 @@
 //! One peer of a rule: which pods, which addresses.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use palisade_core::{NamespaceName, Pod, PodName, Port, Selector, Transport};
+use palisade_core::{NamespaceName, Operator, Pod, PodName, Port, Selector, Transport};
 
 use crate::cluster::Cluster;
 use crate::matching::selects;
@@ -29,6 +29,8 @@ pub enum Who {
     PodsWhere(Selector, Selector),
     /// ipBlock.
     Block(IpNet, Vec<IpNet>),
+    /// Nodes, by all their addresses; only a host policy has them as peers.
+    Nodes(Selector),
 }
 
 /// A container port by name, resolved to one number.
@@ -57,6 +59,7 @@ impl Who {
                     && selects(pods, &pod.labels)
             }
             Who::Block(cidr, except) => in_block((cidr, except), address),
+            Who::Nodes(_) => false,
         }
     }
 
@@ -85,6 +88,7 @@ impl Who {
                     }
                 }
             }
+            Who::Nodes(_) => {}
         }
     }
 }
@@ -94,6 +98,14 @@ impl Atom {
     pub fn includes(&self, cluster: &Cluster, name: &PodName, pod: &Pod, address: IpAddr) -> bool {
         self.declares.as_ref().is_none_or(|declared| declared.is_declared_by(pod))
             && self.who.includes(cluster, name, pod, address)
+    }
+
+    /// Whether a pod or a node that is meant has this address.
+    pub fn includes_owner(&self, cluster: &Cluster, address: IpAddr) -> bool {
+        match &self.who {
+            Who::Nodes(selector) => cluster.nodes_at(address).any(|node| selects(selector, &node.labels)),
+            _ => cluster.pods_at(address).any(|(name, pod)| self.includes(cluster, name, pod, address)),
+        }
     }
 
     /// The block, if the atom is one: then it holds addresses that no pod has, too.
@@ -115,25 +127,109 @@ impl DeclaredPort {
 
 /// The pods of an atom, by address; kept for the time of one update, in which many groups share atoms.
 #[derive(Default)]
-pub struct AtomMembers(BTreeMap<Arc<Atom>, Arc<BTreeSet<IpAddr>>>);
+pub struct AtomMembers {
+    known: BTreeMap<Arc<Atom>, Arc<BTreeSet<IpAddr>>>,
+    /// How many addresses are known, counted once for each atom.
+    addresses: usize,
+    by_label: BTreeMap<NamespaceName, ByLabel>,
+}
 
 impl AtomMembers {
+    /// Some thousand atoms that each hold all pods of a large cluster would take more memory than the tables.
+    const ADDRESSES_MAX: usize = 1_000_000;
+
     /// The addresses of the atom's pods; none for a block, which holds its pods as ranges of addresses already.
     pub fn of(&mut self, atom: &Arc<Atom>, cluster: &Cluster) -> Arc<BTreeSet<IpAddr>> {
-        if let Some(members) = self.0.get(atom) {
+        if let Some(members) = self.known.get(atom) {
             return Arc::clone(members);
         }
         let mut members = Vec::new();
-        if atom.block().is_none() {
-            atom.who.for_each(cluster, |_, pod, address| {
-                if atom.declares.as_ref().is_none_or(|declared| declared.is_declared_by(pod)) {
-                    members.push(address);
+        let mut visit = |pod: &Pod, address: IpAddr| {
+            if atom.declares.as_ref().is_none_or(|declared| declared.is_declared_by(pod)) {
+                members.push(address);
+            }
+        };
+        match &atom.who {
+            Who::PodsOf(namespace, pods) => self.in_namespace(cluster, namespace, pods, &mut visit),
+            Who::PodsWhere(namespaces, pods) => {
+                for (namespace, _) in cluster.namespaces().filter(|(_, labels)| selects(namespaces, labels)) {
+                    self.in_namespace(cluster, namespace, pods, &mut visit);
                 }
-            });
+            }
+            Who::Block(..) if atom.declares.is_none() => {}
+            Who::Block(..) => atom.who.for_each(cluster, |_, pod, address| visit(pod, address)),
+            Who::Nodes(selector) => {
+                let nodes = cluster.nodes().filter(|node| selects(selector, &node.labels));
+                members.extend(nodes.flat_map(|node| &node.addresses));
+            }
         }
         let members: Arc<BTreeSet<IpAddr>> = Arc::new(members.into_iter().collect());
-        self.0.insert(Arc::clone(atom), Arc::clone(&members));
+        self.addresses += members.len();
+        if self.addresses > AtomMembers::ADDRESSES_MAX {
+            self.known.clear();
+            self.addresses = members.len();
+        }
+        self.known.insert(Arc::clone(atom), Arc::clone(&members));
         members
+    }
+
+    /// Calls `visit` with every address of the pods of a namespace that a selector selects.
+    fn in_namespace(
+        &mut self,
+        cluster: &Cluster,
+        namespace: &NamespaceName,
+        selector: &Selector,
+        visit: &mut impl FnMut(&Pod, IpAddr),
+    ) {
+        let mut visit = |pod: &Pod| {
+            if selects(selector, &pod.labels) {
+                pod.addresses.iter().for_each(|address| visit(pod, *address));
+            }
+        };
+        let by_label = self.by_label.entry(namespace.clone()).or_default();
+        match by_label.candidates(cluster, namespace, selector) {
+            Some(names) => names.filter_map(|name| cluster.pod(name)).for_each(|pod| visit(pod)),
+            None => cluster.pods_in(namespace).for_each(|(_, pod)| visit(pod)),
+        }
+    }
+}
+
+/// The pods of a namespace by label: of many selectors that require a label, none need look at all pods.
+#[derive(Default)]
+struct ByLabel {
+    scans: usize,
+    pods: HashMap<Arc<str>, HashMap<Arc<str>, Vec<PodName>>>,
+}
+
+impl ByLabel {
+    /// After so many scans of a namespace it is worth to sort its pods by label.
+    const SCANS_MAX: usize = 2;
+
+    /// The pods that have one of the labels that a selector requires; `None` if all pods are to be looked at.
+    fn candidates<'a>(
+        &'a mut self,
+        cluster: &Cluster,
+        namespace: &NamespaceName,
+        selector: &'a Selector,
+    ) -> Option<impl Iterator<Item = &'a PodName>> {
+        let (key, values) = selector.requirements().iter().find_map(|requirement| match &requirement.operator {
+            Operator::In(values) => Some((&requirement.key, values)),
+            _ => None,
+        })?;
+        self.scans += 1;
+        if self.scans <= ByLabel::SCANS_MAX {
+            return None;
+        }
+        if self.scans == ByLabel::SCANS_MAX + 1 {
+            for (name, pod) in cluster.pods_in(namespace) {
+                for (key, value) in &*pod.labels {
+                    let by_value = self.pods.entry(key.clone()).or_default();
+                    by_value.entry(value.clone()).or_default().push(name.clone());
+                }
+            }
+        }
+        let by_value = self.pods.get(key);
+        Some(values.iter().filter_map(move |value| by_value?.get(value)).flatten())
     }
 }
 
@@ -148,6 +244,7 @@ impl Atom {
                 let except: Vec<String> = except.iter().map(ToString::to_string).collect();
                 format!("{cidr} except {}", except.join(", "))
             }
+            Who::Nodes(selector) => format!("nodes {selector}"),
         };
         if let Some(DeclaredPort { name, transport, port }) = &self.declares {
             let _ = write!(text, " with {transport} {port} named {name}");

@@ -1,14 +1,18 @@
-//! The compiler's view of the cluster: only what `NetworkPolicy` can see, indexed by what changes.
+//! The compiler's view of the cluster: only what policies can see, indexed by what changes.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use palisade_core::{Change, Labels, Namespace, NamespaceName, NetworkPolicy, NodeName, Pod, PodName, PolicyName};
+use palisade_core::{
+    Change, HostPolicy, HostPolicyName, Labels, Namespace, NamespaceName, NetworkPolicy, Node, NodeName, Pod, PodName,
+    PolicyName,
+};
 
 use crate::matching::selects;
 
-/// Namespaces, policies, and the pods that have traffic of their own.
+/// Namespaces, nodes, policies, and the pods that have traffic of their own.
 #[derive(Debug, Default)]
 pub struct Cluster {
     namespaces: BTreeMap<NamespaceName, Arc<Namespace>>,
@@ -16,8 +20,18 @@ pub struct Cluster {
     pods: BTreeMap<PodName, Arc<Pod>>,
     /// Those of them that run on this node.
     local: BTreeSet<PodName>,
-    by_address: BTreeMap<IpAddr, BTreeSet<PodName>>,
+    by_address: BTreeMap<IpAddr, Claim>,
     policies: BTreeMap<PolicyName, Arc<NetworkPolicy>>,
+    nodes: BTreeMap<NodeName, Arc<Node>>,
+    by_node_address: BTreeMap<IpAddr, BTreeSet<NodeName>>,
+    host_policies: BTreeMap<HostPolicyName, Arc<HostPolicy>>,
+}
+
+/// The pods that have an address. A set of one would take ten times the memory of its pod's name.
+#[derive(Debug)]
+enum Claim {
+    One(PodName),
+    Several(BTreeSet<PodName>),
 }
 
 /// What a batch of changes may have touched.
@@ -29,6 +43,8 @@ pub struct Touched {
     pub addresses: BTreeSet<IpAddr>,
     /// Addresses of local pods whose own policies may have changed.
     pub subjects: BTreeSet<IpAddr>,
+    /// Whether the guards of nodes may have changed.
+    pub guards: bool,
 }
 
 impl Cluster {
@@ -40,8 +56,14 @@ impl Cluster {
                 Change::Namespace(name, new) => self.update_namespace(name, new.as_ref(), &mut touched),
                 Change::Pod(name, new) => self.update_pod(name, new.as_ref(), node, &mut touched),
                 Change::Policy(name, new) => self.update_policy(name, new.as_ref(), &mut touched),
-                // No rule of NetworkPolicy looks at a node: its own pods are exempt by the path of their packets.
-                Change::Node(..) => {}
+                Change::Node(name, new) => self.update_node(name, new.as_ref(), &mut touched),
+                Change::HostPolicy(name, new) => {
+                    touched.guards = true;
+                    match new {
+                        Some(policy) => drop(self.host_policies.insert(name.clone(), Arc::clone(policy))),
+                        None => drop(self.host_policies.remove(name)),
+                    }
+                }
             }
         }
         touched
@@ -63,24 +85,45 @@ impl Cluster {
         if let Some(old) = self.pods.remove(name) {
             self.local.remove(name);
             for address in &old.addresses {
-                if let Some(names) = self.by_address.get_mut(address) {
-                    names.remove(name);
-                    if names.is_empty() {
-                        self.by_address.remove(address);
-                    }
-                }
+                self.release(*address, name);
             }
             touched.pod(name, &old, node);
         }
         if let Some(pod) = new {
             for address in &pod.addresses {
-                self.by_address.entry(*address).or_default().insert(name.clone());
+                self.claim(*address, name);
             }
             if is_on(pod, node) {
                 self.local.insert(name.clone());
             }
             self.pods.insert(name.clone(), Arc::clone(pod));
             touched.pod(name, pod, node);
+        }
+    }
+
+    fn claim(&mut self, address: IpAddr, name: &PodName) {
+        match self.by_address.entry(address) {
+            Entry::Vacant(entry) => drop(entry.insert(Claim::One(name.clone()))),
+            Entry::Occupied(mut entry) => match entry.get_mut() {
+                Claim::Several(names) => drop(names.insert(name.clone())),
+                Claim::One(other) if other == name => {}
+                Claim::One(other) => *entry.get_mut() = Claim::Several([other.clone(), name.clone()].into()),
+            },
+        }
+    }
+
+    fn release(&mut self, address: IpAddr, name: &PodName) {
+        let Some(claim) = self.by_address.get_mut(&address) else { return };
+        match claim {
+            Claim::One(_) => drop(self.by_address.remove(&address)),
+            Claim::Several(names) => {
+                names.remove(name);
+                if names.len() == 1
+                    && let Some(last) = names.pop_first()
+                {
+                    *claim = Claim::One(last);
+                }
+            }
         }
     }
 
@@ -96,6 +139,55 @@ impl Cluster {
                 touched.subjects.extend(&pod.addresses);
             }
         }
+    }
+
+    /// No rule of `NetworkPolicy` looks at a node, whose own pods are exempt by the path of their packets; host policies do.
+    fn update_node(&mut self, name: &NodeName, new: Option<&Arc<Node>>, touched: &mut Touched) {
+        touched.guards |= !self.host_policies.is_empty();
+        if let Some(old) = self.nodes.remove(name) {
+            for address in &old.addresses {
+                touched.addresses.insert(*address);
+                if let Some(names) = self.by_node_address.get_mut(address) {
+                    names.remove(name);
+                    if names.is_empty() {
+                        self.by_node_address.remove(address);
+                    }
+                }
+            }
+        }
+        if let Some(node) = new {
+            for address in &node.addresses {
+                touched.addresses.insert(*address);
+                self.by_node_address.entry(*address).or_default().insert(name.clone());
+            }
+            self.nodes.insert(name.clone(), Arc::clone(node));
+        }
+    }
+
+    /// The host policies, by name.
+    pub fn host_policies(&self) -> impl Iterator<Item = &HostPolicy> {
+        self.host_policies.values().map(|policy| &**policy)
+    }
+
+    /// Every node.
+    pub fn nodes(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.values().map(|node| &**node)
+    }
+
+    /// One node.
+    pub fn node(&self, name: &NodeName) -> Option<&Arc<Node>> {
+        self.nodes.get(name)
+    }
+
+    /// The nodes that have this address: one, as a rule.
+    pub fn nodes_at(&self, address: IpAddr) -> impl Iterator<Item = &Node> {
+        let names = self.by_node_address.get(&address);
+        names.into_iter().flatten().filter_map(|name| self.nodes.get(name).map(|node| &**node))
+    }
+
+    /// Every address of a node, with the nodes that have it.
+    pub fn node_addresses(&self) -> impl Iterator<Item = (IpAddr, Vec<&Node>)> {
+        self.by_node_address.keys().map(|address| (*address, self.nodes_at(*address).collect()))
     }
 
     /// The pods of a namespace.
@@ -122,6 +214,11 @@ impl Cluster {
         self.namespaces.get(name).map(|namespace| &namespace.labels)
     }
 
+    /// The addresses of the pods on this node.
+    pub fn local_addresses(&self) -> BTreeSet<IpAddr> {
+        self.local.iter().filter_map(|name| self.pods.get(name)).flat_map(|pod| &pod.addresses).copied().collect()
+    }
+
     /// Every pod with traffic of its own.
     pub fn pods(&self) -> impl Iterator<Item = (&PodName, &Arc<Pod>)> {
         self.pods.iter()
@@ -134,11 +231,18 @@ impl Cluster {
 
     /// The pods that have this address: one, or more while an address changes hands.
     pub fn pods_at(&self, address: IpAddr) -> impl Iterator<Item = (&PodName, &Arc<Pod>)> {
-        self.by_address
-            .get(&address)
-            .into_iter()
-            .flatten()
-            .filter_map(|name| self.pods.get(name).map(|pod| (name, pod)))
+        let claim = self.by_address.get(&address);
+        claim.into_iter().flat_map(Claim::names).filter_map(|name| self.pods.get(name).map(|pod| (name, pod)))
+    }
+}
+
+impl Claim {
+    fn names(&self) -> impl Iterator<Item = &PodName> {
+        let (one, several) = match self {
+            Claim::One(name) => (Some(name), None),
+            Claim::Several(names) => (None, Some(names)),
+        };
+        one.into_iter().chain(several.into_iter().flatten())
     }
 }
 

@@ -63,6 +63,10 @@ impl Canonical {
                     self.text(&block.to_string());
                 }
             }
+            Who::Nodes(selector) => {
+                self.text("nodes");
+                self.selector(selector);
+            }
         }
         self.list(usize::from(atom.declares.is_some()));
         if let Some(DeclaredPort { name, transport, port }) = &atom.declares {
@@ -135,6 +139,7 @@ mod tests {
             atoms.push(atom(Who::PodsOf("ab".into(), selector.clone())));
             atoms.push(atom(Who::PodsWhere(selector.clone(), Selector::everything())));
             atoms.push(atom(Who::PodsWhere(Selector::labels([("x", "y")]), selector.clone())));
+            atoms.push(atom(Who::Nodes(selector.clone())));
         }
         let block = |cidr: &str, except: &[&str]| {
             let except = except.iter().map(|cidr| cidr.parse().unwrap()).collect();

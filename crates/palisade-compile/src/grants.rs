@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use palisade_core::{Direction, Peer, Pod, PodName, PortMatch, PortRange, Ports, Rule, Transport};
+use palisade_core::{
+    Direction, Layer, NetworkPolicy, Peer, Pod, PodName, PortMatch, PortRange, Ports, Rule, Transport,
+};
 
 use crate::atom::{Atom, DeclaredPort, Who};
 use crate::cluster::Cluster;
@@ -19,6 +21,29 @@ pub struct Grant {
     pub peers: Option<Arc<BTreeSet<Arc<Atom>>>>,
 }
 
+/// Whether an audited policy selects the pod in this direction.
+pub fn is_audited(cluster: &Cluster, pod: (&PodName, &Pod), direction: Direction) -> bool {
+    isolators(cluster, pod, (Layer::Shadow, direction)).any(|(policy, _)| policy.audit)
+}
+
+/// The same as [`grants`] if the policies that isolate the pod granted nothing.
+pub fn none(cluster: &Cluster, pod: (&PodName, &Pod), layer: (Layer, Direction)) -> Option<Vec<Grant>> {
+    isolators(cluster, pod, layer).next().map(|_| Vec::new())
+}
+
+/// The policies that isolate the pod in this direction, with their rules.
+fn isolators<'a>(
+    cluster: &'a Cluster,
+    (name, pod): (&PodName, &'a Pod),
+    (layer, direction): (Layer, Direction),
+) -> impl Iterator<Item = (&'a NetworkPolicy, &'a [Rule])> {
+    let in_layer = move |policy: &&Arc<NetworkPolicy>| layer == Layer::Shadow || !policy.audit;
+    let policies = cluster.policies_in(&name.namespace).filter(in_layer);
+    policies
+        .filter_map(move |policy| policy.rules[direction].as_deref().map(|rules| (&**policy, rules)))
+        .filter(|(policy, _)| selects(&policy.subjects, &pod.labels))
+}
+
 /// What the policies that isolate the pod in this direction grant together; `None` if none isolates it. The named
 /// ports that the answer depends on are added to `depends_on`.
 pub fn grants(
@@ -26,15 +51,11 @@ pub fn grants(
     named: &mut NamedPorts,
     depends_on: &mut BTreeSet<NamedPort>,
     (name, pod): (&PodName, &Pod),
-    direction: Direction,
+    (layer, direction): (Layer, Direction),
 ) -> Option<Vec<Grant>> {
     let mut isolated = false;
     let mut grants = Vec::new();
-    for policy in cluster.policies_in(&name.namespace) {
-        let Some(rules) = &policy.rules[direction] else { continue };
-        if !selects(&policy.subjects, &pod.labels) {
-            continue;
-        }
+    for (_, rules) in isolators(cluster, (name, pod), (layer, direction)) {
         isolated = true;
         for rule in rules {
             let whos = rule_whos(rule, name);

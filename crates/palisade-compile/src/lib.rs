@@ -4,21 +4,25 @@
 //! few changes of the tables they cause. Both are the same code, since a whole is a change from nothing.
 //!
 //! Read in this order: `grants` (what the policies of a pod grant, rule by rule), `subject` (from grants to the
-//! entries of one address), `atom` and `peers` (who is meant), `digest` (its name in the tables), `compiler` (what a change
-//! touches).
+//! entries of one address), `atom` and `peers` (who is meant), `digest` (its name in the tables), `host` (the guards
+//! of nodes), `compiler` (what a change touches), `room` (how much of it a node holds).
 
 mod atom;
 mod cluster;
 mod compiler;
 mod digest;
 mod grants;
+mod host;
 mod matching;
 mod named;
 mod peers;
 mod ranges;
+mod room;
+mod settings;
 mod subject;
 
 pub use compiler::Compiler;
+pub use settings::{Settings, UnknownPods};
 
 use palisade_core::{Change, NodeName, Snapshot, Tables};
 

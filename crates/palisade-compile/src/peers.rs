@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use palisade_core::{Family, GroupId};
+use palisade_core::{Family, GroupId, PeerGroup};
 
 use crate::atom::{Atom, AtomMembers, in_block};
 use crate::cluster::Cluster;
@@ -56,18 +56,15 @@ impl Peers {
         self
     }
 
-    /// Whether an address that pods have is to be listed one by one, in addition to [`Peers::blocks`].
+    /// Whether an address that pods or nodes have is to be listed one by one, in addition to [`Peers::blocks`].
     pub fn lists(&self, cluster: &Cluster, address: IpAddr) -> bool {
-        let mut by_pod = false;
+        let mut by_owner = false;
         let in_every_clause = self.clauses.iter().all(|clause| {
-            let pod = clause.iter().any(|atom| {
-                atom.block().is_none()
-                    && cluster.pods_at(address).any(|(name, pod)| atom.includes(cluster, name, pod, address))
-            });
-            by_pod |= pod;
-            pod || clause.iter().any(|atom| atom.block().is_some_and(|block| in_block(block, address)))
+            let owner = clause.iter().any(|atom| atom.block().is_none() && atom.includes_owner(cluster, address));
+            by_owner |= owner;
+            owner || clause.iter().any(|atom| atom.block().is_some_and(|block| in_block(block, address)))
         });
-        in_every_clause && by_pod
+        in_every_clause && by_owner
     }
 
     /// The addresses of [`Peers::lists`], all of them.
@@ -114,6 +111,28 @@ impl Peers {
         };
         let in_each = self.clauses.iter().map(of_clause);
         in_each.reduce(|all, next| intersection(&all, &next)).unwrap_or_default()
+    }
+
+    /// The group as it is now.
+    pub fn group(&self, cluster: &Cluster, members: &mut AtomMembers) -> PeerGroup {
+        let blocks = self.blocks();
+        PeerGroup {
+            description: self.description().into(),
+            addresses: self.listed(cluster, members),
+            blocks4: blocks.v4.into(),
+            blocks6: blocks.v6.into(),
+        }
+    }
+
+    /// Which of these addresses join the group (`true`) or leave it.
+    pub fn news<'a>(
+        &'a self,
+        group: &'a PeerGroup,
+        cluster: &'a Cluster,
+        addresses: &'a BTreeSet<IpAddr>,
+    ) -> impl Iterator<Item = (IpAddr, bool)> + 'a {
+        let listed = addresses.iter().map(|address| (*address, self.lists(cluster, *address)));
+        listed.filter(|(address, is_listed)| *is_listed != group.addresses.contains(address))
     }
 
     /// The name of the group in the tables: a digest of its meaning, which is the same on every path to it.

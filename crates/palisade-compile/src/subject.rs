@@ -55,6 +55,11 @@ impl Entries {
         Entries { ports: BTreeMap::new(), ranges: Vec::new(), otherwise: Arc::new(Peers::any_of(BTreeSet::new())) }
     }
 
+    /// Whether these are [`Entries::closed`].
+    pub fn is_closed(&self) -> bool {
+        self.ports.is_empty() && self.ranges.is_empty() && self.otherwise.is_nobody()
+    }
+
     /// Whether nothing is restricted, so that no entry is needed.
     pub fn is_open(&self) -> bool {
         self.otherwise.is_everyone()

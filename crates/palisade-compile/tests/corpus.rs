@@ -59,6 +59,7 @@ fn check(snapshot: &Snapshot) -> usize {
                     judged += 1;
                     let (oracle, trace) = (decide(snapshot, &packet), walk(&tables, &packet));
                     assert_eq!(oracle.verdict, trace.verdict, "{packet}: {oracle:#?} {trace:#?}");
+                    assert_eq!(oracle.shadow_verdict(), trace.shadow.verdict, "{packet}: {oracle:#?} {trace:#?}");
                 }
             }
         }

@@ -6,6 +6,8 @@
 
 pub mod diagnostic;
 pub mod flow;
+pub mod host_policy;
+pub mod host_tables;
 pub mod labels;
 pub mod name;
 pub mod net;
@@ -16,10 +18,12 @@ pub mod verdict;
 
 pub use diagnostic::{Diagnostic, Level, Place};
 pub use flow::{End, Flow};
+pub use host_policy::{HostPeer, HostPolicy, HostPolicyName, HostPort, Otherwise};
+pub use host_tables::{Guard, GuardId, GuardedPorts, Guards, HostChange, HostTables};
 pub use labels::{Labels, Operator, Requirement, Selector};
 pub use name::{NamespaceName, NodeName, ObjectName, PodName, PolicyName, WorkloadKind, WorkloadName};
 pub use net::{Family, Port, PortRange, Traffic, Transport};
 pub use policy::{Direction, NetworkPolicy, Peer, PerDirection, PortMatch, Ports, Rule};
 pub use snapshot::{Assumed, Change, ContainerPort, Namespace, Node, Pod, Snapshot};
-pub use tables::{Admit, GroupId, PeerGroup, Rest, RestId, Tables, TablesChange};
-pub use verdict::Verdict;
+pub use tables::{Admit, GroupId, Layer, PeerGroup, Rest, RestId, Tables, TablesChange};
+pub use verdict::{Audit, Verdict};

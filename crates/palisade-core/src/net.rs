@@ -103,6 +103,14 @@ impl PortRange {
         (first <= last).then_some(PortRange { first, last })
     }
 
+    /// A range known when this is compiled; of what is no port, or would end before it begins, every port.
+    pub(crate) const fn constant(first: u16, last: u16) -> PortRange {
+        match (Port::new(first), Port::new(last)) {
+            (Some(from), Some(to)) if first <= last => PortRange { first: from, last: to },
+            _ => PortRange::EVERY,
+        }
+    }
+
     /// A single port.
     pub fn single(port: Port) -> PortRange {
         PortRange { first: port, last: port }

@@ -79,6 +79,9 @@ pub struct NetworkPolicy {
     pub rules: PerDirection<Option<Vec<Rule>>>,
     /// Why the policy could not be read, if so.
     pub unreadable: Option<String>,
+    /// The annotation `palisade.dev/audit: "true"`: the policy is left out of the verdict, and has a
+    /// say in the shadow verdict alone.
+    pub audit: bool,
 }
 
 /// One item of `spec.ingress` or `spec.egress`. It allows what one of its peers and one of its ports match.
@@ -145,15 +148,18 @@ impl fmt::Display for Peer {
             Peer::Pods { namespaces: Some(namespaces), pods } => {
                 write!(f, "pods {pods} in namespaces {namespaces}")
             }
-            Peer::Block { cidr, except } => {
-                write!(f, "{cidr}")?;
-                for (index, block) in except.iter().enumerate() {
-                    write!(f, "{}{block}", if index == 0 { " except " } else { ", " })?;
-                }
-                Ok(())
-            }
+            Peer::Block { cidr, except } => write_block(f, cidr, except),
         }
     }
+}
+
+/// As people read an `ipBlock`: `10.0.0.0/8 except 10.1.0.0/16, 10.2.0.0/16`.
+pub(crate) fn write_block(f: &mut fmt::Formatter<'_>, cidr: &IpNet, except: &[IpNet]) -> fmt::Result {
+    write!(f, "{cidr}")?;
+    for (index, block) in except.iter().enumerate() {
+        write!(f, "{}{block}", if index == 0 { " except " } else { ", " })?;
+    }
+    Ok(())
 }
 
 impl fmt::Display for PortMatch {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use crate::host_policy::{HostPolicy, HostPolicyName};
 use crate::labels::Labels;
 use crate::name::{NamespaceName, NodeName, PodName, PolicyName, WorkloadName};
 use crate::net::{Family, Port, Transport};
@@ -22,6 +23,8 @@ pub struct Snapshot {
     pub pods: BTreeMap<PodName, Arc<Pod>>,
     /// Every `NetworkPolicy`.
     pub policies: BTreeMap<PolicyName, Arc<NetworkPolicy>>,
+    /// Every `HostPolicy`.
+    pub host_policies: BTreeMap<HostPolicyName, Arc<HostPolicy>>,
     /// The pods of each workload and of each Service, by name. For naming ends of a flow; it has no say in verdicts.
     pub workloads: BTreeMap<WorkloadName, Arc<[PodName]>>,
 }
@@ -49,8 +52,8 @@ pub struct Node {
 /// A pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pod {
-    /// Its labels.
-    pub labels: Labels,
+    /// Its labels; pods of one workload share a copy.
+    pub labels: Arc<Labels>,
     /// `spec.nodeName`.
     pub node: Option<NodeName>,
     /// `status.podIPs`; for a hostNetwork pod the addresses of its node.
@@ -105,6 +108,8 @@ pub enum Change {
     Pod(PodName, Option<Arc<Pod>>),
     /// A policy.
     Policy(PolicyName, Option<Arc<NetworkPolicy>>),
+    /// A host policy.
+    HostPolicy(HostPolicyName, Option<Arc<HostPolicy>>),
 }
 
 impl Snapshot {
@@ -115,6 +120,8 @@ impl Snapshot {
         difference(&self.nodes, &other.nodes, |name, new| changes.push(Change::Node(name, new)));
         difference(&self.pods, &other.pods, |name, new| changes.push(Change::Pod(name, new)));
         difference(&self.policies, &other.policies, |name, new| changes.push(Change::Policy(name, new)));
+        let (before, now) = (&self.host_policies, &other.host_policies);
+        difference(before, now, |name, new| changes.push(Change::HostPolicy(name, new)));
         changes
     }
 }

@@ -6,7 +6,12 @@
 //! 1. `ports`: is there an entry for (subject address, transport, port)? It names who is admitted. Done.
 //! 2. `isolated`: else, is the subject isolated? Its [`Rest`] tells who is admitted on ranges of
 //!    ports, and who on everything that no port list mentions. Done.
-//! 3. Else the subject is no isolated pod of this node, and the packet passes.
+//! 3. Else the subject is no isolated pod of this node, and the packet passes, with one exception: in one of the node's
+//!    `pod_ranges` the address of a subject must be `known`. One that is not belongs to a pod that nobody programmed yet, or to
+//!    nobody, and the packet is denied.
+//!
+//! Beside them stands the *shadow*: what would hold if audited policies were in force. It has the subjects that an audited policy
+//! selects and no others, each with steps 1 and 2 of its own, and never decides about a packet.
 //!
 //! *Who* is a [`PeerGroup`]: addresses (of pods, one by one) and blocks (of `ipBlock` peers). Each value is
 //! complete: what is admitted on a port by a rule that names it, by a range around it and by a rule without
@@ -17,21 +22,44 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
+use ipnet::IpNet;
+
+use crate::host_tables::{HostChange, HostTables};
 use crate::net::{Port, PortRange, Transport};
 use crate::policy::{Direction, PerDirection};
 
-/// Everything one node enforces of `NetworkPolicy`.
+/// Everything one node enforces.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tables {
     /// The subjects, for each direction.
     pub subjects: PerDirection<Subjects>,
-    /// Who is admitted, by the names that `subjects` and `rests` use.
+    /// The subjects that an audited policy selects, for each direction, as they would be with all audited policies in force. One that
+    /// stays open then is here too, with a rest that admits everyone.
+    pub shadow: PerDirection<Subjects>,
+    /// Who is admitted, by the names that `subjects`, `shadow` and `rests` use.
     pub groups: BTreeMap<GroupId, PeerGroup>,
-    /// What holds beyond exact ports, shared by subjects with the same policies.
+    /// What holds beyond exact ports, shared by subjects with the same policies, in `subjects` and in `shadow`.
     pub rests: BTreeMap<RestId, Rest>,
+    /// The ranges that the node gives addresses to its pods from: sorted, disjoint, without host bits. An address in them that
+    /// is not in `known` is denied. Empty where unknown pods pass.
+    pub pod_ranges: Vec<IpNet>,
+    /// The addresses of the node's pods, isolated or not. Empty where unknown pods pass; elsewhere every isolated subject is
+    /// in it.
+    pub known: BTreeSet<IpAddr>,
+    /// Who may reach ports of nodes.
+    pub host: HostTables,
 }
 
-/// The isolated pods of the node in one direction.
+/// Which of the two pictures of the tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Layer {
+    /// What holds: audited policies are left out.
+    InForce,
+    /// What would hold with all of them.
+    Shadow,
+}
+
+/// Isolated pods of the node in one direction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Subjects {
     /// Who is admitted on exactly this port.
@@ -113,6 +141,10 @@ pub enum TablesChange {
     Port(Direction, SubjectPort, Option<Admit>),
     /// A subject gets another rest (`Some`) or is not isolated any more.
     Isolated(Direction, IpAddr, Option<RestId>),
+    /// As `Port`, in the shadow.
+    ShadowPort(Direction, SubjectPort, Option<Admit>),
+    /// As `Isolated`, in the shadow: `None` if no audited policy selects the subject any more.
+    ShadowIsolated(Direction, IpAddr, Option<RestId>),
     /// A group appears, members included, before anything names it.
     GroupAdded(GroupId, PeerGroup),
     /// A group is named no more.
@@ -123,23 +155,76 @@ pub enum TablesChange {
     RestAdded(RestId, Rest),
     /// A rest is named no more.
     RestRemoved(RestId),
+    /// An address is that of a pod of this node (`true`), or no more.
+    Known(IpAddr, bool),
+    /// The node has other ranges of pod addresses: all of them.
+    PodRanges(Vec<IpNet>),
+    /// A step between two states of the host tables.
+    Host(HostChange),
+}
+
+impl Subjects {
+    /// Whether there is no subject.
+    pub fn is_empty(&self) -> bool {
+        self.ports.is_empty() && self.isolated.is_empty()
+    }
+
+    /// Decides an exact port anew, or no more; returns what was there before.
+    pub fn set_port(&mut self, key: SubjectPort, admit: Option<Admit>) -> Option<Admit> {
+        match admit {
+            Some(admit) => self.ports.insert(key, admit),
+            None => self.ports.remove(&key),
+        }
+    }
+
+    /// Gives a subject a rest, or none; returns what was there before.
+    pub fn set_rest(&mut self, address: IpAddr, rest: Option<RestId>) -> Option<RestId> {
+        match rest {
+            Some(rest) => self.isolated.insert(address, rest),
+            None => self.isolated.remove(&address),
+        }
+    }
+}
+
+impl TablesChange {
+    /// Whether a packet that passed before may be denied after this step. `false` is certain for a list of steps that begins
+    /// and ends in tables in which nothing is named that does not exist; `true` is not.
+    pub fn may_deny(&self) -> bool {
+        match self {
+            // What is decided for everyone is open, whatever it was; without an entry of its own the port is left to the rest.
+            TablesChange::Port(_, _, admit) => *admit != Some(Admit::Everyone),
+            TablesChange::Isolated(_, _, rest) => rest.is_some(),
+            TablesChange::Member(_, _, joins) => !joins,
+            // The first two never have a say; the others have none before something names them, or after nothing does.
+            TablesChange::ShadowPort(..)
+            | TablesChange::ShadowIsolated(..)
+            | TablesChange::GroupAdded(..)
+            | TablesChange::GroupRemoved(_)
+            | TablesChange::RestAdded(..)
+            | TablesChange::RestRemoved(_)
+            // Packets to nodes are judged one by one: no connection remembers what held before.
+            | TablesChange::Host(_) => false,
+            TablesChange::Known(_, known) => !known,
+            TablesChange::PodRanges(ranges) => !ranges.is_empty(),
+        }
+    }
 }
 
 impl Tables {
     /// Takes one step. Steps that change nothing are allowed.
     pub fn apply(&mut self, change: &TablesChange) {
         match change {
-            TablesChange::Port(direction, key, Some(admit)) => {
-                self.subjects[*direction].ports.insert(*key, admit.clone());
+            TablesChange::Port(direction, key, admit) => {
+                self.subjects[*direction].set_port(*key, admit.clone());
             }
-            TablesChange::Port(direction, key, None) => {
-                self.subjects[*direction].ports.remove(key);
+            TablesChange::Isolated(direction, address, rest) => {
+                self.subjects[*direction].set_rest(*address, rest.clone());
             }
-            TablesChange::Isolated(direction, address, Some(rest)) => {
-                self.subjects[*direction].isolated.insert(*address, rest.clone());
+            TablesChange::ShadowPort(direction, key, admit) => {
+                self.shadow[*direction].set_port(*key, admit.clone());
             }
-            TablesChange::Isolated(direction, address, None) => {
-                self.subjects[*direction].isolated.remove(address);
+            TablesChange::ShadowIsolated(direction, address, rest) => {
+                self.shadow[*direction].set_rest(*address, rest.clone());
             }
             TablesChange::GroupAdded(id, group) => {
                 self.groups.insert(id.clone(), group.clone());
@@ -149,11 +234,7 @@ impl Tables {
             }
             TablesChange::Member(id, address, joins) => {
                 if let Some(group) = self.groups.get_mut(id) {
-                    if *joins {
-                        group.addresses.insert(*address);
-                    } else {
-                        group.addresses.remove(address);
-                    }
+                    group.set_member(*address, *joins);
                 }
             }
             TablesChange::RestAdded(id, rest) => {
@@ -162,6 +243,24 @@ impl Tables {
             TablesChange::RestRemoved(id) => {
                 self.rests.remove(id);
             }
+            TablesChange::Known(address, true) => {
+                self.known.insert(*address);
+            }
+            TablesChange::Known(address, false) => {
+                self.known.remove(address);
+            }
+            TablesChange::PodRanges(ranges) => self.pod_ranges.clone_from(ranges),
+            TablesChange::Host(change) => self.host.apply(change),
+        }
+    }
+}
+
+impl PeerGroup {
+    pub(crate) fn set_member(&mut self, address: IpAddr, joins: bool) {
+        if joins {
+            self.addresses.insert(address);
+        } else {
+            self.addresses.remove(&address);
         }
     }
 }

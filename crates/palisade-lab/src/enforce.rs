@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use palisade_compile::Compiler;
-use palisade_core::{Change, NodeName, Snapshot, Tables};
-use palisade_nft::{Generation, Held, Kernel, diff, lower};
+use palisade_core::{Change, NodeName, Snapshot, Tables, TablesChange};
+use palisade_nft::{Generation, Held, HostHeld, Kernel, Ruleset, Settings, Table, diff, lower, lower_host};
 
 use crate::error::LabError;
 use crate::netns::write_setting;
@@ -24,6 +24,8 @@ struct Enforced {
     held: Held,
     kernel: Kernel,
     generation: Generation,
+    host: HostHeld,
+    host_kernel: Kernel,
 }
 
 impl Enforcer {
@@ -64,8 +66,12 @@ impl Enforcer {
     pub(crate) fn strayed(&mut self) -> Result<Vec<NodeName>, LabError> {
         let mut strayed = Vec::new();
         for (name, enforced) in &mut self.nodes {
-            let have = enforced.kernel.read_back().map_err(|error| refused(name, error))?;
-            if have != Some(lower(enforced.compiler.tables(), enforced.generation)) {
+            let tables = enforced.compiler.tables();
+            let is_as_wanted = held(&mut enforced.kernel, Table::Policies, name)?
+                == lower(tables, &Settings::default(), enforced.generation)
+                && held(&mut enforced.host_kernel, Table::Host, name)?
+                    == lower_host(&tables.host, &Settings::default());
+            if !is_as_wanted {
                 strayed.push(name.clone());
             }
         }
@@ -82,23 +88,40 @@ impl Enforced {
         let mut compiler = Compiler::new(node.clone());
         compiler.update(&Snapshot::default().changes_to(snapshot));
         let generation = Generation::FIRST;
-        let have = kernel.read_back().map_err(|error| refused(node, error))?.unwrap_or_default();
-        let transaction = diff(&have, &lower(compiler.tables(), generation));
-        kernel.apply(&transaction).map_err(|error| refused(node, error))?;
+        load_table(&mut kernel, &lower(compiler.tables(), &Settings::default(), generation), node)?;
         forget_probes_soon();
-        let held = Held::of(compiler.tables());
-        Ok(Enforced { compiler, held, kernel, generation })
+        let held = Held::of(compiler.tables(), &Settings::default(), generation);
+        let mut host_kernel = Kernel::open_table(Table::Host).map_err(|error| refused(node, error))?;
+        let guards = &compiler.tables().host;
+        load_table(&mut host_kernel, &lower_host(guards, &Settings::default()), node)?;
+        let host = HostHeld::of(guards, &Settings::default());
+        Ok(Enforced { compiler, held, kernel, generation, host, host_kernel })
     }
 
     fn update(mut self, node: &NodeName, changes: &[Change]) -> Result<Enforced, LabError> {
         let steps = self.compiler.update(changes);
-        if !steps.is_empty() {
+        if steps.iter().any(|step| !matches!(step, TablesChange::Host(_))) {
             self.generation = self.generation.next();
             let transaction = self.held.lower_changes(&steps, Some(self.generation));
             self.kernel.apply(&transaction).map_err(|error| refused(node, error))?;
         }
+        let transaction = self.host.lower_changes(&steps);
+        self.host_kernel.apply(&transaction).map_err(|error| refused(node, error))?;
         Ok(self)
     }
+}
+
+/// What the kernel of a node holds of a table.
+fn held(kernel: &mut Kernel, table: Table, node: &NodeName) -> Result<Ruleset, LabError> {
+    let have = kernel.read_back().map_err(|error| refused(node, error))?;
+    Ok(have.unwrap_or_else(|| Ruleset::nothing(table)))
+}
+
+/// Brings a table into force, whatever is there.
+fn load_table(kernel: &mut Kernel, wanted: &Ruleset, node: &NodeName) -> Result<(), LabError> {
+    let transaction = diff(&held(kernel, wanted.table, node)?, wanted);
+    kernel.apply(&transaction).map_err(|error| refused(node, error))?;
+    Ok(())
 }
 
 /// Shortens what connection tracking remembers of flows that are over, so that thousands of probes do not fill its

@@ -166,7 +166,13 @@ mod tests {
         snapshot.pods.insert(PodName::new("web", "front"), Arc::new(pod));
         let name = PolicyName::new("web", "policy");
         let rules = PerDirection { ingress: Some(vec![Rule { peers, ports }]), egress: None };
-        let policy = NetworkPolicy { name: name.clone(), subjects: Selector::everything(), rules, unreadable: None };
+        let policy = NetworkPolicy {
+            name: name.clone(),
+            subjects: Selector::everything(),
+            rules,
+            unreadable: None,
+            audit: false,
+        };
         snapshot.policies.insert(name, Arc::new(policy));
         snapshot
     }

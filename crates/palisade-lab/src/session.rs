@@ -42,6 +42,19 @@ impl Lab {
     ///
     /// Where the kernel refuses namespaces, links, settings or rules.
     pub fn start(snapshot: &Snapshot, families: &[Family]) -> Result<Lab, LabError> {
+        Lab::start_with(Some(Enforcer::default()), snapshot, families)
+    }
+
+    /// The same with nodes that hold no rules: somebody else is to bring them, such as an agent on each node.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Lab::start).
+    pub fn start_without_rules(snapshot: &Snapshot, families: &[Family]) -> Result<Lab, LabError> {
+        Lab::start_with(None, snapshot, families)
+    }
+
+    fn start_with(enforcer: Option<Enforcer>, snapshot: &Snapshot, families: &[Family]) -> Result<Lab, LabError> {
         let thread_failed = |source| LabError::Probe { operation: "start the thread of the lab".to_string(), source };
         let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC).map_err(|errno| thread_failed(errno.into()))?);
         let (jobs, inbox) = channel::<Job>();
@@ -52,7 +65,7 @@ impl Lab {
         let entries = Arc::clone(&directory);
         let thread = std::thread::Builder::new()
             .name("palisade-lab".to_string())
-            .spawn(move || match Machine::new(families, entries) {
+            .spawn(move || match Machine::new(enforcer, families, entries) {
                 Ok(machine) => {
                     if started.send(Ok(())).is_ok() {
                         machine.run(&inbox, &woken);
@@ -102,7 +115,7 @@ impl Lab {
     ///
     /// Only if the lab has stopped.
     pub fn tables(&self) -> Result<BTreeMap<NodeName, Tables>, LabError> {
-        self.ask(|machine| machine.enforcer.tables())
+        self.ask(|machine| machine.enforcer.as_ref().map(Enforcer::tables).unwrap_or_default())
     }
 
     /// Reads the rules of every node back; returns the nodes whose kernel does not hold exactly what is wanted.
@@ -111,7 +124,25 @@ impl Lab {
     ///
     /// Where a kernel cannot be read.
     pub fn strayed(&self) -> Result<Vec<NodeName>, LabError> {
-        self.ask(|machine| machine.enforcer.strayed())?
+        self.ask(|machine| machine.enforcer.as_mut().map_or(Ok(Vec::new()), Enforcer::strayed))?
+    }
+
+    /// Runs something on a thread that is inside the network namespace of a node, as its agent would be.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such node.
+    pub fn inside<T: Send + 'static>(
+        &self,
+        node: &NodeName,
+        job: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, LabError> {
+        let node = node.clone();
+        self.ask(move |machine| {
+            let member = machine.topology.member(&Place::Node(node)).ok_or(LabError::Stopped)?;
+            member.netns.enter()?;
+            Ok(job())
+        })?
     }
 
     /// Lets [`exec`](crate::exec::exec) in, until the returned value is dropped: as the lab of these paths, for this user.
@@ -160,7 +191,8 @@ fn ring(wake: &OwnedFd) {
 /// What the thread of the lab owns.
 struct Machine {
     topology: Topology,
-    enforcer: Enforcer,
+    /// `None` where somebody else brings the rules.
+    enforcer: Option<Enforcer>,
     prober: Prober,
     families: Vec<Family>,
     directory: Arc<Directory>,
@@ -169,16 +201,9 @@ struct Machine {
 }
 
 impl Machine {
-    fn new(families: Vec<Family>, directory: Arc<Directory>) -> Result<Machine, LabError> {
+    fn new(enforcer: Option<Enforcer>, families: Vec<Family>, directory: Arc<Directory>) -> Result<Machine, LabError> {
         let topology = Topology::new(&families)?;
-        Ok(Machine {
-            topology,
-            enforcer: Enforcer::default(),
-            prober: Prober::new()?,
-            families,
-            directory,
-            contested: BTreeMap::new(),
-        })
+        Ok(Machine { topology, enforcer, prober: Prober::new()?, families, directory, contested: BTreeMap::new() })
     }
 
     /// Does jobs, and serves the servers in between, until nobody can ask any more.
@@ -209,10 +234,12 @@ impl Machine {
         let wanted = Wanted::of(&snapshot, &self.families);
         let gone = self.topology.remove_unwanted(&wanted)?;
         self.prober.forget(&gone);
-        self.enforcer.forget(&gone);
         self.topology.add_nodes(&wanted)?;
-        // Rules before pods: a new pod sends no packet that its policies have not judged.
-        self.enforcer.update(&self.topology, snapshot.clone())?;
+        if let Some(enforcer) = &mut self.enforcer {
+            enforcer.forget(&gone);
+            // Rules before pods: a new pod sends no packet that its policies have not judged.
+            enforcer.update(&self.topology, snapshot.clone())?;
+        }
         self.topology.add_pods(&wanted)?;
         let namespaces = self.topology.places().map(|(place, member)| (place.clone(), member.netns.descriptor()));
         self.directory.update(snapshot, namespaces.collect());

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use palisade_core::{End, Family, Flow, NodeName, Snapshot, Tables, Traffic, Verdict};
+use palisade_core::{Audit, End, Family, Flow, NodeName, Snapshot, Tables, Traffic, Verdict};
 use palisade_sim::{Packet, ResolveError, Trace, decide, resolve, walk};
 
 use crate::error::LabError;
@@ -37,7 +37,9 @@ pub struct Testimony {
     pub packet: Packet,
     /// What the policies mean.
     pub oracle: Verdict,
-    /// What the compiled tables of the nodes say, step by step.
+    /// What they would mean with all audited policies in force.
+    pub oracle_shadow: Verdict,
+    /// What the compiled tables of the nodes say of both, step by step.
     pub tables: Trace,
     /// What became of the real packet.
     pub kernel: Outcome,
@@ -51,7 +53,7 @@ impl Testimony {
             Outcome::Skipped(_) => true,
             outcome => outcome.verdict() == Some(self.oracle),
         };
-        self.oracle == self.tables.verdict && kernel
+        self.oracle == self.tables.verdict && self.oracle_shadow == self.tables.shadow.verdict && kernel
     }
 }
 
@@ -79,6 +81,14 @@ impl Row {
     /// The flow as a whole: allowed if all its packets are.
     pub fn verdicts(&self) -> Verdicts {
         summary(self.testimonies.iter())
+    }
+
+    /// How audited policies would change the verdict of the policies on the flow; `None` if they would not.
+    pub fn audit(&self) -> Option<Audit> {
+        let all = |verdict: fn(&Testimony) -> Verdict| {
+            Verdict::allow_if(self.testimonies.iter().all(|testimony| verdict(testimony) == Verdict::Allow))
+        };
+        Audit::between(all(|testimony| testimony.oracle), all(|testimony| testimony.oracle_shadow))
     }
 
     /// The same for each family that the flow has packets of.
@@ -191,11 +201,15 @@ pub fn witness(
     let tables: BTreeMap<NodeName, Tables> = lab.tables()?;
     let packets: Vec<Packet> = cases.iter().flat_map(|case| case.packets.iter().cloned()).collect();
     let mut outcomes = lab.probe(&packets, progress)?.into_iter();
-    let mut testify = |packet: &Packet| Testimony {
-        oracle: decide(snapshot, packet).verdict,
-        tables: walk(&tables, packet),
-        kernel: outcomes.next().unwrap_or_else(|| Outcome::Failed("it was not sent".to_string())),
-        packet: packet.clone(),
+    let mut testify = |packet: &Packet| {
+        let decision = decide(snapshot, packet);
+        Testimony {
+            oracle: decision.verdict,
+            oracle_shadow: decision.shadow_verdict(),
+            tables: walk(&tables, packet),
+            kernel: outcomes.next().unwrap_or_else(|| Outcome::Failed("it was not sent".to_string())),
+            packet: packet.clone(),
+        }
     };
     let rows = cases
         .iter()
@@ -206,7 +220,7 @@ pub fn witness(
 
 #[cfg(test)]
 mod tests {
-    use palisade_sim::{Endpoint, Owner};
+    use palisade_sim::{Endpoint, Owner, Way};
 
     use super::*;
 
@@ -223,10 +237,16 @@ mod tests {
                 traffic: flow.traffic,
             },
             oracle: *oracle,
-            tables: Trace { verdict: *tables, steps: Vec::new() },
+            oracle_shadow: *oracle,
+            tables: trace(*tables, *tables),
             kernel: kernel.clone(),
         });
         Row { testimonies: testimonies.collect(), flow }
+    }
+
+    fn trace(verdict: Verdict, shadow: Verdict) -> Trace {
+        let shadow = Way { verdict: shadow, steps: Vec::new(), guards: Vec::new() };
+        Trace { verdict, steps: Vec::new(), guards: Vec::new(), shadow }
     }
 
     fn check(oracle: Verdict, tables: Verdict, kernel: &Outcome, agrees: bool) {
@@ -245,6 +265,20 @@ mod tests {
         check(Allow, Allow, &Outcome::Skipped("it is multicast".to_string()), true);
         check(Allow, Deny, &Outcome::Skipped("it is multicast".to_string()), false);
         check(Allow, Allow, &Outcome::Failed("no control flow".to_string()), false);
+    }
+
+    #[test]
+    fn agreement_is_about_audited_policies_too() {
+        let check = |oracle, tables, agrees, audit| {
+            let mut row = row("a/b -> c/d icmp", &[(Family::V4, Allow, Allow, Outcome::Answered)]);
+            row.testimonies[0].oracle_shadow = oracle;
+            row.testimonies[0].tables = trace(Allow, tables);
+            assert_eq!((row.agrees(), row.audit()), (agrees, audit));
+        };
+        check(Allow, Allow, true, None);
+        check(Deny, Deny, true, Some(Audit::WouldDeny));
+        check(Allow, Deny, false, None);
+        check(Deny, Allow, false, Some(Audit::WouldDeny));
     }
 
     #[test]

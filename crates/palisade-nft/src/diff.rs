@@ -9,22 +9,28 @@ use crate::transaction::{Builder, Transaction};
 ///   cannot change it in place;
 /// - the rules of a chain all together, as they are few and their order matters;
 /// - the whole table, if something in it cannot be changed in place: an object or set that is not ours, or the
-///   head of a chain, set or table. That happens only after somebody else changed the table, or between
+///   head of a chain, set, counter or table. That happens only after somebody else changed the table, or between
 ///   versions of this product.
 pub fn diff(have: &Ruleset, want: &Ruleset) -> Transaction {
     if have == want {
         return Transaction::default();
     }
-    if *want == Ruleset::default() {
-        return Transaction::remove_table();
+    if want.is_nothing() {
+        return if have.is_nothing() { Transaction::default() } else { Transaction::remove_table(have.table) };
     }
-    if *have == Ruleset::default() {
+    if have.is_nothing() {
         return Builder::whole(want, false).finish();
     }
     if !can_change_in_place(have, want) {
         return Builder::whole(want, true).finish();
     }
-    let mut builder = Builder::default();
+    let mut builder = Builder::of(want.table);
+    for name in have.counters.keys().filter(|name| !want.counters.contains_key(*name)) {
+        builder.remove_counter(name.clone());
+    }
+    for (name, comment) in want.counters.iter().filter(|(name, _)| !have.counters.contains_key(*name)) {
+        builder.add_counter(name.clone(), comment.clone());
+    }
     diff_sets(&mut builder, have, want);
     diff_chains(&mut builder, have, want);
     builder.finish()
@@ -37,6 +43,7 @@ fn can_change_in_place(have: &Ruleset, want: &Ruleset) -> bool {
             .sets
             .iter()
             .all(|(name, set)| want.sets.get(name).is_none_or(|other| set.definition == other.definition))
+        && have.counters.iter().all(|(name, comment)| want.counters.get(name).is_none_or(|other| comment == other))
         && have.chains.iter().all(|(name, chain)| {
             want.chains.get(name).is_none_or(|other| chain.hook == other.hook && chain.comment == other.comment)
         })

@@ -1,13 +1,15 @@
 //! Our table in the kernel: write it, read it back.
 
 mod answers;
+mod counts;
 mod error;
 
 use std::num::NonZeroU32;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
-use crate::ruleset::{Ruleset, TABLE};
+use crate::ruleset::{Ruleset, Table};
 use crate::socket::Socket;
 use crate::transaction::{Operation, Transaction};
 use crate::wire::attributes::Writer;
@@ -17,6 +19,7 @@ use crate::wire::message::{self, Message, Messages};
 use crate::wire::numbers as n;
 
 use answers::Outcome;
+pub use counts::{Denials, GuardedCounts};
 pub use error::{ApplyError, KernelError};
 
 /// What is built beforehand is committed in pieces of about this size, each well below 50 ms: while the kernel
@@ -29,9 +32,10 @@ const TRIES: usize = 50;
 /// The longest message that the kernel sends.
 const RECEIVE_BYTES: usize = 256 << 10;
 
-/// A connection to the `nf_tables` of the network namespace in which it was opened.
+/// A connection to one of our tables in the `nf_tables` of the network namespace in which it was opened.
 #[derive(Debug)]
 pub struct Kernel {
+    of: Table,
     socket: Socket,
     sequence: u32,
     /// The generation of all of `nf_tables` that the next batch builds on.
@@ -48,18 +52,29 @@ pub struct Applied {
     pub commits: usize,
     /// The bytes sent.
     pub bytes: usize,
+    /// The longest commit, with what the kernel did for it before and after; its lock is held no longer.
+    pub longest: Duration,
 }
 
 impl Kernel {
-    /// Connects to `nf_tables` in the network namespace of the calling thread.
+    /// Connects to the table of policies in the network namespace of the calling thread.
     ///
     /// # Errors
     ///
     /// If the kernel has no `nf_tables`, or the process may not use it.
     pub fn open() -> Result<Kernel, KernelError> {
+        Kernel::open_table(Table::Policies)
+    }
+
+    /// Connects to a table in the network namespace of the calling thread.
+    ///
+    /// # Errors
+    ///
+    /// As [`Kernel::open`].
+    pub fn open_table(table: Table) -> Result<Kernel, KernelError> {
         let socket = Socket::open(0).map_err(|errno| KernelError::of("open a netlink socket", errno))?;
         let buffer = vec![0; RECEIVE_BYTES];
-        let mut kernel = Kernel { socket, sequence: 0, generation: 0, table: None, buffer };
+        let mut kernel = Kernel { of: table, socket, sequence: 0, generation: 0, table: None, buffer };
         kernel.look()?;
         Ok(kernel)
     }
@@ -87,19 +102,22 @@ impl Kernel {
         if operations.is_empty() {
             return Ok(applied);
         }
+        if transaction.table() != self.of {
+            return Err(ApplyError::OtherTable { transaction: transaction.table(), kernel: self.of });
+        }
         let limit = self.batch_bytes_max()?;
         let piece_bytes = limit.saturating_sub(PIECE_OVERHANG_BYTES).clamp(1, PIECE_BYTES);
-        let mut whole = Batch::whole(operations, 0)?;
+        let mut whole = Batch::whole(self.of, operations, 0)?;
         if whole.bytes().len() <= piece_bytes {
             self.commit(&mut whole, operations, &mut applied)?;
             return Ok(applied);
         }
         let (preparation, switch) = transaction.parts();
-        let mut switch = Batch::whole(switch, preparation.len())?;
+        let mut switch = Batch::whole(self.of, switch, preparation.len())?;
         if switch.bytes().len() > limit {
             return Err(ApplyError::TooLarge { bytes: switch.bytes().len(), limit });
         }
-        for mut piece in Batch::pieces(preparation, piece_bytes)? {
+        for mut piece in Batch::pieces(self.of, preparation, piece_bytes)? {
             self.commit(&mut piece, operations, &mut applied).inspect_err(|_| self.take_back(preparation))?;
         }
         self.commit(&mut switch, operations, &mut applied).inspect_err(|_| self.take_back(preparation))?;
@@ -116,7 +134,7 @@ impl Kernel {
         if self.table.is_none() {
             return Ok(false);
         }
-        self.apply(&Transaction::remove_table()).map(|_| true)
+        self.apply(&Transaction::remove_table(self.of)).map(|_| true)
     }
 
     /// Reads our table; `None` if there is none.
@@ -158,11 +176,13 @@ impl Kernel {
             let first = self.sequence.wrapping_add(1);
             let last = batch.prepare(first, self.generation);
             self.sequence = last;
+            let start = Instant::now();
             self.socket.send(batch.bytes()).map_err(|errno| KernelError::of("send a batch", errno))?;
             match self.outcome(first, last)? {
                 Outcome::Committed => {
                     applied.commits += 1;
                     applied.bytes += batch.bytes().len();
+                    applied.longest = applied.longest.max(start.elapsed());
                     self.generation = next_generation(self.generation);
                     self.table = self.ask_table()?;
                     return Ok(());
@@ -175,7 +195,7 @@ impl Kernel {
                     }
                 }
                 Outcome::Refused { message, answer } => {
-                    return Err(ApplyError::refused(batch, operations, message, answer));
+                    return Err(ApplyError::refused(self.of, batch, operations, message, answer));
                 }
             }
         }
@@ -194,9 +214,10 @@ impl Kernel {
         let mut left = Ruleset { unknown: Vec::new(), ..have.clone() };
         for operation in preparation {
             match operation {
-                Operation::AddTable(_) => left = Ruleset::default(),
+                Operation::AddTable(_) => left = Ruleset::nothing(self.of),
                 Operation::AddChain(name, ..) => drop(left.chains.remove(name)),
                 Operation::AddSet(name, _) => drop(left.sets.remove(name)),
+                Operation::AddCounter(name, _) => drop(left.counters.remove(name)),
                 _ => {}
             }
         }
@@ -219,8 +240,9 @@ impl Kernel {
 
     fn ask_table(&mut self) -> Result<Option<TableState>, KernelError> {
         let mut state = None;
-        let write = |writer: &mut Writer<'_>| writer.string(n::NFTA_TABLE_NAME, TABLE);
-        let asked = self.ask("look for table inet palisade", n::NFT_MSG_GETTABLE, 0, write, |message| {
+        let table = self.of.name();
+        let write = |writer: &mut Writer<'_>| writer.string(n::NFTA_TABLE_NAME, table);
+        let asked = self.ask("look for the table", n::NFT_MSG_GETTABLE, 0, write, |message| {
             state = table_state(message.attributes());
         });
         match asked {
@@ -232,9 +254,10 @@ impl Kernel {
 
     /// Reads the table with everything in it; `None` if it changed meanwhile.
     fn read_table(&mut self) -> Result<Option<Ruleset>, KernelError> {
-        let mut reader = Reader::default();
+        let mut reader = Reader::of(self.of);
         let mut names = Vec::new();
-        let named = |writer: &mut Writer<'_>| writer.string(n::NFTA_TABLE_NAME, TABLE);
+        let table = self.of.name();
+        let named = |writer: &mut Writer<'_>| writer.string(n::NFTA_TABLE_NAME, table);
         let mut steady = self.ask("read the table", n::NFT_MSG_GETTABLE, 0, named, |message| {
             reader.table(message.attributes());
         })?;
@@ -247,15 +270,16 @@ impl Kernel {
         steady &= self.ask("read the rules", n::NFT_MSG_GETRULE, n::NLM_F_DUMP, named, |message| {
             reader.rule(message.attributes());
         })?;
-        for kind in [n::NFT_MSG_GETOBJ, n::NFT_MSG_GETFLOWTABLE] {
-            steady &= self.ask("read the other objects", kind, n::NLM_F_DUMP, named, |message| {
-                reader.object(message.attributes());
-            })?;
-        }
+        steady &= self.ask("read the counters", n::NFT_MSG_GETOBJ, n::NLM_F_DUMP, named, |message| {
+            reader.object(message.attributes());
+        })?;
+        steady &= self.ask("read the flowtables", n::NFT_MSG_GETFLOWTABLE, n::NLM_F_DUMP, named, |message| {
+            reader.flowtable(message.attributes());
+        })?;
         for name in names {
             let mut elements = Vec::new();
             let write = |writer: &mut Writer<'_>| {
-                writer.string(n::NFTA_SET_ELEM_LIST_TABLE, TABLE);
+                writer.string(n::NFTA_SET_ELEM_LIST_TABLE, table);
                 writer.string(n::NFTA_SET_ELEM_LIST_SET, &name);
             };
             steady &=
@@ -279,7 +303,7 @@ impl Kernel {
     ) -> Result<bool, KernelError> {
         self.sequence = self.sequence.wrapping_add(1);
         let failed = |errno| KernelError::of(what, errno);
-        let request = message::request(kind, flags, self.sequence, write);
+        let request = message::request(self.of, kind, flags, self.sequence, write);
         self.socket.send(&request).map_err(failed)?;
         let mut steady = true;
         while let Some(bytes) = self.socket.receive(&mut self.buffer).map_err(failed)? {

@@ -7,25 +7,38 @@
 //!      +--Held::lower_changes--------------+
 //! ```
 //!
-//! The kernel holds one table, `inet palisade`, and nothing here ever names another. A change to it is a
+//! The kernel holds the tables of [`Table`], and nothing here ever names another. A change to one is a
 //! [`Transaction`] first: a value that can be printed, compared and thrown away.
-//! How packets are judged is written in [`mod@lower`] and nowhere else.
+//! How packets are judged is written in [`mod@lower`], under which addresses pods may send in [`sources`], and nowhere else.
 
+mod conntrack;
+mod dialogue;
 mod diff;
+mod foreign;
+pub mod host;
 mod kernel;
+mod links;
+mod log;
 pub mod lower;
 mod monitor;
 pub mod ruleset;
 mod socket;
+pub mod sources;
 #[cfg(test)]
 mod testing;
 mod text;
 mod transaction;
 mod wire;
 
+pub use conntrack::{Conntrack, Occupancy, Swept};
 pub use diff::diff;
-pub use kernel::{Applied, ApplyError, Kernel, KernelError};
-pub use lower::{Generation, Held, lower};
+pub use foreign::{ForeignName, ForeignTable, foreign_tables};
+pub use host::{Guarded, HostHeld, lower_host};
+pub use kernel::{Applied, ApplyError, Denials, GuardedCounts, Kernel, KernelError};
+pub use links::{Interfaces, Links, Master, PodLink};
+pub use log::{Headers, Log, Logged, LoggedPacket};
+pub use lower::{Denial, Denied, Established, Generation, Held, Settings, lower};
 pub use monitor::{Event, Monitor};
-pub use ruleset::Ruleset;
+pub use ruleset::{InterfaceName, Ruleset, Table};
+pub use sources::{Attached, Sources, lower_sources};
 pub use transaction::{Counts, Operation, Transaction};

@@ -3,13 +3,12 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use crate::kernel::{Kernel, KernelError};
-use crate::ruleset::TABLE;
+use crate::ruleset::Table;
 use crate::socket::Socket;
-use crate::wire::message::{Message, Messages, nf_tables};
+use crate::wire::message::{Message, Messages, family, nf_tables};
 use crate::wire::numbers as n;
 
 /// The longest message that the kernel sends.
@@ -19,7 +18,7 @@ const RECEIVE_BYTES: usize = 256 << 10;
 #[derive(Debug)]
 pub struct Monitor {
     socket: Socket,
-    ours: u32,
+    ours: Vec<u32>,
     touched: bool,
     events: std::collections::VecDeque<Event>,
     buffer: Vec<u8>,
@@ -36,9 +35,9 @@ pub enum Event {
         thread: u32,
         /// The name of its program, at most 15 bytes.
         program: String,
-        /// Whether it came through the [`Kernel`] that the monitor belongs to.
+        /// Whether it came through a [`Kernel`] that the monitor belongs to.
         ours: bool,
-        /// Whether our table was concerned. If so and it was not us, read it back and repair it.
+        /// Whether one of our tables was concerned. If so and it was not us, read them back and repair them.
         touched: bool,
     },
     /// More happened than the socket could keep. Read the table back: nobody knows what was missed.
@@ -46,21 +45,32 @@ pub enum Event {
 }
 
 impl Monitor {
-    /// Listens; commits made through `kernel` will be told as ours.
+    /// Listens; commits made through these will be told as ours.
     ///
     /// # Errors
     ///
     /// As [`Kernel::open`].
-    pub fn open(kernel: &Kernel) -> Result<Monitor, KernelError> {
-        let group = 1 << (n::NFNLGRP_NFTABLES - 1);
-        let socket = Socket::open(group).map_err(|errno| KernelError::of("listen to nf_tables", errno))?;
+    pub fn open<'a>(kernels: impl IntoIterator<Item = &'a Kernel>) -> Result<Monitor, KernelError> {
         Ok(Monitor {
-            socket,
-            ours: kernel.port(),
+            socket: socket()?,
+            ours: kernels.into_iter().map(Kernel::port).collect(),
             touched: false,
             events: std::collections::VecDeque::new(),
             buffer: vec![0; RECEIVE_BYTES],
         })
+    }
+
+    /// Listens anew, in the network namespace of the calling thread, after the socket failed. The next event is [`Event::Lost`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Kernel::open`]; it is as before then.
+    pub fn reopen(&mut self) -> Result<(), KernelError> {
+        self.socket = socket()?;
+        self.touched = false;
+        self.events.clear();
+        self.events.push_back(Event::Lost);
+        Ok(())
     }
 
     /// The next event; waits at most so long, and `None` if nothing happened.
@@ -79,16 +89,9 @@ impl Monitor {
                 if left.is_zero() {
                     return Ok(None);
                 }
-                self.wait(left)?;
+                let waited = self.socket.wait(left);
+                waited.map_err(|errno| KernelError::Io { operation: "wait for news of nf_tables", errno })?;
             }
-        }
-    }
-
-    fn wait(&self, patience: Duration) -> Result<(), KernelError> {
-        let timeout = Timespec::try_from(patience).ok();
-        match poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], timeout.as_ref()) {
-            Ok(_) | Err(Errno::INTR) => Ok(()),
-            Err(errno) => Err(KernelError::Io { operation: "wait for news of nf_tables", errno }),
         }
     }
 
@@ -106,10 +109,10 @@ impl Monitor {
         };
         for message in Messages(bytes) {
             if message.kind == nf_tables(n::NFT_MSG_NEWGEN) {
-                self.events.push_back(commit(message, self.ours, self.touched));
+                self.events.push_back(commit(message, &self.ours, self.touched));
                 self.touched = false;
             } else {
-                self.touched |= is_about_our_table(message);
+                self.touched |= our_table(message).is_some();
             }
         }
         Ok(true)
@@ -123,17 +126,24 @@ impl AsFd for Monitor {
     }
 }
 
-fn commit(message: Message<'_>, ours: u32, touched: bool) -> Event {
+fn socket() -> Result<Socket, KernelError> {
+    let group = 1 << (n::NFNLGRP_NFTABLES - 1);
+    Socket::open(group).map_err(|errno| KernelError::of("listen to nf_tables", errno))
+}
+
+fn commit(message: Message<'_>, ours: &[u32], touched: bool) -> Event {
     let attributes = message.attributes();
     Event::Commit {
         generation: attributes.find_number(n::NFTA_GEN_ID).unwrap_or(0),
         thread: attributes.find_number(n::NFTA_GEN_PROC_PID).unwrap_or(0),
         program: attributes.find_string(n::NFTA_GEN_PROC_NAME).unwrap_or("?").to_string(),
-        ours: message.port == ours,
+        ours: ours.contains(&message.port),
         touched,
     }
 }
 
-fn is_about_our_table(message: Message<'_>) -> bool {
-    message.family() == Some(n::NFPROTO_INET) && message.attributes().find_string(n::NFTA_TABLE_NAME) == Some(TABLE)
+/// The table of ours that the message is about, if it is about one.
+fn our_table(message: Message<'_>) -> Option<Table> {
+    let name = message.attributes().find_string(n::NFTA_TABLE_NAME)?;
+    Table::ALL.into_iter().find(|table| message.family() == Some(family(*table)) && name == table.name())
 }

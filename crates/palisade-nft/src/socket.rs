@@ -1,14 +1,16 @@
-//! A netlink socket to nfnetlink: everything that this crate asks of the kernel goes through here.
-#![allow(unsafe_code, reason = "two socket options of netlink that rustix does not know")]
+//! A netlink socket: everything that this crate asks of the kernel goes through here.
+#![allow(unsafe_code, reason = "three socket options of netlink that rustix does not know")]
 
 use std::io::IoSliceMut;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::netlink::{NETFILTER, SocketAddrNetlink};
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvFlags, SendFlags, SocketFlags, SocketType, bind, getsockname, recvmsg,
-    send, socket_with, sockopt,
+    AddressFamily, Protocol, RecvAncillaryBuffer, RecvFlags, SendFlags, SocketFlags, SocketType, bind, getsockname,
+    recvmsg, send, socket_with, sockopt,
 };
 
 /// What we ask for; the kernel takes it as a limit and allocates nothing. Enough for any table of one node.
@@ -26,9 +28,22 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
-    /// Opens a socket that listens to these multicast groups (a bit each).
+    /// Opens a socket to nfnetlink that listens to these multicast groups (a bit each).
     pub(crate) fn open(groups: u32) -> Result<Socket, Errno> {
-        let fd = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, Some(NETFILTER))?;
+        Socket::open_protocol(Some(NETFILTER), groups)
+    }
+
+    /// Opens a socket to rtnetlink that listens to these multicast groups (a bit each). The kernel takes each field
+    /// of a request at its word, or refuses it: without that it ignores filters that it does not know.
+    pub(crate) fn open_route(groups: u32) -> Result<Socket, Errno> {
+        // NETLINK_ROUTE is number 0, for which rustix has no name.
+        let socket = Socket::open_protocol(None, groups)?;
+        set_netlink_option(socket.as_fd(), libc::NETLINK_GET_STRICT_CHK)?;
+        Ok(socket)
+    }
+
+    fn open_protocol(protocol: Option<Protocol>, groups: u32) -> Result<Socket, Errno> {
+        let fd = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, protocol)?;
         bind(&fd, &SocketAddrNetlink::new(0, groups))?;
         let port = SocketAddrNetlink::try_from(getsockname(&fd)?)?.pid();
         // Beyond the limits of the machine only with CAP_NET_ADMIN in the initial user namespace; else up to
@@ -80,6 +95,16 @@ impl Socket {
             }
         }
     }
+
+    /// Waits until there may be something to receive, at most so long.
+    pub(crate) fn wait(&self, patience: Duration) -> Result<(), Errno> {
+        // A time that the kernel cannot express is for ever.
+        let timeout = Timespec::try_from(patience).ok();
+        match poll(&mut [PollFd::new(self, PollFlags::IN)], timeout.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(errno) => Err(errno),
+        }
+    }
 }
 
 impl AsFd for Socket {
@@ -103,4 +128,28 @@ fn set_netlink_option(fd: BorrowedFd<'_>, option: libc::c_int) -> Result<(), Err
 pub(crate) fn enter_new_network_namespace() -> Result<(), Errno> {
     // SAFETY: only the network namespace is left, the thread goes on sharing its file descriptors.
     unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNET) }
+}
+
+/// Sends an Ethernet frame as it is by an interface of the calling thread's network namespace.
+#[cfg(test)]
+pub(crate) fn send_frame(interface: u32, frame: &[u8]) -> Result<(), Errno> {
+    let fd = socket_with(AddressFamily::PACKET, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
+    let to = libc::sockaddr_ll {
+        sll_family: AddressFamily::PACKET.as_raw(),
+        sll_protocol: 0,
+        sll_ifindex: interface.cast_signed(),
+        sll_hatype: 0,
+        sll_pkttype: 0,
+        sll_halen: 0,
+        sll_addr: [0; 8],
+    };
+    let to_bytes = libc::socklen_t::try_from(size_of::<libc::sockaddr_ll>()).map_err(|_| Errno::INVAL)?;
+    // SAFETY: both pointers are to values that outlive the call, and the lengths are theirs.
+    let sent = unsafe {
+        libc::sendto(fd.as_raw_fd(), frame.as_ptr().cast(), frame.len(), 0, (&raw const to).cast(), to_bytes)
+    };
+    if sent >= 0 {
+        return Ok(());
+    }
+    Err(std::io::Error::last_os_error().raw_os_error().map_or(Errno::IO, Errno::from_raw_os_error))
 }

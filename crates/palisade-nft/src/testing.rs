@@ -1,16 +1,22 @@
 //! For tests: tables at random, a network namespace of one's own, the real `nft`.
 #![expect(clippy::disallowed_methods, reason = "tests ask the real nft")]
 
+pub(crate) mod frames;
+pub(crate) mod net;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::process::{Command, Stdio};
 
-use palisade_core::tables::SubjectPort;
+use ipnet::IpNet;
+use palisade_core::tables::{SubjectPort, Subjects};
 use palisade_core::{
-    Admit, Direction, GroupId, PeerGroup, Port, PortRange, Rest, RestId, Tables, TablesChange, Transport,
+    Admit, Direction, GroupId, PeerGroup, PerDirection, Port, PortRange, Rest, RestId, Tables, TablesChange, Transport,
 };
 use proptest::prelude::*;
+
+use crate::lower::{Denied, Established, Settings};
 
 /// Set where the kernel's word is required: then a test that cannot have it fails instead of being skipped.
 pub(crate) const REQUIRE: &str = "PALISADE_REQUIRE_KERNEL";
@@ -81,17 +87,42 @@ pub(crate) fn tables() -> impl Strategy<Value = Tables> {
         prop::collection::btree_map(address(), prop::sample::select(rests).prop_map(rest_id), 0..4)
     };
     let members = prop::collection::vec(prop::collection::btree_set(address(), 0..4), 4);
-    (ports(), ports(), isolated(&[0, 1]), isolated(&[2, 3]), members).prop_map(
-        |(ingress_ports, egress_ports, ingress, egress, members)| {
-            let mut tables = Tables::default();
-            tables.subjects.ingress.ports = ingress_ports;
-            tables.subjects.egress.ports = egress_ports;
-            tables.subjects.ingress.isolated = ingress;
-            tables.subjects.egress.isolated = egress;
-            complete(&mut tables, &members);
-            tables
-        },
-    )
+    let known = prop::collection::btree_set(address(), 0..6);
+    let subjects =
+        |rests: &'static [u8]| (ports(), isolated(rests)).prop_map(|(ports, isolated)| Subjects { ports, isolated });
+    let both = || (subjects(&[0, 1]), subjects(&[2, 3])).prop_map(|(ingress, egress)| PerDirection { ingress, egress });
+    // Often nobody is audited, for more than elements differs then.
+    let shadow = prop_oneof![Just(PerDirection::default()), both()];
+    (both(), shadow, members, (pod_ranges(), known)).prop_map(|(subjects, shadow, members, (pod_ranges, known))| {
+        let mut tables = Tables { subjects, shadow, pod_ranges, known, ..Tables::default() };
+        complete(&mut tables, &members);
+        tables
+    })
+}
+
+/// Ranges that end at a byte of the address and ranges that do not, none and all.
+fn pod_ranges() -> impl Strategy<Value = Vec<IpNet>> {
+    let lists: &[&[&str]] = &[
+        &[],
+        &["10.0.0.0/24"],
+        &["10.0.0.0/29", "10.0.0.16/32", "fd00::/125"],
+        &["0.0.0.0/0", "fd00::/64"],
+        &["10.0.0.4/31", "::/0"],
+        &["fd00::3/128"],
+    ];
+    prop::sample::select(lists).prop_map(|list| list.iter().map(|range| range.parse().unwrap()).collect())
+}
+
+/// Any settings.
+pub(crate) fn settings() -> impl Strategy<Value = Settings> {
+    let denied = prop::sample::select(&[Denied::Drop, Denied::Reject]);
+    let log_group = prop::sample::select(&[None, Some(0), Some(5), Some(u16::MAX)]);
+    let established = prop::sample::select(&[Established::Cut, Established::Keep]);
+    (denied, log_group, established).prop_map(|(denied, log_group, established)| Settings {
+        denied,
+        log_group,
+        established,
+    })
 }
 
 /// Tables with everything in it, always the same.
@@ -107,6 +138,8 @@ pub(crate) fn sample() -> Tables {
         tables.subjects.ingress.isolated.insert(address, rest_id(0));
         tables.subjects.egress.isolated.insert(address, rest_id(2));
     }
+    tables.known = BTreeSet::from([addresses[0], addresses[1], "10.0.0.3".parse().unwrap()]);
+    tables.pod_ranges = vec!["10.0.0.0/24".parse().unwrap(), "fd00::/125".parse().unwrap()];
     let other: IpAddr = "10.0.0.2".parse().unwrap();
     tables.subjects.ingress.isolated.insert(other, rest_id(1));
     tables.subjects.egress.isolated.insert(other, rest_id(3));
@@ -130,12 +163,19 @@ pub(crate) fn steps(from: &Tables, to: &Tables) -> Vec<TablesChange> {
         }
     }
     for direction in Direction::ALL {
+        let (from_shadow, to_shadow) = (&from.shadow[direction], &to.shadow[direction]);
         let (from, to) = (&from.subjects[direction], &to.subjects[direction]);
         for (key, admit) in differences(&from.ports, &to.ports) {
             steps.push(TablesChange::Port(direction, key, admit));
         }
         for (address, rest) in differences(&from.isolated, &to.isolated) {
             steps.push(TablesChange::Isolated(direction, address, rest));
+        }
+        for (key, admit) in differences(&from_shadow.ports, &to_shadow.ports) {
+            steps.push(TablesChange::ShadowPort(direction, key, admit));
+        }
+        for (address, rest) in differences(&from_shadow.isolated, &to_shadow.isolated) {
+            steps.push(TablesChange::ShadowIsolated(direction, address, rest));
         }
     }
     for (id, group) in &from.groups {
@@ -146,6 +186,12 @@ pub(crate) fn steps(from: &Tables, to: &Tables) -> Vec<TablesChange> {
         } else {
             steps.push(TablesChange::GroupRemoved(id.clone()));
         }
+    }
+    for address in from.known.symmetric_difference(&to.known) {
+        steps.push(TablesChange::Known(*address, to.known.contains(address)));
+    }
+    if from.pod_ranges != to.pod_ranges {
+        steps.push(TablesChange::PodRanges(to.pod_ranges.clone()));
     }
     let gone = from.rests.keys().filter(|id| !to.rests.contains_key(*id));
     steps.extend(gone.map(|id| TablesChange::RestRemoved(id.clone())));
@@ -165,7 +211,8 @@ fn differences<K: Ord + Clone, V: PartialEq + Clone>(
 
 /// Adds the groups and rests that the subjects name.
 fn complete(tables: &mut Tables, members: &[BTreeSet<IpAddr>]) {
-    let subjects = [&tables.subjects.ingress, &tables.subjects.egress];
+    let Tables { subjects, shadow, .. } = &*tables;
+    let subjects = [&subjects.ingress, &subjects.egress, &shadow.ingress, &shadow.egress];
     let rests: BTreeSet<RestId> = subjects.iter().flat_map(|subjects| subjects.isolated.values().cloned()).collect();
     let mut admits: Vec<Admit> = subjects.iter().flat_map(|subjects| subjects.ports.values().cloned()).collect();
     for id in rests {

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::ruleset::{Chain, Comment, Elements, Hook, Key, Name, Rule, Ruleset, Set, SetDefinition, Verdict};
+use crate::ruleset::{Chain, Comment, Elements, Hook, Key, Name, Rule, Ruleset, Set, SetDefinition, Table, Verdict};
 
-/// One step of a transaction, always in our table.
+/// One step of a transaction, always in the table of the transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Operation {
     /// Creates the table.
@@ -21,6 +21,10 @@ pub enum Operation {
     AddRule(Name, Rule),
     /// Creates an empty set or map.
     AddSet(Name, SetDefinition),
+    /// Creates a named counter.
+    AddCounter(Name, Option<Comment>),
+    /// Deletes a named counter.
+    DeleteCounter(Name),
     /// Deletes a set or map with its elements.
     DeleteSet(Name),
     /// Deletes all elements of a set or map.
@@ -34,6 +38,7 @@ pub enum Operation {
 /// What takes the kernel from one ruleset to another, all at once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Transaction {
+    table: Table,
     operations: Vec<Operation>,
     /// How many operations at the front only build what no packet meets before the others are done.
     prepared: usize,
@@ -42,9 +47,9 @@ pub struct Transaction {
 /// How much a transaction does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Chains, sets and maps created.
+    /// Chains, sets, maps and counters created.
     pub objects_added: usize,
-    /// Chains, sets and maps deleted; a deleted table counts as one.
+    /// Chains, sets, maps and counters deleted; a deleted table counts as one.
     pub objects_deleted: usize,
     /// Rules written.
     pub rules_added: usize,
@@ -55,9 +60,14 @@ pub struct Counts {
 }
 
 impl Transaction {
-    /// Deletes our table and everything in it.
-    pub fn remove_table() -> Transaction {
-        Transaction { operations: vec![Operation::DeleteTable], prepared: 0 }
+    /// Deletes a table and everything in it.
+    pub fn remove_table(table: Table) -> Transaction {
+        Transaction { table, operations: vec![Operation::DeleteTable], prepared: 0 }
+    }
+
+    /// The table that it changes.
+    pub fn table(&self) -> Table {
+        self.table
     }
 
     /// The operations, in the order in which the kernel gets them.
@@ -83,8 +93,13 @@ impl Transaction {
         let mut counts = Counts::default();
         for operation in &self.operations {
             match operation {
-                Operation::AddChain(..) | Operation::AddSet(..) => counts.objects_added += 1,
-                Operation::DeleteTable | Operation::DeleteChain(_) | Operation::DeleteSet(_) => {
+                Operation::AddChain(..) | Operation::AddSet(..) | Operation::AddCounter(..) => {
+                    counts.objects_added += 1;
+                }
+                Operation::DeleteTable
+                | Operation::DeleteChain(_)
+                | Operation::DeleteSet(_)
+                | Operation::DeleteCounter(_) => {
                     counts.objects_deleted += 1;
                 }
                 Operation::AddRule(..) => counts.rules_added += 1,
@@ -101,11 +116,13 @@ impl Transaction {
 /// what is named comes before what names it, and goes after.
 #[derive(Debug, Default)]
 pub(crate) struct Builder {
+    table: Table,
     delete_table: bool,
     add_table: bool,
     comment: Option<Comment>,
     new_chains: BTreeMap<Name, Chain>,
     new_sets: BTreeMap<Name, Set>,
+    new_counters: BTreeMap<Name, Option<Comment>>,
     flushed_sets: BTreeSet<Name>,
     ensured: BTreeMap<Name, Elements>,
     deleted: BTreeMap<Name, Elements>,
@@ -113,17 +130,25 @@ pub(crate) struct Builder {
     rewritten: BTreeMap<Name, Vec<Rule>>,
     removed_sets: BTreeSet<Name>,
     removed_chains: BTreeSet<Name>,
+    removed_counters: BTreeSet<Name>,
 }
 
 impl Builder {
+    /// Nothing yet, in a table.
+    pub(crate) fn of(table: Table) -> Builder {
+        Builder { table, ..Builder::default() }
+    }
+
     /// Everything of a ruleset into a kernel without our table, or in the place of the one that is there.
     pub(crate) fn whole(ruleset: &Ruleset, replace: bool) -> Builder {
         Builder {
+            table: ruleset.table,
             delete_table: replace,
             add_table: true,
             comment: ruleset.comment.clone(),
             new_chains: ruleset.chains.clone(),
             new_sets: ruleset.sets.clone(),
+            new_counters: ruleset.counters.clone(),
             ..Builder::default()
         }
     }
@@ -147,6 +172,14 @@ impl Builder {
 
     pub(crate) fn remove_set(&mut self, name: Name) {
         self.removed_sets.insert(name);
+    }
+
+    pub(crate) fn add_counter(&mut self, name: Name, comment: Option<Comment>) {
+        self.new_counters.insert(name, comment);
+    }
+
+    pub(crate) fn remove_counter(&mut self, name: Name) {
+        self.removed_counters.insert(name);
     }
 
     /// Empties a set that is there; `add_element` fills it anew.
@@ -185,6 +218,8 @@ impl Builder {
         for (name, chain) in &chains {
             operations.push(Operation::AddChain(name.clone(), None, chain.comment.clone()));
         }
+        let counters = self.new_counters.into_iter();
+        operations.extend(counters.map(|(name, comment)| Operation::AddCounter(name, comment)));
         let mut filled = Vec::new();
         for (name, set) in self.new_sets {
             operations.push(Operation::AddSet(name.clone(), set.definition));
@@ -213,7 +248,8 @@ impl Builder {
         }
         operations.extend(self.removed_chains.iter().cloned().map(Operation::FlushChain));
         operations.extend(self.removed_sets.into_iter().map(Operation::DeleteSet));
+        operations.extend(self.removed_counters.into_iter().map(Operation::DeleteCounter));
         operations.extend(self.removed_chains.into_iter().map(Operation::DeleteChain));
-        Transaction { operations, prepared }
+        Transaction { table: self.table, operations, prepared }
     }
 }

@@ -3,14 +3,20 @@
 //! Where several pods have one address at the same time, as while addresses are reused, no node can tell whose
 //! packet it forwards. Then each of these pods that runs on a node on the packet's way is judged, and all must
 //! allow; as peers, a rule that matches one of them matches the packet.
+//!
+//! Policies with the annotation `palisade.dev/audit: "true"` have no say in the verdict. Where one of them selects a pod that is judged,
+//! all is judged once more with every policy, for the shadow verdict.
 
 use std::net::IpAddr;
 
-use palisade_core::{Direction, NamespaceName, NetworkPolicy, Pod, PolicyName, Ports, Rule, Snapshot, Verdict};
+use palisade_core::{
+    Direction, NamespaceName, NetworkPolicy, Pod, PodName, PolicyName, Ports, Rule, Snapshot, Verdict,
+};
 
+use crate::host::Guarded;
 use crate::matching::selects;
 use crate::packet::{Endpoint, Owner, Packet};
-use crate::reason::{Decision, DirectionDecision, Exemption, Grant, Isolator, Near, Outcome};
+use crate::reason::{Decision, DirectionDecision, Exemption, Grant, Isolator, Near, Outcome, Shadow};
 use crate::rule::{Matched, NamedPod, Question};
 
 /// Judges one packet, the first of a flow; replies are not judged.
@@ -20,14 +26,53 @@ use crate::rule::{Matched, NamedPod, Question};
 /// pod and the ingress policy on the destination pod need to allow the connection." An end that is no pod has
 /// no policies.
 pub fn decide(snapshot: &Snapshot, packet: &Packet) -> Decision {
-    let sides = sides(snapshot, packet);
-    let allows = |reading: Reading| sides.iter().all(|side| side.outcome(reading).allows());
-    // More matches never turn an allow into a deny, so the two extreme readings bound all others.
-    let invented = sides.iter().any(|side| side.peer_assumed || side.subject.1.assumed.node);
-    let assumed = invented && allows(Reading::Against) != allows(Reading::InFavour);
-    let directions: Vec<DirectionDecision> = sides.iter().map(Side::decision).collect();
-    let verdict = Verdict::allow_if(directions.iter().all(|decision| decision.outcome.allows()));
-    Decision { verdict, assumed, directions }
+    let now = Judged::new(snapshot, packet, Asked::InForce);
+    let then = Judged::new(snapshot, packet, Asked::All);
+    let (verdict, assumed, directions) = now.judge();
+    let shadow = then.is_audited().then(|| {
+        let (verdict, assumed, directions) = then.judge();
+        Shadow { verdict, assumed, directions, host: then.guarded.as_ref().map(Guarded::decision) }
+    });
+    Decision { verdict, assumed, directions, host: now.guarded.as_ref().map(Guarded::decision), shadow }
+}
+
+/// Everything that is asked about a packet.
+struct Judged<'a> {
+    sides: Vec<Side<'a>>,
+    guarded: Option<Guarded<'a>>,
+}
+
+impl<'a> Judged<'a> {
+    fn new(snapshot: &'a Snapshot, packet: &'a Packet, asked: Asked) -> Judged<'a> {
+        Judged { sides: sides(snapshot, packet, asked), guarded: Guarded::of(snapshot, packet, asked) }
+    }
+
+    fn is_audited(&self) -> bool {
+        self.sides.iter().flat_map(|side| &side.policies).any(|(_, policy)| policy.audit)
+            || self.guarded.as_ref().is_some_and(Guarded::is_audited)
+    }
+
+    /// Whether all allow, whether that rests on something invented, and what each side says.
+    fn judge(&self) -> (Verdict, bool, Vec<DirectionDecision>) {
+        let admits = |reading| self.guarded.as_ref().is_none_or(|guarded| guarded.outcome(reading).admits());
+        let allows = |reading| self.sides.iter().all(|side| side.outcome(reading).allows()) && admits(reading);
+        // More matches never turn an allow into a deny, so the two extreme readings bound all others.
+        let invented = self.sides.iter().any(|side| side.peer_assumed || side.subject.1.assumed.node)
+            || self.guarded.as_ref().is_some_and(|guarded| guarded.peer_assumed);
+        let assumed = invented && allows(Reading::Against) != allows(Reading::InFavour);
+        let directions: Vec<DirectionDecision> = self.sides.iter().map(Side::decision).collect();
+        let allowed = directions.iter().all(|decision| decision.outcome.allows()) && admits(Reading::AsInvented);
+        (Verdict::allow_if(allowed), assumed, directions)
+    }
+}
+
+/// Which policies are asked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// Those that are not audited.
+    InForce,
+    /// All, as if none were audited.
+    All,
 }
 
 /// Whether the pod has addresses of its own: neither the node's nor, after it has finished, none.
@@ -35,6 +80,28 @@ pub fn decide(snapshot: &Snapshot, packet: &Packet) -> Decision {
 /// A terminating pod has, until it is gone.
 pub(crate) fn has_own_addresses(pod: &Pod) -> bool {
     !pod.host_network && !pod.finished
+}
+
+/// The policies in force that isolate a pod in a direction, by name; empty if it is not isolated.
+pub fn isolators(snapshot: &Snapshot, pod: &PodName, direction: Direction) -> Vec<PolicyName> {
+    let policies = policies_of(snapshot, pod, direction, Asked::InForce);
+    policies.into_iter().map(|(name, _)| name.clone()).collect()
+}
+
+/// The audited policies that would isolate a pod in a direction, by name.
+pub fn audited(snapshot: &Snapshot, pod: &PodName, direction: Direction) -> Vec<PolicyName> {
+    let policies = policies_of(snapshot, pod, direction, Asked::All);
+    policies.into_iter().filter(|(_, policy)| policy.audit).map(|(name, _)| name.clone()).collect()
+}
+
+fn policies_of<'a>(
+    snapshot: &'a Snapshot,
+    pod: &PodName,
+    direction: Direction,
+    asked: Asked,
+) -> Vec<(&'a PolicyName, &'a NetworkPolicy)> {
+    let subject = snapshot.pods.get_key_value(pod).filter(|(_, pod)| has_own_addresses(pod));
+    subject.map(|(name, pod)| isolating(snapshot, (name, &**pod), direction, asked)).unwrap_or_default()
 }
 
 /// Every pod that has the address as its own.
@@ -65,6 +132,13 @@ pub(crate) enum Reading {
     InFavour,
 }
 
+impl Reading {
+    /// How to read an address: one that was not invented is what it is.
+    pub(crate) fn of(self, assumed: bool) -> Reading {
+        if assumed { self } else { Reading::AsInvented }
+    }
+}
+
 /// One pod and its policies in one direction, for one packet.
 struct Side<'a> {
     snapshot: &'a Snapshot,
@@ -79,7 +153,7 @@ struct Side<'a> {
     peer_assumed: bool,
 }
 
-fn sides<'a>(snapshot: &'a Snapshot, packet: &'a Packet) -> Vec<Side<'a>> {
+fn sides<'a>(snapshot: &'a Snapshot, packet: &'a Packet, asked: Asked) -> Vec<Side<'a>> {
     let mut sides = Vec::new();
     for direction in Direction::ALL {
         let (end, peer) = match direction {
@@ -92,7 +166,7 @@ fn sides<'a>(snapshot: &'a Snapshot, packet: &'a Packet) -> Vec<Side<'a>> {
                 packet,
                 direction,
                 subject,
-                policies: isolating(snapshot, subject, direction),
+                policies: isolating(snapshot, subject, direction, asked),
                 peer,
                 peer_pods: pods_at(snapshot, peer.address),
                 peer_assumed: is_assumed(snapshot, peer.address),
@@ -122,10 +196,14 @@ fn isolating<'a>(
     snapshot: &'a Snapshot,
     subject: NamedPod<'_>,
     direction: Direction,
+    asked: Asked,
 ) -> Vec<(&'a PolicyName, &'a NetworkPolicy)> {
     let (name, pod) = subject;
     let mut policies = Vec::new();
     for (policy_name, policy) in &snapshot.policies {
+        if asked == Asked::InForce && policy.audit {
+            continue;
+        }
         if policy_name.namespace == name.namespace
             && policy.rules[direction].is_some()
             && selects(&policy.subjects, &pod.labels)
@@ -141,7 +219,11 @@ impl Side<'_> {
         let isolated_by = self
             .policies
             .iter()
-            .map(|(name, policy)| Isolator { policy: (*name).clone(), unreadable: policy.unreadable.clone() })
+            .map(|(name, policy)| Isolator {
+                policy: (*name).clone(),
+                unreadable: policy.unreadable.clone(),
+                audit: policy.audit,
+            })
             .collect();
         DirectionDecision {
             direction: self.direction,

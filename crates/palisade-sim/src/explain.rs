@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use palisade_core::{End, Family, Flow, Snapshot, Verdict};
+use palisade_core::{Audit, End, Family, Flow, Snapshot, Verdict};
 
 use crate::decide::{decide, is_assumed};
 use crate::packet::{Endpoint, Owner, Packet};
-use crate::reason::{Decision, DirectionDecision, Outcome};
+use crate::reason::{Decision, DirectionDecision, HostDecision, Outcome};
 use crate::resolve::{ResolveError, pods_meant, resolve};
 
 /// What is decided about a flow, and why.
@@ -38,7 +38,14 @@ pub fn explain(snapshot: &Snapshot, flow: &Flow, families: &[Family]) -> Result<
     for packet in resolve(snapshot, flow, families)? {
         let mut decision = decide(snapshot, &packet);
         let ends = [(&flow.source, &packet.source), (&flow.destination, &packet.destination)];
-        decision.assumed |= ends.iter().any(|(end, endpoint)| means_by_invention(snapshot, end, endpoint, &decision));
+        let by_invention = |directions: &[DirectionDecision], host: Option<&HostDecision>| {
+            let is_asked = host.is_some() || directions.iter().any(|direction| !direction.isolated_by.is_empty());
+            ends.iter().any(|(end, endpoint)| means_by_invention(snapshot, end, endpoint, is_asked))
+        };
+        decision.assumed |= by_invention(&decision.directions, decision.host.as_ref());
+        if let Some(shadow) = &mut decision.shadow {
+            shadow.assumed |= by_invention(&shadow.directions, shadow.host.as_ref());
+        }
         packets.push((packet, decision));
     }
     Ok(Explanation { flow: flow.clone(), packets })
@@ -46,13 +53,12 @@ pub fn explain(snapshot: &Snapshot, flow: &Flow, families: &[Family]) -> Result<
 
 /// Whether it rests on an invention what the end means: an invented address that the flow spells out, or the
 /// invented node of a hostNetwork pod, which matters as soon as a policy asks who the peer is.
-fn means_by_invention(snapshot: &Snapshot, end: &End, endpoint: &Endpoint, decision: &Decision) -> bool {
+fn means_by_invention(snapshot: &Snapshot, end: &End, endpoint: &Endpoint, is_asked: bool) -> bool {
     match end {
         End::Address(address) => is_assumed(snapshot, *address),
         End::Pod(_) | End::Workload(_) if endpoint.owner == Owner::Node => {
             let mut pods = pods_meant(snapshot, end).into_iter();
-            pods.any(|pod| pod.host_network && pod.assumed.node)
-                && decision.directions.iter().any(|direction| !direction.isolated_by.is_empty())
+            is_asked && pods.any(|pod| pod.host_network && pod.assumed.node)
         }
         End::Pod(_) | End::Workload(_) | End::Node(_) => false,
     }
@@ -73,9 +79,33 @@ impl Explanation {
             .collect()
     }
 
+    /// How audited policies would change the answer to the flow; `None` if they would not.
+    pub fn audit(&self) -> Option<Audit> {
+        Audit::between(self.answer().verdict, self.shadow_answer().verdict)
+    }
+
+    /// The answer with all audited policies in force.
+    pub fn shadow_answer(&self) -> Answer {
+        shadow_answer(self.packets.iter())
+    }
+
+    /// The same for each family that both ends have.
+    pub fn shadow_families(&self) -> BTreeMap<Family, Answer> {
+        self.families().into_keys().map(|family| (family, shadow_answer(self.of_family(family)))).collect()
+    }
+
     /// The reasons, one line each: for each direction who isolates and what decided. A line says of which family
     /// or of which packet it speaks where others have other reasons.
     pub fn reasons(&self) -> Vec<String> {
+        self.lines(About::Verdict)
+    }
+
+    /// How audited policies would change verdicts and why, one line each, as [`reasons`](Explanation::reasons).
+    pub fn audit_reasons(&self) -> Vec<String> {
+        self.lines(About::Audit)
+    }
+
+    fn lines(&self, about: About) -> Vec<String> {
         let mut reasons = Vec::new();
         for part in self.parts() {
             for group in &part.groups {
@@ -83,7 +113,11 @@ impl Explanation {
                 if part.groups.len() > 1 {
                     prefix = format!("{prefix}{}: ", group.heading());
                 }
-                reasons.extend(group.lines().into_iter().map(|line| format!("{prefix}{line}")));
+                let lines = match about {
+                    About::Verdict => group.lines(),
+                    About::Audit => group.audit_lines(),
+                };
+                reasons.extend(lines.into_iter().map(|line| format!("{prefix}{line}")));
             }
         }
         reasons
@@ -112,14 +146,32 @@ impl Explanation {
 
 /// Denied if one packet is; firm as soon as one packet is denied firmly, or all are allowed firmly.
 fn answer<'a>(packets: impl Iterator<Item = &'a (Packet, Decision)>) -> Answer {
+    sum(packets.map(|(_, decision)| Answer { verdict: decision.verdict, assumed: decision.assumed }))
+}
+
+fn shadow_answer<'a>(packets: impl Iterator<Item = &'a (Packet, Decision)>) -> Answer {
+    sum(packets.map(|(_, decision)| match &decision.shadow {
+        Some(shadow) => Answer { verdict: shadow.verdict, assumed: shadow.assumed },
+        None => Answer { verdict: decision.verdict, assumed: decision.assumed },
+    }))
+}
+
+fn sum(answers: impl Iterator<Item = Answer>) -> Answer {
     let (mut all_allowed, mut any_assumed, mut denied_firmly) = (true, false, false);
-    for (_, decision) in packets {
-        let allowed = decision.verdict == Verdict::Allow;
+    for Answer { verdict, assumed } in answers {
+        let allowed = verdict == Verdict::Allow;
         all_allowed &= allowed;
-        any_assumed |= decision.assumed;
-        denied_firmly |= !allowed && !decision.assumed;
+        any_assumed |= assumed;
+        denied_firmly |= !allowed && !assumed;
     }
     Answer { verdict: Verdict::allow_if(all_allowed), assumed: any_assumed && !denied_firmly }
+}
+
+/// What reasons are for.
+#[derive(Clone, Copy)]
+enum About {
+    Verdict,
+    Audit,
 }
 
 /// What is printed of one family.
@@ -158,7 +210,10 @@ fn groups<'a>(packets: impl Iterator<Item = &'a (Packet, Decision)>) -> Vec<Grou
 
 fn outline(decision: &Decision) -> Vec<String> {
     let mut outline = vec![Answer { verdict: decision.verdict, assumed: decision.assumed }.to_string()];
-    for DirectionDecision { direction, isolated_by, outcome, .. } in &decision.directions {
+    outline.extend(audit_heading(decision));
+    for DirectionDecision { direction, isolated_by, outcome, .. } in
+        decision.directions.iter().chain(decision.audit_directions())
+    {
         let policies: Vec<String> = isolated_by.iter().map(|isolator| isolator.policy.to_string()).collect();
         let decided = match outcome {
             Outcome::Exempt(_) => "exempt".to_string(),
@@ -167,7 +222,14 @@ fn outline(decision: &Decision) -> Vec<String> {
         };
         outline.push(format!("{direction}: {}: {decided}", policies.join(",")));
     }
+    outline.extend(decision.host.iter().chain(decision.audit_host()).map(ToString::to_string));
     outline
+}
+
+/// `would deny`, or `would deny (assumed)`; `None` if the verdict would not change.
+fn audit_heading(decision: &Decision) -> Option<String> {
+    let (audit, shadow) = (decision.audit()?, decision.shadow.as_ref()?);
+    Some(format!("{audit}{}", if shadow.assumed { " (assumed)" } else { "" }))
 }
 
 impl Group<'_> {
@@ -187,10 +249,22 @@ impl Group<'_> {
     /// The reasons of its first packet.
     fn lines(&self) -> Vec<String> {
         let (_, decision) = self.packets[0];
-        if decision.directions.is_empty() {
-            return vec!["no NetworkPolicy applies, neither end is a pod".to_string()];
+        let mut lines: Vec<String> = decision.directions.iter().map(ToString::to_string).collect();
+        lines.extend(decision.host.iter().map(ToString::to_string));
+        if lines.is_empty() {
+            lines.push("no NetworkPolicy applies, neither end is a pod".to_string());
         }
-        decision.directions.iter().map(ToString::to_string).collect()
+        lines
+    }
+
+    /// How audited policies would change the verdict of its first packet, and by what.
+    fn audit_lines(&self) -> Vec<String> {
+        let (_, decision) = self.packets[0];
+        let Some(heading) = audit_heading(decision) else { return Vec::new() };
+        let mut lines: Vec<String> =
+            decision.audit_directions().iter().map(|direction| format!("{heading}: {direction}")).collect();
+        lines.extend(decision.audit_host().map(|host| format!("{heading}: {host}")));
+        lines
     }
 }
 
@@ -221,7 +295,7 @@ impl fmt::Display for Explanation {
                     write!(f, "{indent}{}: {}", group.heading(), group.answer())?;
                     indent.push_str("  ");
                 }
-                for line in group.lines() {
+                for line in group.lines().into_iter().chain(group.audit_lines()) {
                     write!(f, "{indent}{line}")?;
                 }
             }

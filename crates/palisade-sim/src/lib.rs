@@ -7,6 +7,7 @@
 
 pub mod decide;
 pub mod explain;
+mod host;
 mod matching;
 pub mod packet;
 pub mod reason;
@@ -14,9 +15,9 @@ pub mod resolve;
 mod rule;
 pub mod walk;
 
-pub use decide::decide;
+pub use decide::{audited, decide, isolators};
 pub use explain::{Answer, Explanation, explain};
 pub use packet::{Endpoint, Owner, Packet};
-pub use reason::{Decision, DirectionDecision, Outcome};
+pub use reason::{Decision, DirectionDecision, HostDecision, HostOutcome, Outcome, Shadow};
 pub use resolve::{ResolveError, owners, resolve};
-pub use walk::{Trace, walk};
+pub use walk::{Trace, Way, walk};

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use palisade_core::{Labels, NamespaceName, Operator, PodName, Requirement, Selector};
+use palisade_core::{Labels, NamespaceName, NodeName, Operator, PodName, Requirement, Selector};
 
 /// The first requirement that the labels do not meet; `None` if the selector selects them.
 ///
@@ -48,6 +48,8 @@ pub enum Labelled {
     Pod(PodName),
     /// A namespace.
     Namespace(NamespaceName),
+    /// A node.
+    Node(NodeName),
 }
 
 impl fmt::Display for Labelled {
@@ -55,6 +57,7 @@ impl fmt::Display for Labelled {
         match self {
             Labelled::Pod(name) => write!(f, "pod {name}"),
             Labelled::Namespace(name) => write!(f, "namespace {name}"),
+            Labelled::Node(name) => write!(f, "node {name}"),
         }
     }
 }

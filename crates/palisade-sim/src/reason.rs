@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use palisade_core::{
-    Direction, NamespaceName, NodeName, Peer, PodName, PolicyName, Port, PortMatch, Traffic, Transport, Verdict,
+    Audit, Direction, HostPeer, HostPolicyName, NamespaceName, NodeName, Peer, PodName, PolicyName, Port, PortMatch,
+    Traffic, Transport, Verdict,
 };
 
 pub use crate::matching::{Labelled, Unmet};
@@ -22,6 +23,122 @@ pub struct Decision {
     /// What was judged: egress of the source if that is a pod, then ingress of the destination if that is one.
     /// Both must allow; where nothing was judged, no policy has a say.
     pub directions: Vec<DirectionDecision>,
+    /// What guards the port of the node that the packet goes to; `None` if it goes to none, or nothing guards the port.
+    pub host: Option<HostDecision>,
+    /// What would be with all audited policies in force; `None` if no audited policy selects what is judged.
+    pub shadow: Option<Shadow>,
+}
+
+/// What would be with all audited policies in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shadow {
+    /// Whether the packet would pass.
+    pub verdict: Verdict,
+    /// Whether another invented address or node could have turned the verdict.
+    pub assumed: bool,
+    /// What would be judged, in the order of [`Decision::directions`].
+    pub directions: Vec<DirectionDecision>,
+    /// What would guard the port of the node that the packet goes to.
+    pub host: Option<HostDecision>,
+}
+
+impl Decision {
+    /// The verdict with all audited policies in force.
+    pub fn shadow_verdict(&self) -> Verdict {
+        self.shadow.as_ref().map_or(self.verdict, |shadow| shadow.verdict)
+    }
+
+    /// How the verdict would change with all audited policies in force; `None` if it would not.
+    pub fn audit(&self) -> Option<Audit> {
+        Audit::between(self.verdict, self.shadow_verdict())
+    }
+
+    /// What decides that the verdict would change: what would deny it then, or what denies it now, as it would be; empty if it would
+    /// not change.
+    pub fn audit_directions(&self) -> Vec<&DirectionDecision> {
+        let (Some(audit), Some(shadow)) = (self.audit(), &self.shadow) else { return Vec::new() };
+        // Both list the same pods in the same order.
+        let pairs = self.directions.iter().zip(&shadow.directions);
+        let decides = |(now, then): &(&DirectionDecision, &DirectionDecision)| match audit {
+            Audit::WouldDeny => !then.outcome.allows(),
+            Audit::WouldAllow => !now.outcome.allows(),
+        };
+        pairs.filter(decides).map(|(_, then)| then).collect()
+    }
+
+    /// The same of what guards the port of a node: what decides that the verdict would change, as it would be.
+    pub fn audit_host(&self) -> Option<&HostDecision> {
+        let (audit, then) = (self.audit()?, self.shadow.as_ref()?.host.as_ref()?);
+        let denied_now = self.host.as_ref().is_some_and(|now| !now.outcome.admits());
+        let decides = match audit {
+            Audit::WouldDeny => !then.outcome.admits(),
+            Audit::WouldAllow => denied_now,
+        };
+        decides.then_some(then)
+    }
+}
+
+/// What the policies of a port of a node say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostDecision {
+    /// The node.
+    pub node: NodeName,
+    /// Every policy that guards the port there, by name; at least one.
+    pub guarded_by: Vec<Guarding>,
+    /// What came out.
+    pub outcome: HostOutcome,
+}
+
+/// A policy that guards a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Guarding {
+    /// The policy.
+    pub policy: HostPolicyName,
+    /// Why the policy could not be read, if so: it guards, and admits nobody.
+    pub unreadable: Option<String>,
+    /// Whether it is audited, so that it has a say in the shadow verdict alone.
+    pub audit: bool,
+}
+
+/// What guarding a port comes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HostOutcome {
+    /// Admitted: it is the node itself.
+    Itself,
+    /// Admitted: it is a node, and a port without which nodes are lost.
+    Failsafe,
+    /// Admitted by a policy, the first that does.
+    Admitted {
+        /// The policy.
+        policy: HostPolicyName,
+        /// The index into `from`.
+        index: usize,
+        /// The item.
+        peer: HostPeer,
+    },
+    /// Denied.
+    Denied {
+        /// The item of `from` that came closest; `None` if no policy has one.
+        closest: Option<HostNear>,
+    },
+}
+
+impl HostOutcome {
+    /// Whether it lets the packet pass.
+    pub fn admits(&self) -> bool {
+        !matches!(self, HostOutcome::Denied { .. })
+    }
+}
+
+/// The item of a host policy that came closest to admitting a packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostNear {
+    /// The policy.
+    pub policy: HostPolicyName,
+    /// The index into `from`.
+    pub index: usize,
+    /// What did not match.
+    pub problem: PeerProblem,
 }
 
 /// What the policies of one pod say, in one direction.
@@ -44,6 +161,8 @@ pub struct Isolator {
     pub policy: PolicyName,
     /// Why the policy could not be read, if so: it isolates, and allows nothing.
     pub unreadable: Option<String>,
+    /// Whether it is audited, so that it has a say in the shadow verdict alone.
+    pub audit: bool,
 }
 
 /// What one direction comes to.
@@ -133,6 +252,8 @@ pub enum PeerProblem {
     NoPeers,
     /// Selectors match pods only, and hostNetwork pods never.
     NoPod(Endpoint),
+    /// Node selectors match nodes only.
+    NoNode(Endpoint),
     /// Without `namespaceSelector`, only pods of the policy's own namespace match.
     OtherNamespace {
         /// The pod.
@@ -143,7 +264,7 @@ pub enum PeerProblem {
     /// The snapshot does not have the pod's namespace.
     UnknownNamespace(NamespaceName),
     /// A label of the pod or of its namespace is not as required.
-    Labels(Unmet),
+    Labels(Box<Unmet>),
     /// The address is not in `cidr`.
     OutOfBlock {
         /// The peer's address.
@@ -214,12 +335,51 @@ impl fmt::Display for DirectionDecision {
     }
 }
 
+impl fmt::Display for HostDecision {
+    /// One line: `port of node n1: guarded by HostPolicy storage; denied, …`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "port of node {}: guarded by ", self.node)?;
+        comma_separated(f, &self.guarded_by)?;
+        write!(f, "; {}", self.outcome)
+    }
+}
+
+impl fmt::Display for Guarding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "HostPolicy {}", self.policy)?;
+        write_marks(f, self.audit, self.unreadable.as_deref(), "admits nobody")
+    }
+}
+
+impl fmt::Display for HostOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            HostOutcome::Itself => f.write_str("admitted, it is the node itself"),
+            HostOutcome::Failsafe => f.write_str("admitted, nodes reach the failsafe ports of one another"),
+            HostOutcome::Admitted { policy, index, peer } => write!(f, "admitted by {policy} from[{index}]: {peer}"),
+            HostOutcome::Denied { closest: Some(HostNear { policy, index, problem }) } => {
+                write!(f, "denied, closest is {policy} from[{index}]: {problem}")
+            }
+            HostOutcome::Denied { closest: None } => f.write_str("denied, nobody is admitted"),
+        }
+    }
+}
+
 impl fmt::Display for Isolator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.unreadable {
-            None => write!(f, "{}", self.policy),
-            Some(message) => write!(f, "{} (unreadable, so it allows nothing: {message})", self.policy),
-        }
+        write!(f, "{}", self.policy)?;
+        write_marks(f, self.audit, self.unreadable.as_deref(), "allows nothing")
+    }
+}
+
+/// What is unusual of a policy, in brackets.
+fn write_marks(f: &mut fmt::Formatter<'_>, audit: bool, unreadable: Option<&str>, so_it: &str) -> fmt::Result {
+    if audit {
+        f.write_str(" (audit)")?;
+    }
+    match unreadable {
+        None => Ok(()),
+        Some(message) => write!(f, " (unreadable, so it {so_it}: {message})"),
     }
 }
 
@@ -289,6 +449,7 @@ impl fmt::Display for PeerProblem {
         match self {
             PeerProblem::NoPeers => f.write_str("the list names nobody"),
             PeerProblem::NoPod(endpoint) => write!(f, "{endpoint} is no pod that a selector could match"),
+            PeerProblem::NoNode(endpoint) => write!(f, "{endpoint} is no node"),
             PeerProblem::OtherNamespace { pod, namespace } => write!(f, "pod {pod} is not in namespace {namespace}"),
             PeerProblem::UnknownNamespace(namespace) => write!(f, "the labels of namespace {namespace} are not known"),
             PeerProblem::Labels(unmet) => write!(f, "{unmet}"),

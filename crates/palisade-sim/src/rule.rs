@@ -2,10 +2,12 @@
 
 use palisade_core::{Labels, NamespaceName, Peer, Pod, PodName, PortMatch, Ports, Rule, Selector, Snapshot, Traffic};
 
+use std::net::IpAddr;
+
 use ipnet::IpNet;
 
 use crate::decide::Reading;
-use crate::matching::{Labelled, Unmet, selects, unmet};
+use crate::matching::{Labelled, Unmet, unmet};
 use crate::packet::Endpoint;
 use crate::reason::{Missed, PeerMiss, PeerProblem, PortMiss, PortProblem};
 
@@ -78,7 +80,9 @@ impl Question<'_> {
     fn ask_peer(&self, peer: &Peer) -> Result<(), (u8, PeerProblem)> {
         match peer {
             Peer::Pods { namespaces, pods } => self.ask_selectors(namespaces.as_ref(), pods),
-            Peer::Block { cidr, except } => self.ask_block(cidr, except),
+            Peer::Block { cidr, except } => {
+                ask_block((cidr, except), self.peer.address, self.reading.of(self.peer_assumed))
+            }
         }
     }
 
@@ -86,45 +90,16 @@ impl Question<'_> {
     /// matching podSelector in the Namespaces selected by namespaceSelector. Otherwise it selects the pods
     /// matching podSelector in the policy's own namespace."
     fn ask_selectors(&self, namespaces: Option<&Selector>, pods: &Selector) -> Result<(), (u8, PeerProblem)> {
-        let Some((name, pod)) = self.peer_pod else {
+        let Some(pod) = self.peer_pod else {
             return Err((0, PeerProblem::NoPod(self.peer.clone())));
         };
+        let (name, _) = pod;
         let wrong_namespace = match namespaces {
             None if name.namespace == *self.namespace => None,
             None => Some(PeerProblem::OtherNamespace { pod: name.clone(), namespace: self.namespace.clone() }),
-            Some(selector) => match self.snapshot.namespaces.get(&name.namespace) {
-                // Labels that nobody knows select nothing.
-                None => Some(PeerProblem::UnknownNamespace(name.namespace.clone())),
-                Some(namespace) => problem(selector, &namespace.labels, || Labelled::Namespace(name.namespace.clone())),
-            },
+            Some(selector) => namespace_problem(self.snapshot, name, selector),
         };
-        let wrong_pod = problem(pods, &pod.labels, || Labelled::Pod(name.clone()));
-        match (wrong_namespace, wrong_pod) {
-            (None, None) => Ok(()),
-            (None, Some(problem)) | (Some(problem), None) => Err((2, problem)),
-            (Some(problem), Some(_)) => Err((1, problem)),
-        }
-    }
-
-    /// `ipBlock`: "a particular CIDR […] that is allowed to the pods"; "The except entry describes CIDRs that
-    /// should not be included within this rule." A set of addresses, whoever has them.
-    fn ask_block(&self, cidr: &IpNet, except: &[IpNet]) -> Result<(), (u8, PeerProblem)> {
-        let address = self.peer.address;
-        let same_family = cidr.addr().is_ipv4() == address.is_ipv4();
-        // A block of the whole family holds an invented address wherever it were.
-        let settled = !self.peer_assumed || (cidr.prefix_len() == 0 && except.is_empty());
-        match self.reading {
-            Reading::InFavour if !settled && same_family => return Ok(()),
-            Reading::Against if !settled => return Err((0, PeerProblem::OutOfBlock { address, cidr: *cidr })),
-            _ => {}
-        }
-        if !cidr.contains(&address) {
-            return Err((0, PeerProblem::OutOfBlock { address, cidr: *cidr }));
-        }
-        match except.iter().find(|block| block.contains(&address)) {
-            Some(except) => Err((3, PeerProblem::Excepted { address, except: *except })),
-            None => Ok(()),
-        }
+        ask_pod(pod, wrong_namespace, pods)
     }
 
     /// `ports`: "Each item in this list is combined using a logical OR. If this field is empty or missing,
@@ -184,14 +159,59 @@ impl Question<'_> {
     }
 }
 
-fn problem(selector: &Selector, labels: &Labels, object: impl Fn() -> Labelled) -> Option<PeerProblem> {
-    if selects(selector, labels) {
-        return None;
+/// Whether a pod's namespace and labels are as a peer wants them.
+pub(crate) fn ask_pod(
+    (name, pod): NamedPod<'_>,
+    wrong_namespace: Option<PeerProblem>,
+    pods: &Selector,
+) -> Result<(), (u8, PeerProblem)> {
+    let wrong_pod = problem(pods, &pod.labels, || Labelled::Pod(name.clone()));
+    match (wrong_namespace, wrong_pod) {
+        (None, None) => Ok(()),
+        (None, Some(problem)) | (Some(problem), None) => Err((2, problem)),
+        (Some(problem), Some(_)) => Err((1, problem)),
     }
+}
+
+/// Why a `namespaceSelector` does not select the namespace of a pod.
+pub(crate) fn namespace_problem(snapshot: &Snapshot, pod: &PodName, selector: &Selector) -> Option<PeerProblem> {
+    match snapshot.namespaces.get(&pod.namespace) {
+        // Labels that nobody knows select nothing.
+        None => Some(PeerProblem::UnknownNamespace(pod.namespace.clone())),
+        Some(namespace) => problem(selector, &namespace.labels, || Labelled::Namespace(pod.namespace.clone())),
+    }
+}
+
+/// `ipBlock`: "a particular CIDR […] that is allowed to the pods"; "The except entry describes CIDRs that
+/// should not be included within this rule." A set of addresses, whoever has them.
+pub(crate) fn ask_block(
+    (cidr, except): (&IpNet, &[IpNet]),
+    address: IpAddr,
+    reading: Reading,
+) -> Result<(), (u8, PeerProblem)> {
+    let same_family = cidr.addr().is_ipv4() == address.is_ipv4();
+    // A block of the whole family holds an invented address wherever it were.
+    let settled = cidr.prefix_len() == 0 && except.is_empty();
+    match reading {
+        Reading::InFavour if !settled && same_family => return Ok(()),
+        Reading::Against if !settled => return Err((0, PeerProblem::OutOfBlock { address, cidr: *cidr })),
+        _ => {}
+    }
+    if !cidr.contains(&address) {
+        return Err((0, PeerProblem::OutOfBlock { address, cidr: *cidr }));
+    }
+    match except.iter().find(|block| block.contains(&address)) {
+        Some(except) => Err((3, PeerProblem::Excepted { address, except: *except })),
+        None => Ok(()),
+    }
+}
+
+/// The requirement of a selector that an object's labels do not meet.
+pub(crate) fn problem(selector: &Selector, labels: &Labels, object: impl Fn() -> Labelled) -> Option<PeerProblem> {
     let requirement = unmet(selector, labels)?;
-    Some(PeerProblem::Labels(Unmet {
+    Some(PeerProblem::Labels(Box::new(Unmet {
         object: object(),
         requirement: requirement.clone(),
         value: labels.get(&requirement.key).cloned(),
-    }))
+    })))
 }

@@ -6,8 +6,8 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use palisade_core::tables::{PeerGroup, SubjectPort, Tables};
-use palisade_core::{Admit, Direction, NodeName, PortRange, Traffic, Verdict};
+use palisade_core::tables::{PeerGroup, SubjectPort, Subjects, Tables};
+use palisade_core::{Admit, Direction, GuardedPorts, Guards, HostTables, Layer, NodeName, PortRange, Traffic, Verdict};
 
 use crate::packet::{Owner, Packet};
 
@@ -18,6 +18,34 @@ pub struct Trace {
     pub verdict: Verdict,
     /// What was looked up, in order; the last step is the one that denied, if one did.
     pub steps: Vec<Step>,
+    /// The guards of the node that it goes to, on the nodes that have a say.
+    pub guards: Vec<GuardStep>,
+    /// The way through the shadow: as it would be with all audited policies in force.
+    pub shadow: Way,
+}
+
+/// What the steps of a way come to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Way {
+    /// Whether the packet arrives.
+    pub verdict: Verdict,
+    /// What was looked up, in order; the last step is the one that denied, if one did.
+    pub steps: Vec<Step>,
+    /// The guards of the node that it goes to, on the nodes that have a say.
+    pub guards: Vec<GuardStep>,
+}
+
+/// One look at the guard of a node's port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GuardStep {
+    /// Where.
+    pub node: NodeName,
+    /// The ports around that of the packet, and who is admitted to them.
+    pub ports: PortRange,
+    /// Who is admitted.
+    pub admitted: Admitted,
+    /// What came of it.
+    pub verdict: Verdict,
 }
 
 /// One judgement on one node.
@@ -31,6 +59,8 @@ pub struct Step {
     pub subject: IpAddr,
     /// The entry that decided; `None` if the address has none: it is no isolated pod of this node.
     pub entry: Option<Entry>,
+    /// Whether the address is in the node's pod ranges and no pod that the node knows has it.
+    pub unknown_pod: bool,
     /// What it said.
     pub verdict: Verdict,
 }
@@ -68,24 +98,91 @@ pub enum Admitted {
 
 /// Lets a packet walk through the tables of the nodes. A node that has none lets everything pass.
 pub fn walk(tables: &BTreeMap<NodeName, Tables>, packet: &Packet) -> Trace {
-    let mut steps = Vec::new();
-    for node in forwarding_nodes(packet) {
+    let Way { verdict, steps, guards } = way(tables, packet, Layer::InForce);
+    Trace { verdict, steps, guards, shadow: way(tables, packet, Layer::Shadow) }
+}
+
+fn way(tables: &BTreeMap<NodeName, Tables>, packet: &Packet, layer: Layer) -> Way {
+    let mut way = Way { verdict: Verdict::Allow, steps: Vec::new(), guards: Vec::new() };
+    for node in guarding_nodes(packet) {
+        let Some(tables) = tables.get(node).map(|tables| &tables.host) else { continue };
+        let Some(ports) = guarded_ports(tables, layer, node, packet) else { continue };
+        let step = ask_guard(tables, node, ports, packet.source.address);
+        way.verdict = way.verdict.min(step.verdict);
+        way.guards.push(step);
+    }
+    for node in forwarding_nodes(tables, packet) {
         let Some(tables) = tables.get(node) else { continue };
         for direction in Direction::ALL {
-            let step = judge(tables, node, direction, packet);
+            let subject = match direction {
+                Direction::Egress => packet.source.address,
+                Direction::Ingress => packet.destination.address,
+            };
+            let step = judge(tables, subjects(tables, layer, direction, subject), node, direction, packet);
             let verdict = step.verdict;
-            steps.push(step);
+            way.steps.push(step);
             if verdict == Verdict::Deny {
-                return Trace { verdict, steps };
+                way.verdict = verdict;
+                return way;
             }
         }
     }
-    Trace { verdict: Verdict::Allow, steps }
+    way
 }
 
-/// The nodes that forward the packet, in its order. What a node itself sends or receives is not forwarded there,
-/// and a packet to the sender's own address never leaves.
-fn forwarding_nodes(packet: &Packet) -> Vec<&NodeName> {
+/// What no audited policy is about has no shadow: for it holds what holds.
+fn subjects(tables: &Tables, layer: Layer, direction: Direction, subject: IpAddr) -> &Subjects {
+    let shadow = &tables.shadow[direction];
+    match layer {
+        Layer::Shadow if shadow.isolated.contains_key(&subject) => shadow,
+        _ => &tables.subjects[direction],
+    }
+}
+
+fn guarded_ports<'a>(
+    tables: &'a HostTables,
+    layer: Layer,
+    node: &NodeName,
+    packet: &Packet,
+) -> Option<&'a GuardedPorts> {
+    let in_force = || guard_of(&tables.guards, tables, node, packet);
+    match layer {
+        Layer::InForce => in_force(),
+        Layer::Shadow => guard_of(&tables.shadow, tables, node, packet).or_else(in_force),
+    }
+}
+
+/// The nodes on which the guard of the packet's destination is asked: that of the pod that sends it, and the one it goes to, unless that
+/// sends it to itself.
+fn guarding_nodes(packet: &Packet) -> impl Iterator<Item = &NodeName> {
+    let Packet { source, destination, .. } = packet;
+    let to = destination.node.as_ref().filter(|_| destination.owner == Owner::Node);
+    let to = to.filter(|to| !(source.owner == Owner::Node && source.node.as_ref() == Some(*to)));
+    let from = source.node.as_ref().filter(|_| to.is_some() && matches!(source.owner, Owner::Pod(_)));
+    from.filter(|from| Some(*from) != to).into_iter().chain(to)
+}
+
+/// What guards the port on this node. Whatever address of its own the packet goes to, a node knows it for its own.
+fn guard_of<'a>(guards: &Guards, tables: &'a HostTables, node: &NodeName, packet: &Packet) -> Option<&'a GuardedPorts> {
+    let Traffic::Port(transport, port) = packet.traffic else { return None };
+    let own = guards.own.as_ref().filter(|_| packet.destination.node.as_ref() == Some(node));
+    let guard = tables.definitions.get(guards.nodes.get(&packet.destination.address).or(own)?)?;
+    guard.ports.iter().find(|ports| ports.transport == transport && ports.range.contains(port))
+}
+
+fn ask_guard(tables: &HostTables, node: &NodeName, ports: &GuardedPorts, source: IpAddr) -> GuardStep {
+    let group = ports.admitted.as_ref().and_then(|id| tables.groups.get(id));
+    GuardStep {
+        node: node.clone(),
+        ports: ports.range,
+        admitted: group.map_or(Admitted::Nobody, |group| Admitted::Group(group.description.clone())),
+        verdict: Verdict::allow_if(group.is_some_and(|group| includes(group, source))),
+    }
+}
+
+/// The nodes that forward the packet, in its order: those of the pods at its ends, and those in whose pod ranges an end is. What a
+/// node itself sends or receives is not forwarded there, and a packet to the sender's own address never leaves.
+fn forwarding_nodes<'p>(tables: &'p BTreeMap<NodeName, Tables>, packet: &'p Packet) -> Vec<&'p NodeName> {
     let Packet { source, destination, .. } = packet;
     if source.address == destination.address {
         return Vec::new();
@@ -93,8 +190,15 @@ fn forwarding_nodes(packet: &Packet) -> Vec<&NodeName> {
     let is_node = |owner: &Owner| *owner == Owner::Node;
     let mut nodes = Vec::new();
     for (end, other) in [(source, destination), (destination, source)] {
-        let own_node = is_node(&other.owner) && other.node == end.node;
-        if let (Owner::Pod(_), Some(node), false) = (&end.owner, &end.node, own_node)
+        let node = match (&end.owner, &end.node) {
+            (Owner::Pod(_), node) => node.as_ref(),
+            (Owner::Node, _) => None,
+            (Owner::Outside, _) => {
+                tables.iter().find(|(_, tables)| in_pod_ranges(tables, end.address)).map(|(node, _)| node)
+            }
+        };
+        if let Some(node) = node
+            && !(is_node(&other.owner) && other.node.as_ref() == Some(node))
             && !nodes.contains(&node)
         {
             nodes.push(node);
@@ -103,15 +207,17 @@ fn forwarding_nodes(packet: &Packet) -> Vec<&NodeName> {
     nodes
 }
 
-fn judge(tables: &Tables, node: &NodeName, direction: Direction, packet: &Packet) -> Step {
+fn judge(tables: &Tables, subjects: &Subjects, node: &NodeName, direction: Direction, packet: &Packet) -> Step {
     let (source, destination) = (packet.source.address, packet.destination.address);
     let (subject, peer) = match direction {
         Direction::Egress => (source, destination),
         Direction::Ingress => (destination, source),
     };
-    let found = look_up(tables, direction, subject, packet.traffic);
+    let found = look_up(tables, subjects, subject, packet.traffic);
+    let unknown_pod = found.is_none() && in_pod_ranges(tables, subject) && !tables.known.contains(&subject);
     let verdict = Verdict::allow_if(match &found {
-        None | Some((_, Some(Admit::Everyone))) => true,
+        None => !unknown_pod,
+        Some((_, Some(Admit::Everyone))) => true,
         Some((_, None)) => false,
         Some((_, Some(Admit::Group(id)))) => tables.groups.get(id).is_some_and(|group| includes(group, peer)),
     });
@@ -125,17 +231,16 @@ fn judge(tables: &Tables, node: &NodeName, direction: Direction, packet: &Packet
         };
         Entry { place, admitted }
     });
-    Step { node: node.clone(), direction, subject, entry, verdict }
+    Step { node: node.clone(), direction, subject, entry, unknown_pod, verdict }
 }
 
 /// The steps of `palisade_core::tables`, one by one.
-fn look_up(
-    tables: &Tables,
-    direction: Direction,
+fn look_up<'a>(
+    tables: &'a Tables,
+    subjects: &'a Subjects,
     subject: IpAddr,
     traffic: Traffic,
-) -> Option<(Place, Option<&Admit>)> {
-    let subjects = &tables.subjects[direction];
+) -> Option<(Place, Option<&'a Admit>)> {
     if let Traffic::Port(transport, port) = traffic
         && let Some(admit) = subjects.ports.get(&SubjectPort { address: subject, transport, port })
     {
@@ -151,6 +256,10 @@ fn look_up(
     Some((Place::Otherwise, rest.otherwise.as_ref()))
 }
 
+fn in_pod_ranges(tables: &Tables, address: IpAddr) -> bool {
+    tables.pod_ranges.iter().any(|range| range.contains(&address))
+}
+
 fn includes(group: &PeerGroup, peer: IpAddr) -> bool {
     group.addresses.contains(&peer)
         || match peer {
@@ -161,14 +270,24 @@ fn includes(group: &PeerGroup, peer: IpAddr) -> bool {
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Step { node, direction, subject, verdict, .. } = self;
+        let Step { node, direction, subject, unknown_pod, verdict, .. } = self;
         write!(f, "{node}: {direction} of {subject}: ")?;
+        if *unknown_pod {
+            return write!(f, "unknown pod, in the node's pod ranges: {verdict}");
+        }
         let Some(Entry { place, admitted }) = &self.entry else { return write!(f, "not isolated here: {verdict}") };
         match place {
             Place::Port => write!(f, "entry for this port admits {admitted}: {verdict}"),
             Place::Range(range) => write!(f, "ports {range} admit {admitted}: {verdict}"),
             Place::Otherwise => write!(f, "no entry for this port, all else admits {admitted}: {verdict}"),
         }
+    }
+}
+
+impl fmt::Display for GuardStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let GuardStep { node, ports, admitted, verdict } = self;
+        write!(f, "{node}: guarded ports {ports} admit {admitted}: {verdict}")
     }
 }
 

@@ -5,6 +5,7 @@
 //! it makes more; those of a `StatefulSet` as Kubernetes names them (`pg-0`), of a `DaemonSet` by node (`agent-n1`).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use palisade_core::{
@@ -30,7 +31,7 @@ pub fn snapshot(mut objects: Objects, options: &Options, reading: &mut Reading, 
     let mut pods: BTreeMap<PodName, Draft> = BTreeMap::new();
     for (name, Placed { origin, object }) in live {
         owners.insert(name.clone(), owner_chain(&name.namespace, &object, &objects));
-        pods.insert(name, draft(object, origin));
+        pods.insert(name, draft(object, origin, reading));
     }
     let nodes = placement::Nodes::new(std::mem::take(&mut objects.nodes), &pods, &objects.workloads, options.nodes);
     invent_pods(&objects.workloads, &nodes, options.replicas_max, &mut owners, &mut pods);
@@ -43,25 +44,40 @@ pub fn snapshot(mut objects: Objects, options: &Options, reading: &mut Reading, 
     Snapshot {
         workloads: workloads(&objects, &pods, owners),
         namespaces: namespaces(&mut objects, &pods, reading),
+        host_policies: objects
+            .host_policies
+            .into_iter()
+            .map(|(name, policy)| (name, Arc::new(policy.object)))
+            .collect(),
         policies: objects.policies.into_iter().map(|(name, policy)| (name, Arc::new(policy.object))).collect(),
         nodes,
         pods,
     }
 }
 
-fn draft(object: PodObject, origin: Origin) -> Draft {
-    let Template { labels, node, host_network, ports } = object.template;
+fn draft(object: PodObject, origin: Origin, reading: &mut Reading) -> Draft {
+    let (pod, node_addresses) = pod(object, reading);
+    Draft { pod, origin, node_addresses }
+}
+
+/// A pod as its object describes it, and the addresses of its node that the object names.
+pub fn pod(object: PodObject, reading: &mut Reading) -> (Pod, Vec<IpAddr>) {
+    let Template { labels, node, host_network, mut ports } = object.template;
+    let mut addresses = object.addresses;
+    // They were read one by one, and there are many pods.
+    ports.shrink_to_fit();
+    addresses.shrink_to_fit();
     let pod = Pod {
-        labels,
+        labels: reading.share_labels(labels),
         node,
-        addresses: object.addresses,
+        addresses,
         host_network,
         finished: object.finished,
         ports,
         workload: None,
         assumed: Assumed::default(),
     };
-    Draft { pod, origin, node_addresses: object.node_addresses }
+    (pod, object.node_addresses)
 }
 
 /// What made a pod, and what made that, as far as it can be told.
@@ -86,16 +102,23 @@ fn owner_chain(namespace: &NamespaceName, pod: &PodObject, objects: &Objects) ->
 /// The owner of a `ReplicaSet` or `Job` that the input does not hold, told by how controllers name what they make:
 /// the Deployment's name and the pod template's hash, the `CronJob`'s name and a number.
 fn owner_by_name(made: &WorkloadName, labels: &Labels, objects: &Objects) -> Option<Owner> {
-    let (prefix, suffix) = made.name.rsplit_once('-')?;
+    if let Some(name) = deployment(made, labels) {
+        return Some(Owner { kind: WorkloadKind::Deployment, name: name.into() });
+    }
+    let (prefix, _) = made.name.rsplit_once('-')?;
     let kind = match made.kind {
         WorkloadKind::ReplicaSet => WorkloadKind::Deployment,
         WorkloadKind::Job => WorkloadKind::CronJob,
         _ => return None,
     };
     let candidate = WorkloadName { namespace: Arc::clone(&made.namespace), kind, name: prefix.into() };
-    let hashed =
-        kind == WorkloadKind::Deployment && labels.get("pod-template-hash").is_some_and(|hash| **hash == *suffix);
-    (hashed || objects.workloads.contains_key(&candidate)).then_some(Owner { kind, name: candidate.name })
+    objects.workloads.contains_key(&candidate).then_some(Owner { kind, name: candidate.name })
+}
+
+/// The name of the Deployment that a `ReplicaSet` belongs to, as the labels of its pods tell.
+pub fn deployment<'a>(made: &'a WorkloadName, labels: &Labels) -> Option<&'a str> {
+    let (prefix, suffix) = made.name.rsplit_once('-').filter(|_| made.kind == WorkloadKind::ReplicaSet)?;
+    labels.get("pod-template-hash").is_some_and(|hash| **hash == *suffix).then_some(prefix)
 }
 
 /// Adds the pods of workloads of which the input holds no pods, nor an owner that would make them.
@@ -125,7 +148,7 @@ fn invent_pods(
                 labels.insert(key.into(), value.into());
             }
             let pod = Pod {
-                labels,
+                labels: Arc::new(labels),
                 node: node.or(template.node),
                 host_network: template.host_network,
                 ports: template.ports,
@@ -223,7 +246,7 @@ type Labelled<'a> = HashMap<(&'a str, &'a str, &'a str), Vec<(&'a PodName, &'a P
 fn labelled(pods: &BTreeMap<PodName, Arc<Pod>>) -> Labelled<'_> {
     let mut labelled = Labelled::new();
     for (name, pod) in pods.iter().filter(|(_, pod)| !pod.finished) {
-        for (key, value) in &pod.labels {
+        for (key, value) in &*pod.labels {
             labelled.entry((&name.namespace, key, value)).or_default().push((name, pod));
         }
     }

@@ -19,6 +19,12 @@ impl<'de> Deserialize<'de> for Key<'de> {
     }
 }
 
+/// A number that is not negative, as JSON writes it.
+#[expect(clippy::cast_precision_loss, reason = "no field of any kind read here takes a number that large")]
+pub fn natural(value: u64) -> Value<'static> {
+    i64::try_from(value).map_or(Value::Float(value as f64), Value::Int)
+}
+
 struct ValueVisitor;
 
 impl<'de> Visitor<'de> for ValueVisitor {
@@ -40,9 +46,8 @@ impl<'de> Visitor<'de> for ValueVisitor {
         Ok(Value::Int(value))
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "no field of any kind read here takes a number that large")]
     fn visit_u64<E>(self, value: u64) -> Result<Value<'de>, E> {
-        Ok(i64::try_from(value).map_or(Value::Float(value as f64), Value::Int))
+        Ok(natural(value))
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<Value<'de>, E> {

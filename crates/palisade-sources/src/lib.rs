@@ -1,17 +1,21 @@
-//! Manifests to a [`Snapshot`] of the cluster, with diagnostics.
+//! Manifests, or the objects of an API server, to a [`Snapshot`] of the cluster, with diagnostics.
 //!
 //! [`read`] gets the text, the only I/O; [`parse`] does the rest and is total: broken input is normal, everything
 //! readable is used, and a policy that cannot be read isolates what it selects.
 //!
 //! Read in this order: `document` (text to documents), `objects` (documents to objects, one reader a kind:
-//! `network_policy`, `pod`, `workload`, `namespace`, `node`, `service`, over `metadata`, `selector`, `syntax` and
+//! `network_policy`, `host_policy`, `pod`, `workload`, `namespace`, `node`, `service`, over `metadata`, `selector`, `syntax` and
 //! `reading`), `cluster` (objects to the snapshot), `placement` (nodes and addresses that the input leaves out).
+//!
+//! [`live`] reads the objects of a running cluster, event by event, with the same readers of kinds.
 
 mod addresses;
 mod cluster;
 mod document;
+mod host_policy;
 mod json;
 mod limits;
+pub mod live;
 mod metadata;
 mod namespace;
 mod network_policy;

@@ -24,7 +24,10 @@ pub fn read(root: &At<'_>, name: PolicyName, peers_max: usize, reading: &mut Rea
     let Some(spec) = root.field("spec") else {
         // An absent spec is an empty one.
         let rules = PerDirection { ingress: Some(Vec::new()), egress: None };
-        return closed(NetworkPolicy { name, subjects: Selector::everything(), rules, unreadable: None }, reading);
+        return closed(
+            NetworkPolicy { name, subjects: Selector::everything(), rules, unreadable: None, audit: false },
+            reading,
+        );
     };
     if spec.entries(reading).is_none() {
         return lost(name, "spec: expected a mapping");
@@ -43,7 +46,29 @@ pub fn read(root: &At<'_>, name: PolicyName, peers_max: usize, reading: &mut Rea
     };
     let rules =
         PerDirection { ingress: rules_of(Direction::Ingress, "from"), egress: rules_of(Direction::Egress, "to") };
-    closed(NetworkPolicy { name, subjects, rules, unreadable: None }, reading)
+    closed(NetworkPolicy { name, subjects, rules, unreadable: None, audit: false }, reading)
+}
+
+/// What errors in [`audit`] mean.
+pub const ENFORCES: &str = "the policy enforces";
+
+/// Reads the annotation that asks to leave the policy out of verdicts. Whatever is wrong with it, the policy can be read.
+pub fn audit(root: &At<'_>, reading: &mut Reading) -> bool {
+    let annotations = root.node.get("metadata").and_then(|metadata| metadata.get("annotations"));
+    let Some(node) = annotations.and_then(|annotations| annotations.get("palisade.dev/audit")) else { return false };
+    if node.value == Value::Text("true".into()) {
+        return true;
+    }
+    reading.problem(
+        Level::Error,
+        node.span,
+        format!("annotation palisade.dev/audit: expected 'true', found {}", node.value),
+    );
+    match node.value {
+        Value::Bool(true) => reading.hint("put it in quotes"),
+        _ => reading.hint("remove the annotation if the policy is to enforce"),
+    }
+    false
 }
 
 /// The policy as it stands in place of one that is lost whole: it isolates its namespace.
@@ -53,6 +78,7 @@ pub fn lost(name: PolicyName, reason: &str) -> NetworkPolicy {
         subjects: Selector::everything(),
         rules: PerDirection { ingress: Some(Vec::new()), egress: Some(Vec::new()) },
         unreadable: Some(reason.to_string()),
+        audit: false,
     }
 }
 
@@ -66,13 +92,29 @@ pub fn close(policy: &mut NetworkPolicy, reason: String) {
     policy.unreadable = Some(reason);
 }
 
+/// The policy as it stands once it is closed.
+pub fn closed_copy(policy: &NetworkPolicy, reason: String) -> NetworkPolicy {
+    let closed = |rules: &Option<Vec<Rule>>| rules.as_ref().map(|_| Vec::new());
+    NetworkPolicy {
+        name: policy.name.clone(),
+        subjects: policy.subjects.clone(),
+        rules: PerDirection { ingress: closed(&policy.rules.ingress), egress: closed(&policy.rules.egress) },
+        unreadable: Some(reason),
+        audit: policy.audit,
+    }
+}
+
 /// What an unreadable policy does, for its diagnostics.
 pub fn effect(policy: &NetworkPolicy) -> String {
-    if policy.subjects == Selector::everything() {
-        let namespace = &policy.name.namespace;
-        format!("the policy isolates every pod of namespace {namespace} and allows nothing")
+    let pods = if policy.subjects == Selector::everything() {
+        format!("every pod of namespace {}", policy.name.namespace)
     } else {
-        "the policy isolates the pods it selects and allows nothing".to_string()
+        "the pods it selects".to_string()
+    };
+    if policy.audit {
+        format!("the policy is audited: it would isolate {pods} and allow nothing")
+    } else {
+        format!("the policy isolates {pods} and allows nothing")
     }
 }
 
@@ -168,7 +210,10 @@ fn peer(at: &At<'_>, reading: &mut Reading) -> Option<Peer> {
             );
             None
         }
-        (None, None, Some(block)) => ip_block(&block, reading),
+        (None, None, Some(block)) => {
+            let (cidr, except) = block_peer(&block, reading)?;
+            Some(Peer::Block { cidr, except })
+        }
         (pods, namespaces, None) => {
             let pods = pods.map(|at| selector::read(&at, reading));
             let namespaces = namespaces.map(|at| selector::read(&at, reading));
@@ -191,7 +236,8 @@ fn peer(at: &At<'_>, reading: &mut Reading) -> Option<Peer> {
     }
 }
 
-fn ip_block(at: &At<'_>, reading: &mut Reading) -> Option<Peer> {
+/// An `ipBlock`: its `cidr`, and its `except`.
+pub fn block_peer(at: &At<'_>, reading: &mut Reading) -> Option<(IpNet, Vec<IpNet>)> {
     at.known_fields(&["cidr", "except"], Level::Error, reading)?;
     let Some(cidr) = at.field("cidr") else {
         reading.error(at, "cidr: expected a block of addresses, found nothing");
@@ -210,7 +256,7 @@ fn ip_block(at: &At<'_>, reading: &mut Reading) -> Option<Peer> {
             excepted.push(except);
         }
     }
-    Some(Peer::Block { cidr, except: excepted })
+    Some((cidr, excepted))
 }
 
 /// A block of addresses. Host bits are legal and mean nothing.
@@ -244,10 +290,7 @@ fn port_match(at: &At<'_>, reading: &mut Reading) -> Option<PortMatch> {
         return Some(PortMatch::Every(Transport::Tcp));
     }
     at.known_fields(&["protocol", "port", "endPort"], Level::Error, reading)?;
-    let protocol = match at.field("protocol") {
-        Some(at) => transport(&at, reading)?,
-        None => Transport::Tcp,
-    };
+    let protocol = protocol(at, reading)?;
     let end = at.field("endPort");
     let Some(port) = at.field("port") else {
         return match end {
@@ -269,18 +312,28 @@ fn port_match(at: &At<'_>, reading: &mut Reading) -> Option<PortMatch> {
         }
         return well.then(|| PortMatch::Named(protocol, reading.share(name)));
     }
-    let first = port_number(&port, reading)?;
-    let Some(end) = end else { return Some(PortMatch::Range(protocol, PortRange::single(first))) };
-    let last = port_number(&end, reading)?;
+    port_range(&port, end.as_ref(), reading).map(|range| PortMatch::Range(protocol, range))
+}
+
+/// `port`, a number, to `endPort`, both included.
+pub fn port_range(port: &At<'_>, end: Option<&At<'_>>, reading: &mut Reading) -> Option<PortRange> {
+    let first = port_number(port, reading)?;
+    let Some(end) = end else { return Some(PortRange::single(first)) };
+    let last = port_number(end, reading)?;
     let range = PortRange::new(first, last);
     if range.is_none() {
-        reading.error(&end, format!("endPort {last} is less than port {first}"));
+        reading.error(end, format!("endPort {last} is less than port {first}"));
     }
-    Some(PortMatch::Range(protocol, range?))
+    range
+}
+
+/// The `protocol` of a port; TCP if it is absent.
+pub fn protocol(at: &At<'_>, reading: &mut Reading) -> Option<Transport> {
+    at.field("protocol").map_or(Some(Transport::Tcp), |at| transport(&at, reading))
 }
 
 /// A `protocol`, in upper case as the API has it.
-pub fn transport(at: &At<'_>, reading: &mut Reading) -> Option<Transport> {
+fn transport(at: &At<'_>, reading: &mut Reading) -> Option<Transport> {
     let text = at.text(reading)?;
     let known = Transport::ALL.into_iter().find(|transport| transport.name().to_ascii_uppercase() == text);
     if known.is_none() {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use palisade_core::{
-    Diagnostic, Labels, Level, Namespace, NamespaceName, NetworkPolicy, Node as ClusterNode, NodeName, ObjectName,
-    PodName, PolicyName, WorkloadKind, WorkloadName,
+    Diagnostic, HostPolicy, HostPolicyName, Labels, Level, Namespace, NamespaceName, NetworkPolicy,
+    Node as ClusterNode, NodeName, ObjectName, PodName, PolicyName, WorkloadKind, WorkloadName,
 };
 
 use crate::Limits;
@@ -14,9 +14,9 @@ use crate::metadata::{self, Metadata, Scope};
 use crate::pod::{self, PodObject};
 use crate::reading::{At, Reading};
 use crate::report::{Origin, Report};
-use crate::tree::{Node, Value, duplicates, shortened};
+use crate::tree::{Key, Node, Span, Value, duplicates, shortened};
 use crate::workload::{self, WorkloadObject};
-use crate::{namespace, network_policy, node, service, syntax};
+use crate::{host_policy, namespace, network_policy, node, service, syntax};
 
 /// An object and where it stands.
 #[derive(Debug)]
@@ -34,6 +34,7 @@ pub struct Objects {
     pub workloads: BTreeMap<WorkloadName, Placed<WorkloadObject>>,
     pub services: BTreeMap<ObjectName, Placed<Labels>>,
     pub policies: BTreeMap<PolicyName, Placed<NetworkPolicy>>,
+    pub host_policies: BTreeMap<HostPolicyName, Placed<HostPolicy>>,
     /// How many objects of each policy kind of another engine.
     pub foreign: BTreeMap<String, usize>,
 }
@@ -54,6 +55,32 @@ pub struct Reader<'r, 's> {
 
 const UNTOLD: &str = "no verdict can be given: it may hold a policy of any namespace";
 
+/// What errors in the `metadata` of a policy mean: a name that the API server would refuse leaves its meaning as it is.
+pub const READ_ALL_THE_SAME: &str = "the API server would refuse it; it is read all the same";
+
+/// What it means if the name of an object cannot be told.
+pub const LEFT_OUT: &str = "the object is left out";
+
+/// What errors in an object that is no policy mean.
+pub fn rest_is_used(kind: &str) -> String {
+    format!("the rest of the {} is used", kind.to_lowercase())
+}
+
+/// Why it cannot be told which object this is, and where that shows.
+pub fn ambiguous(entries: &[(Key<'_>, Node<'_>)]) -> Option<(String, Span)> {
+    let key = duplicates(entries).into_iter().find(|key| matches!(&*key.text, "kind" | "metadata"))?;
+    Some((format!("'{}' is written twice: nobody can say which object this is", key.text), key.span))
+}
+
+/// Reports the keys that are written twice outside `metadata`, which looks for its own.
+pub fn duplicate_keys(tree: &Node<'_>, reading: &mut Reading) {
+    let Value::Map(entries) = &tree.value else { return };
+    let inside = ["spec", "status"].into_iter().filter_map(|name| tree.get(name)).flat_map(Node::duplicate_keys);
+    for key in duplicates(entries).into_iter().chain(inside) {
+        reading.problem(Level::Error, key.span, format!("'{}' is written twice", shortened(&key.text)));
+    }
+}
+
 impl Reader<'_, '_> {
     /// Reads one document.
     pub fn document(&mut self, source: usize, document: &Document<'_>) {
@@ -71,9 +98,8 @@ impl Reader<'_, '_> {
             self.complain(Level::Warning, message, origin, "it is passed over");
             return;
         };
-        if let Some(key) = duplicates(entries).into_iter().find(|key| matches!(&*key.text, "kind" | "metadata")) {
-            let message = format!("'{}' is written twice: nobody can say which object this is", key.text);
-            self.untold(message, Origin { span: key.span, ..origin });
+        if let Some((message, span)) = ambiguous(entries) {
+            self.untold(message, Origin { span, ..origin });
             return;
         }
         let (kind, version) = match (tree.get_text("kind"), inherited) {
@@ -87,7 +113,7 @@ impl Reader<'_, '_> {
             Kind::Foreign => *self.objects.foreign.entry(kind.to_string()).or_default() += 1,
             Kind::Other => {}
             known => {
-                if version.is_none() && !matches!(known, Kind::NetworkPolicy(_)) {
+                if version.is_none() && !matches!(known, Kind::NetworkPolicy(_) | Kind::HostPolicy) {
                     let message = format!("apiVersion: expected that of a {kind}, found nothing");
                     self.reading.problem(Level::Warning, tree.span, message);
                 }
@@ -162,28 +188,29 @@ impl Reader<'_, '_> {
             (None, _) => kind_text.to_string(),
         };
         if let Kind::NetworkPolicy(version) = kind {
-            // A name that the API server would refuse leaves the meaning of the policy as it is.
             let problems = std::mem::take(&mut self.reading.problems);
-            self.report.problems(
-                problems,
-                origin,
-                Some(&object),
-                Some("the API server would refuse it; it is read all the same"),
-            );
+            self.report.problems(problems, origin, Some(&object), Some(READ_ALL_THE_SAME));
             let name = PolicyName { name: self.policy_name(&metadata, &namespace), namespace };
             self.policy(name, *version, &root, origin, &object, broken);
             return;
         }
+        if matches!(kind, Kind::HostPolicy) {
+            let problems = std::mem::take(&mut self.reading.problems);
+            self.report.problems(problems, origin, Some(&object), Some(READ_ALL_THE_SAME));
+            let name = self.host_policy_name(&metadata);
+            self.host_policy(name, &root, origin, &object, broken);
+            return;
+        }
         let Some(name) = self.object_name(&metadata, kind, &namespace) else {
             let problems = std::mem::take(&mut self.reading.problems);
-            self.report.problems(problems, origin, Some(&object), Some("the object is left out"));
+            self.report.problems(problems, origin, Some(&object), Some(LEFT_OUT));
             return;
         };
         if let Some(broken) = broken {
             self.reading.problem(Level::Error, broken.span, broken.message.clone());
         }
-        self.duplicate_keys(tree);
-        let effect = format!("the rest of the {} is used", kind_text.to_lowercase());
+        duplicate_keys(tree, &mut self.reading);
+        let effect = rest_is_used(kind_text);
         let before = self.insert(kind, ObjectName { namespace, name }, metadata, &root, origin);
         let problems = std::mem::take(&mut self.reading.problems);
         self.report.problems(problems, origin, Some(&object), Some(&effect));
@@ -223,7 +250,7 @@ impl Reader<'_, '_> {
                 let name = WorkloadName { namespace: name.namespace, kind, name: name.name };
                 replace(&mut objects.workloads, name, Placed { origin, object })
             }
-            Kind::NetworkPolicy(_) | Kind::List(_) | Kind::Foreign | Kind::Other => None,
+            Kind::NetworkPolicy(_) | Kind::HostPolicy | Kind::List(_) | Kind::Foreign | Kind::Other => None,
         }
     }
 
@@ -236,6 +263,9 @@ impl Reader<'_, '_> {
         object: &str,
         broken: Option<&Broken>,
     ) {
+        let audit = network_policy::audit(root, &mut self.reading);
+        let problems = std::mem::take(&mut self.reading.problems);
+        self.report.problems(problems, origin, Some(object), Some(network_policy::ENFORCES));
         match version {
             Version::Current => {}
             Version::Old => {
@@ -249,10 +279,6 @@ impl Reader<'_, '_> {
                 self.reading.problem(Level::Error, span, message);
             }
         }
-        if root.node.get("metadata").and_then(|node| node.get("annotations")?.get("palisade.dev/audit")).is_some() {
-            let message = "the annotation palisade.dev/audit has no effect yet: the policy enforces".to_string();
-            self.reading.problem(Level::Warning, origin.span, message);
-        }
         let policy = match broken {
             Some(broken) => {
                 self.reading.problem(Level::Error, broken.span, broken.message.clone());
@@ -260,11 +286,48 @@ impl Reader<'_, '_> {
             }
             None => network_policy::read(root, name.clone(), self.limits.peers_per_policy, &mut self.reading),
         };
+        // Where the document is broken, the annotation may not be all there is to it.
+        let policy = NetworkPolicy { audit: audit && broken.is_none(), ..policy };
         let effect = network_policy::effect(&policy);
         let problems = std::mem::take(&mut self.reading.problems);
         self.report.problems(problems, origin, Some(object), Some(&effect));
         let before = replace(&mut self.objects.policies, name, Placed { origin, object: policy });
         self.twice(before, origin, object);
+    }
+
+    fn host_policy(
+        &mut self,
+        name: HostPolicyName,
+        root: &At<'_>,
+        origin: Origin,
+        object: &str,
+        broken: Option<&Broken>,
+    ) {
+        if root.node.get_text("apiVersion") != Some(host_policy::VERSION) {
+            let span = root.node.get("apiVersion").map_or(origin.span, |node| node.span);
+            let message = format!("apiVersion: expected {} of a HostPolicy", host_policy::VERSION);
+            self.reading.problem(Level::Error, span, message);
+        }
+        let policy = match broken {
+            Some(broken) => {
+                self.reading.problem(Level::Error, broken.span, broken.message.clone());
+                host_policy::lost(name.clone(), &broken.message)
+            }
+            None => host_policy::read(root, name.clone(), self.limits.peers_per_policy, &mut self.reading),
+        };
+        let problems = std::mem::take(&mut self.reading.problems);
+        self.report.problems(problems, origin, Some(object), Some(host_policy::effect(&policy)));
+        let before = replace(&mut self.objects.host_policies, name, Placed { origin, object: policy });
+        self.twice(before, origin, object);
+    }
+
+    /// The name of a host policy; one that cannot be told is invented, so that the policy still guards.
+    fn host_policy_name(&mut self, metadata: &Metadata) -> HostPolicyName {
+        let invented = |reader: &mut Self| {
+            let prefix = metadata.name_prefix.as_deref().unwrap_or("unnamed-");
+            reader.invent_name(prefix, |objects, name| objects.host_policies.contains_key(name))
+        };
+        metadata.name.clone().unwrap_or_else(|| invented(self))
     }
 
     /// The name of a policy; one that cannot be told is invented, so that the policy still isolates.
@@ -304,16 +367,6 @@ impl Reader<'_, '_> {
         }
     }
 
-    /// Duplicate keys outside `metadata`, which looks for its own.
-    fn duplicate_keys(&mut self, tree: &Node<'_>) {
-        let Value::Map(entries) = &tree.value else { return };
-        let inside = ["spec", "status"].into_iter().filter_map(|name| tree.get(name)).flat_map(Node::duplicate_keys);
-        for key in duplicates(entries).into_iter().chain(inside) {
-            let message = format!("'{}' is written twice", shortened(&key.text));
-            self.reading.problem(Level::Error, key.span, message);
-        }
-    }
-
     fn twice(&mut self, before: Option<Origin>, origin: Origin, object: &str) {
         let Some(before) = before else { return };
         let message = format!("written twice: this one counts, and not that of {}", self.report.reference(before));
@@ -344,6 +397,7 @@ enum Kind<'a> {
     Service,
     Workload(WorkloadKind),
     NetworkPolicy(Version),
+    HostPolicy,
     /// `List`, or a list of one kind, whose name it holds.
     List(Option<&'a str>),
     /// A policy kind of another engine.
@@ -387,6 +441,7 @@ impl<'a> Kind<'a> {
                 (None | Some("" | "networking.k8s.io" | "extensions"), _) => Kind::NetworkPolicy(Version::Unknown),
                 _ => Kind::Foreign,
             },
+            "HostPolicy" if is(&["palisade.dev"]) => Kind::HostPolicy,
             "CiliumNetworkPolicy"
             | "CiliumClusterwideNetworkPolicy"
             | "AdminNetworkPolicy"
@@ -403,7 +458,7 @@ impl<'a> Kind<'a> {
 
     fn scope(&self) -> Scope {
         match self {
-            Kind::Namespace | Kind::Node => Scope::Cluster,
+            Kind::Namespace | Kind::Node | Kind::HostPolicy => Scope::Cluster,
             _ => Scope::Namespace,
         }
     }

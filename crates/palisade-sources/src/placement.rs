@@ -74,13 +74,18 @@ impl Nodes {
 /// The addresses of nodes that the status of their pods names.
 fn told_by_pods(pods: &BTreeMap<PodName, Draft>) -> BTreeMap<NodeName, BTreeSet<IpAddr>> {
     let mut addresses: BTreeMap<NodeName, BTreeSet<IpAddr>> = BTreeMap::new();
-    for draft in pods.values().filter(|draft| !draft.pod.finished) {
+    for draft in pods.values() {
         if let Some(node) = &draft.pod.node {
-            let own = if draft.pod.host_network { draft.pod.addresses.as_slice() } else { &[] };
-            addresses.entry(Arc::clone(node)).or_default().extend(draft.node_addresses.iter().chain(own));
+            addresses.entry(Arc::clone(node)).or_default().extend(told_by(&draft.pod, &draft.node_addresses));
         }
     }
     addresses
+}
+
+/// The addresses of its node that the status of a pod names.
+pub fn told_by<'a>(pod: &'a Pod, node_addresses: &'a [IpAddr]) -> impl Iterator<Item = &'a IpAddr> {
+    let own = if pod.host_network { pod.addresses.as_slice() } else { &[] };
+    node_addresses.iter().chain(own).filter(|_| !pod.finished)
 }
 
 /// Gives every pod its node, and every pod and node that has none its addresses.

@@ -3,10 +3,10 @@
 
 use std::net::IpAddr;
 
-use palisade_core::{ContainerPort, Labels, Level, NodeName, Transport};
+use palisade_core::{ContainerPort, Labels, Level, NodeName};
 
 use crate::metadata::{self, Metadata, Owner, valid};
-use crate::network_policy::{port_number, transport};
+use crate::network_policy::{port_number, protocol};
 use crate::reading::{At, Reading};
 use crate::syntax;
 use crate::tree::Value;
@@ -106,10 +106,7 @@ fn container_port(at: &At<'_>, reading: &mut Reading) -> Option<ContainerPort> {
         return None;
     };
     let port = port_number(&port, reading)?;
-    let transport = match at.field("protocol") {
-        Some(at) => transport(&at, reading)?,
-        None => Transport::Tcp,
-    };
+    let transport = protocol(at, reading)?;
     let name = at.field("name").and_then(|at| {
         let text = at.text(reading)?;
         valid(&at, text, syntax::port_name(text), reading).then(|| reading.share(text))

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
-use palisade_core::Level;
+use palisade_core::{Diagnostic, Labels, Level};
 
 use crate::tree::{Key, Node, Span, Value, duplicates, shortened};
 
@@ -17,13 +17,31 @@ pub struct Problem {
     pub hint: Option<String>,
 }
 
+impl Problem {
+    /// The diagnostic, without its place; `effect` is what errors mean for the object.
+    pub fn diagnostic(self, object: Option<&str>, effect: Option<&str>) -> Diagnostic {
+        Diagnostic {
+            object: object.map(str::to_string),
+            effect: effect.filter(|_| self.level == Level::Error).map(str::to_string),
+            hint: self.hint,
+            ..Diagnostic::new(self.level, self.message)
+        }
+    }
+}
+
 /// What goes on while objects are read: the problems of the present one, and the strings of all.
 #[derive(Default)]
 pub struct Reading {
     pub problems: Vec<Problem>,
     /// Labels and names repeat in every pod of a cluster: one copy of each.
     strings: HashSet<Arc<str>>,
+    labels: HashSet<Arc<Labels>>,
+    /// How many strings may come together before those that nobody uses are let go.
+    strings_max: usize,
 }
+
+/// Fewer strings than this are not worth a look.
+const STRINGS_MIN: usize = 1 << 10;
 
 impl Reading {
     /// The one shared copy of a text.
@@ -33,6 +51,26 @@ impl Reading {
         }
         let shared: Arc<str> = text.into();
         self.strings.insert(Arc::clone(&shared));
+        shared
+    }
+
+    /// Lets go of the strings that no object has any more, now and then: the cost of a look is shared by as many
+    /// strings as have come since the last one.
+    pub fn tidy(&mut self) {
+        if self.strings.len() + self.labels.len() > self.strings_max.max(STRINGS_MIN) {
+            self.labels.retain(|labels| Arc::strong_count(labels) > 1);
+            self.strings.retain(|text| Arc::strong_count(text) > 1);
+            self.strings_max = (self.strings.len() + self.labels.len()) * 2;
+        }
+    }
+
+    /// The one shared copy of the labels of a pod.
+    pub fn share_labels(&mut self, labels: Labels) -> Arc<Labels> {
+        if let Some(known) = self.labels.get(&labels) {
+            return Arc::clone(known);
+        }
+        let shared = Arc::new(labels);
+        self.labels.insert(Arc::clone(&shared));
         shared
     }
 
@@ -231,8 +269,10 @@ impl fmt::Display for At<'_> {
 
 /// The known name that a misspelt one most likely stands for.
 fn closest<'k>(text: &str, known: &[&'k str]) -> Option<&'k str> {
-    let lower = text.to_lowercase();
-    let by_distance = known.iter().map(|name| (distance(&lower, &name.to_lowercase()), *name)).min()?;
+    // A name of another length is further away than what is accepted; nearly all are.
+    let near = known.iter().filter(|name| name.len().abs_diff(text.len()) <= 2);
+    let distances = near.map(|name| (distance(&text.to_lowercase(), &name.to_lowercase()), *name));
+    let by_distance = distances.min()?;
     (by_distance.0 <= 2 && by_distance.0 < by_distance.1.len() / 2).then_some(by_distance.1)
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use palisade_core::{Diagnostic, Level, Place};
+use palisade_core::{Diagnostic, Place};
 
 use crate::SourceText;
 use crate::reading::Problem;
@@ -39,14 +39,7 @@ impl<'a> Report<'a> {
     pub fn problems(&mut self, problems: Vec<Problem>, origin: Origin, object: Option<&str>, effect: Option<&str>) {
         for problem in problems {
             let place = self.place(Origin { span: problem.span, ..origin });
-            self.diagnostics.push(Diagnostic {
-                level: problem.level,
-                message: problem.message,
-                object: object.map(str::to_string),
-                place: Some(place),
-                effect: effect.filter(|_| problem.level == Level::Error).map(str::to_string),
-                hint: problem.hint,
-            });
+            self.diagnostics.push(Diagnostic { place: Some(place), ..problem.diagnostic(object, effect) });
         }
     }
 

@@ -426,13 +426,55 @@ fn past_a_limit_a_policy_cannot_be_read() {
     check([all, peers, all], Limits { elements_per_namespace: 3, ..Limits::default() }, &["b"], "more than 3 elements");
     check([all, peers, all], Limits::default(), &[], "");
 
-    // 1-9 admits one peer, 10-19 two, 20-30 three, 31-40 two, 41-50 one.
+    // 1-9 admits one peer, 10-19 two, 20-30 three, 31-40 two, 41-50 one; five entries of the map, and one for all else.
     let range = |first: u16, last: u16| {
         format!("{{from: [{{ipBlock: {{cidr: 10.{first}.0.0/16}}}}], ports: [{{port: {first}, endPort: {last}}}]}}")
     };
     let overlapping = format!("{{ingress: [{}, {}, {}]}}", range(1, 50), range(10, 40), range(20, 30));
     let limit = |elements_per_namespace| Limits { elements_per_namespace, ..Limits::default() };
-    check([all, &overlapping, all], limit(11), &[], "");
-    check([all, &overlapping, all], limit(10), &["c"], "more than 10 elements");
-    check([all, &overlapping, all], limit(9), &["b"], "more than 9 elements");
+    check([all, &overlapping, all], limit(17), &[], "");
+    check([all, &overlapping, all], limit(16), &["c"], "more than 16 elements");
+    check([all, &overlapping, all], limit(14), &["b"], "more than 14 elements");
+
+    // Together they make the same five stretches, though none alone has more than one.
+    let [a, b, c] = [(1, 50), (10, 40), (20, 30)].map(|(first, last)| format!("{{ingress: [{}]}}", range(first, last)));
+    check([&a, &b, &c], limit(15), &[], "");
+    check([&a, &b, &c], limit(14), &["c"], "more than 14 elements");
+    check([&a, &b, &c], limit(8), &["c"], "more than 8 elements");
+    check([&a, &b, &c], limit(7), &["b", "c"], "more than 7 elements");
+    // Two peers that are admitted everywhere are admitted at each of the ports, too: 3 + 4 + 4.
+    let everywhere = "{ingress: [{from: [{podSelector: {}}, {namespaceSelector: {}}]}]}";
+    let [one, other] =
+        [80, 81].map(|port| format!("{{ingress: [{{ports: [{{port: {port}}}], from: [{{podSelector: {{}}}}]}}]}}"));
+    check([everywhere, &one, &other], limit(11), &[], "");
+    check([everywhere, &one, &other], limit(10), &["c"], "more than 10 elements");
+    // But not where no pod is selected by two of them.
+    let of =
+        |app: &str, spec: &str| spec.replacen('{', &format!("{{podSelector: {{matchLabels: {{app: {app}}}}}, "), 1);
+    check([&of("first", everywhere), &of("second", &one), &of("third", &other)], limit(9), &[], "");
+}
+
+/// Each of them selects pods of its own, as the policies of a large namespace do; ports that one of them lists concern no other.
+#[test]
+fn many_policies_of_a_few_ports_are_not_too_much() {
+    let policies = |selector: fn(usize) -> String| {
+        let one = |number: usize| {
+            format!(
+                "---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: p{number}}}\nspec: {{podSelector: {}, ingress: \
+                 [{{from: [{{podSelector: {{}}}}]}}, {{from: [{{namespaceSelector: {{}}}}], ports: [{{port: {}}}, {{port: {}}}, {{port: {}}}]}}]}}\n",
+                selector(number),
+                1 + number,
+                2000 + number,
+                8080,
+            )
+        };
+        let text = (0..1_000).map(one).collect();
+        let parsed = parse(&[SourceText { file: "-".into(), text }], &Options::default());
+        parsed.snapshot.policies.values().filter(|policy| policy.unreadable.is_some()).count()
+    };
+    assert_eq!(policies(|number| format!("{{matchLabels: {{app: a{number}}}}}")), 0);
+    assert_eq!(policies(|number| format!("{{matchLabels: {{app: a{number}, tier: t{}}}}}", number % 3)), 0);
+    // If one pod may be selected by all, all that is admitted everywhere is admitted at each of their ports.
+    assert!(policies(|_| "{}".into()) > 500);
+    assert!(policies(|number| format!("{{matchLabels: {{l{number}: x}}}}")) > 500);
 }

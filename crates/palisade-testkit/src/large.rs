@@ -141,10 +141,10 @@ fn pod(index: usize, node: usize, host: usize, families: &[Family]) -> (PodName,
         IpAddr::V6(base) => Ipv6Addr::from_bits(base.to_bits() | host as u128).into(),
     };
     let pod = Pod {
-        labels: Labels::from([
+        labels: Arc::new(Labels::from([
             ("app".into(), format!("w{workload}").into()),
             ("tier".into(), if workload < 2 { "front".into() } else { "back".into() }),
-        ]),
+        ])),
         node: Some(node_name(node)),
         addresses: families.iter().map(address).collect(),
         // The number behind `http` differs from workload to workload.
@@ -201,7 +201,7 @@ fn policy(namespace: &NamespaceName, index: usize, number_of_policy: usize, vari
         ),
     };
     let name = PolicyName::new(namespace.clone(), format!("policy-{number_of_policy}"));
-    NetworkPolicy { name, subjects, rules: PerDirection { ingress, egress }, unreadable: None }
+    NetworkPolicy { name, subjects, rules: PerDirection { ingress, egress }, unreadable: None, audit: false }
 }
 
 /// A block outside the cluster with a hole, one of a hundred of each direction.

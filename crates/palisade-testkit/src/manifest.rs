@@ -2,9 +2,10 @@
 
 use std::fmt::{self, Write};
 
+use ipnet::IpNet;
 use palisade_core::{
-    Direction, Labels, NetworkPolicy, Node, Operator, Peer, Pod, PodName, PortMatch, Ports, Requirement, Rule,
-    Selector, Snapshot,
+    Direction, HostPeer, HostPolicy, Labels, NetworkPolicy, Node, Operator, Peer, Pod, PodName, PortMatch, Ports,
+    Requirement, Rule, Selector, Snapshot,
 };
 
 /// The objects of a snapshot as YAML documents. `palisade-sources` reads them as the same snapshot, but for the
@@ -26,6 +27,7 @@ pub fn to_yaml(snapshot: &Snapshot) -> String {
         let _ = policy(&mut text, object);
         text
     }));
+    documents.extend(snapshot.host_policies.values().map(|object| host_policy(object)));
     documents.join("---\n")
 }
 
@@ -78,7 +80,8 @@ fn pod(name: &PodName, pod: &Pod) -> String {
 fn policy(text: &mut String, policy: &NetworkPolicy) -> fmt::Result {
     let name = &policy.name;
     writeln!(text, "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy")?;
-    writeln!(text, "metadata: {{namespace: {}, name: {}}}", quoted(&name.namespace), quoted(&name.name))?;
+    let audit = if policy.audit { ", annotations: {palisade.dev/audit: \"true\"}" } else { "" };
+    writeln!(text, "metadata: {{namespace: {}, name: {}{audit}}}", quoted(&name.namespace), quoted(&name.name))?;
     writeln!(text, "spec:\n  podSelector: {}", selector(&policy.subjects))?;
     let types = Direction::ALL.into_iter().filter(|direction| policy.rules[*direction].is_some());
     writeln!(text, "  policyTypes: {}", list(types.map(type_name)))?;
@@ -98,6 +101,31 @@ fn policy(text: &mut String, policy: &NetworkPolicy) -> fmt::Result {
         }
     }
     Ok(())
+}
+
+fn host_policy(policy: &HostPolicy) -> String {
+    let peer = |peer: &HostPeer| match peer {
+        HostPeer::Nodes(nodes) => format!("{{nodes: {{nodeSelector: {}}}}}", selector(nodes)),
+        HostPeer::Pods { namespaces, pods } => {
+            format!("{{pods: {{namespaceSelector: {}, podSelector: {}}}}}", selector(namespaces), selector(pods))
+        }
+        HostPeer::Block { cidr, except } => block(cidr, except),
+    };
+    let ports = policy.ports.iter().map(|one| port(&PortMatch::Range(one.transport, one.range)));
+    format!(
+        "apiVersion: palisade.dev/v1alpha1\nkind: HostPolicy\nmetadata: {{name: {}}}\nspec:\n  nodeSelector: {}\n  enforcement: {}\n  otherwise: {:?}\n  ports: {}\n  from: {}\n{}",
+        quoted(&policy.name),
+        selector(&policy.nodes),
+        if policy.audit { "Audit" } else { "Enforce" },
+        policy.otherwise,
+        list(ports),
+        list(policy.from.iter().map(peer)),
+        if policy.unreadable.is_some() { "  unreadable: true\n" } else { "" },
+    )
+}
+
+fn block(cidr: &IpNet, except: &[IpNet]) -> String {
+    format!("{{ipBlock: {{cidr: {}, except: {}}}}}", quoted(cidr), list(except.iter().map(quoted)))
 }
 
 fn type_name(direction: Direction) -> &'static str {
@@ -128,9 +156,7 @@ fn peer(peer: &Peer) -> String {
         Peer::Pods { namespaces: Some(namespaces), pods } => {
             format!("{{namespaceSelector: {}, podSelector: {}}}", selector(namespaces), selector(pods))
         }
-        Peer::Block { cidr, except } => {
-            format!("{{ipBlock: {{cidr: {}, except: {}}}}}", quoted(cidr), list(except.iter().map(quoted)))
-        }
+        Peer::Block { cidr, except } => block(cidr, except),
     }
 }
 

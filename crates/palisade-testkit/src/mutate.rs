@@ -3,16 +3,16 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use palisade_core::{Family, Namespace, NetworkPolicy, Node, Pod, PodName, Snapshot};
+use palisade_core::{Family, HostPolicy, Namespace, NetworkPolicy, Node, Pod, PodName, Snapshot};
 
 use crate::random::{
-    NAMESPACES, container_ports, fresh_addresses, labels, namespace_labels, node, pod, pod_name, policy,
+    NAMESPACES, container_ports, fresh_addresses, host_policy, labels, namespace_labels, node, pod, pod_name, policy,
 };
 use crate::rng::Rng;
 
 /// The cluster after one to three things happened to it at once: a pod added, removed, recreated, relabelled,
 /// moved to another address, finished, or given other ports; two pods' addresses swapped; a policy added,
-/// removed or changed; a namespace added, relabelled or emptied and removed; a node added, readdressed or removed
+/// removed, changed, or audited or enforced from then on; the same of a host policy; a namespace added, relabelled or emptied and removed; a node added, readdressed or removed
 /// with its pods.
 pub fn mutate(snapshot: &Snapshot, rng: &mut Rng) -> Snapshot {
     let mut snapshot = snapshot.clone();
@@ -29,7 +29,8 @@ pub fn mutate(snapshot: &Snapshot, rng: &mut Rng) -> Snapshot {
                 let policy = policy(&snapshot, rng);
                 snapshot.policies.insert(policy.name.clone(), Arc::new(policy));
             }
-            10..17 => change_policy(&mut snapshot, rng),
+            10..16 => change_policy(&mut snapshot, rng),
+            16 => change_host_policy(&mut snapshot, rng),
             17..19 => change_namespace(&mut snapshot, rng),
             _ => change_node(&mut snapshot, rng),
         }
@@ -48,7 +49,7 @@ fn change_pod(snapshot: &mut Snapshot, rng: &mut Rng) {
     let new = match rng.below(6) {
         0 => return,
         1 => pod(snapshot, rng),
-        2 => Pod { labels: labels(rng), ..old },
+        2 => Pod { labels: labels(rng).into(), ..old },
         3 => Pod { finished: true, ..old },
         4 => Pod { ports: container_ports(rng), ..old },
         _ => match old.node.as_ref().and_then(|node| snapshot.nodes.get_key_value(node)) {
@@ -92,12 +93,30 @@ fn change_policy(snapshot: &mut Snapshot, rng: &mut Rng) {
     }
     let fresh = policy(snapshot, rng);
     let Some(old) = snapshot.policies.get(&name) else { return };
-    let changed = if rng.percent(30) {
-        NetworkPolicy { subjects: fresh.subjects, ..(**old).clone() }
-    } else {
-        NetworkPolicy { name: name.clone(), ..fresh }
+    let changed = match rng.below(10) {
+        0..3 => NetworkPolicy { subjects: fresh.subjects, ..(**old).clone() },
+        3 => NetworkPolicy { audit: !old.audit, ..(**old).clone() },
+        _ => NetworkPolicy { name: name.clone(), ..fresh },
     };
     snapshot.policies.insert(name, Arc::new(changed));
+}
+
+fn change_host_policy(snapshot: &mut Snapshot, rng: &mut Rng) {
+    let names: Vec<_> = snapshot.host_policies.keys().cloned().collect();
+    let fresh = host_policy(snapshot, rng);
+    if names.is_empty() || rng.percent(40) {
+        snapshot.host_policies.insert(fresh.name.clone(), Arc::new(fresh));
+        return;
+    }
+    let name = rng.pick(&names);
+    let Some(old) = snapshot.host_policies.remove(&name) else { return };
+    let changed = match rng.below(4) {
+        0 => return,
+        1 => HostPolicy { nodes: fresh.nodes, ..(*old).clone() },
+        2 => HostPolicy { audit: !old.audit, ..(*old).clone() },
+        _ => HostPolicy { name: name.clone(), ..fresh },
+    };
+    snapshot.host_policies.insert(name, Arc::new(changed));
 }
 
 fn change_namespace(snapshot: &mut Snapshot, rng: &mut Rng) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use proptest::strategy::{NewTree, Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
 
-use palisade_core::{Direction, End, NetworkPolicy, Peer, Pod, Ports, Rule, Selector, Snapshot};
+use palisade_core::{Direction, End, HostPolicy, NetworkPolicy, Peer, Pod, Ports, Rule, Selector, Snapshot};
 
 use crate::random::{Case, case};
 
@@ -108,6 +108,7 @@ impl ValueTree for CaseTree {
 fn smaller(case: &Case) -> Vec<Case> {
     let snapshots = without_policies(&case.snapshot)
         .into_iter()
+        .chain(without_host_policies(&case.snapshot))
         .chain(without_pods(case))
         .chain(without_places(case))
         .chain(smaller_policies(&case.snapshot))
@@ -127,6 +128,31 @@ fn without_policies(snapshot: &Snapshot) -> Vec<Snapshot> {
         snapshot
     };
     snapshot.policies.keys().map(removed).collect()
+}
+
+fn without_host_policies(snapshot: &Snapshot) -> Vec<Snapshot> {
+    let mut smaller = Vec::new();
+    for (name, policy) in &snapshot.host_policies {
+        let mut push = |policy: Option<HostPolicy>| {
+            let mut snapshot = snapshot.clone();
+            match policy {
+                Some(policy) => snapshot.host_policies.insert(name.clone(), Arc::new(policy)),
+                None => snapshot.host_policies.remove(name),
+            };
+            smaller.push(snapshot);
+        };
+        push(None);
+        for from in without_one(&policy.from) {
+            push(Some(HostPolicy { from, ..(**policy).clone() }));
+        }
+        for ports in without_one(&policy.ports).into_iter().filter(|ports| !ports.is_empty()) {
+            push(Some(HostPolicy { ports, ..(**policy).clone() }));
+        }
+        for nodes in smaller_selectors(&policy.nodes) {
+            push(Some(HostPolicy { nodes, ..(**policy).clone() }));
+        }
+    }
+    smaller
 }
 
 fn without_pods(case: &Case) -> Vec<Snapshot> {
@@ -177,9 +203,9 @@ fn smaller_pods(snapshot: &Snapshot) -> Vec<Snapshot> {
             push(Pod { ports, ..(**pod).clone() });
         }
         for key in pod.labels.keys() {
-            let mut labels = pod.labels.clone();
+            let mut labels = (*pod.labels).clone();
             labels.remove(key);
-            push(Pod { labels, ..(**pod).clone() });
+            push(Pod { labels: labels.into(), ..(**pod).clone() });
         }
     }
     smaller

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use palisade_core::{NetworkPolicy, Snapshot};
+use palisade_core::{HostPolicy, NetworkPolicy, Snapshot};
 use palisade_sources::{Options, SourceText};
 use palisade_testkit::manifest::to_yaml;
 use palisade_testkit::mutate::mutate;
@@ -21,7 +21,9 @@ fn check(snapshot: &Snapshot, what: &str) {
     let written = with_one_reason(snapshot);
     let changes = written.changes_to(&read);
     assert!(changes.is_empty(), "{what}: {changes:#?}\n{text}");
-    let unreadable = snapshot.policies.values().filter(|policy| policy.unreadable.is_some()).count();
+    let of_hosts = snapshot.host_policies.values().filter(|policy| policy.unreadable.is_some());
+    let unreadable: usize = of_hosts.map(|policy| if policy.ports.is_empty() { 2 } else { 1 }).sum::<usize>()
+        + snapshot.policies.values().filter(|policy| policy.unreadable.is_some()).count();
     assert_eq!(parsed.diagnostics.len(), unreadable, "{what}: {:#?}\n{text}", parsed.diagnostics);
 }
 
@@ -30,6 +32,9 @@ fn with_one_reason(snapshot: &Snapshot) -> Snapshot {
     let mut snapshot = snapshot.clone();
     for policy in snapshot.policies.values_mut().filter(|policy| policy.unreadable.is_some()) {
         *policy = Arc::new(NetworkPolicy { unreadable: Some(String::new()), ..(**policy).clone() });
+    }
+    for policy in snapshot.host_policies.values_mut().filter(|policy| policy.unreadable.is_some()) {
+        *policy = Arc::new(HostPolicy { unreadable: Some(String::new()), ..(**policy).clone() });
     }
     snapshot
 }

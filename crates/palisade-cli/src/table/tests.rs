@@ -17,11 +17,15 @@ fn table(sources: &[SourceText], width: usize) -> String {
     let snapshot = parse(sources, &Options::default()).snapshot;
     let row = |flow| {
         let case = Case::of(&snapshot, flow, &Family::ALL).unwrap();
-        let testify = |packet| Testimony {
-            oracle: decide(&snapshot, &packet).verdict,
-            tables: walk(&BTreeMap::new(), &packet),
-            kernel: Outcome::Skipped("nobody asks it".to_string()),
-            packet,
+        let testify = |packet| {
+            let decision = decide(&snapshot, &packet);
+            Testimony {
+                oracle: decision.verdict,
+                oracle_shadow: decision.shadow_verdict(),
+                tables: walk(&BTreeMap::new(), &packet),
+                kernel: Outcome::Skipped("nobody asks it".to_string()),
+                packet,
+            }
         };
         Row { flow: case.flow, testimonies: case.packets.into_iter().map(testify).collect() }
     };

@@ -16,3 +16,11 @@ fn readme_shows_what_is_printed() {
         }
     }
 }
+
+/// What the scenario proves is what users apply.
+#[test]
+fn the_scenario_of_portworx_has_the_policy_of_the_example() {
+    let read = |file| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
+    let policy = read("../../examples/portworx/policy.yaml");
+    assert!(read("../../scenarios/31-portworx.md").contains(&format!("```yaml\n{policy}```\n")));
+}

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use palisade_compile::{Compiler, compile};
 use palisade_core::{Change, Family, Pod, PodName, Snapshot};
-use palisade_nft::{Generation, Held, Ruleset, Transaction, diff, lower};
+use palisade_nft::{Generation, Held, Ruleset, Settings, Transaction, diff, lower};
 
 use crate::Result;
 use crate::cluster::{Admission, Cluster, Scale, cluster, node};
@@ -43,7 +43,7 @@ pub(crate) fn load(scale: Scale, admission: Admission, rounds: usize) -> Result<
     for _ in 0..rounds {
         router.kernel.remove_table()?;
         let tables = timed(&mut loading.compile, || compile(&snapshot, &node()));
-        let ruleset = timed(&mut loading.lower, || lower(&tables, Generation::FIRST));
+        let ruleset = timed(&mut loading.lower, || lower(&tables, &Settings::default(), Generation::FIRST));
         let transaction = timed(&mut loading.diff, || diff(&Ruleset::default(), &ruleset));
         let applied = timed(&mut loading.apply, || router.kernel.apply(&transaction))?;
         loading.elements = transaction.counts().elements_added;
@@ -60,8 +60,8 @@ pub(crate) fn change(scale: Scale, local: bool, rounds: usize) -> Result<Changin
     let mut compiler = Compiler::new(node());
     compiler.update(&Snapshot::default().changes_to(&snapshot));
     let mut generation = Generation::FIRST;
-    router.enforce(&lower(compiler.tables(), generation))?;
-    let mut held = Held::of(compiler.tables());
+    router.enforce(&lower(compiler.tables(), &Settings::default(), generation))?;
+    let mut held = Held::of(compiler.tables(), &Settings::default(), generation);
     let mut changing = Changing::default();
     for round in 0..rounds {
         let state = (round % 2 == 1).then(|| Arc::clone(pod));
@@ -74,7 +74,7 @@ pub(crate) fn change(scale: Scale, local: bool, rounds: usize) -> Result<Changin
         changing.whole.push(milliseconds(start));
         changing.elements = changing.elements.max(elements(&transaction));
     }
-    if router.kernel.read_back()? != Some(lower(compiler.tables(), generation)) {
+    if router.kernel.read_back()? != Some(lower(compiler.tables(), &Settings::default(), generation)) {
         return Err("after the changes the kernel does not hold what it should".into());
     }
     Ok(changing)
@@ -83,11 +83,11 @@ pub(crate) fn change(scale: Scale, local: bool, rounds: usize) -> Result<Changin
 /// The time of a diff of two whole rulesets between which a remote pod went, in milliseconds.
 pub(crate) fn diff_of_rulesets(scale: Scale, rounds: usize) -> Result<f64> {
     let Cluster { mut snapshot, tables, .. } = cluster(scale, Admission::ExactPort, Family::V4);
-    let have = lower(&tables, Generation::FIRST);
+    let have = lower(&tables, &Settings::default(), Generation::FIRST);
     let (name, _) = a_pod(&snapshot, false)?;
     let name = name.clone();
     snapshot.pods.remove(&name);
-    let want = lower(&compile(&snapshot, &node()), Generation::FIRST);
+    let want = lower(&compile(&snapshot, &node()), &Settings::default(), Generation::FIRST);
     let mut times = Vec::new();
     for _ in 0..rounds {
         timed(&mut times, || diff(&have, &want));

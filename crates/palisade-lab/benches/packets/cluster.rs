@@ -171,6 +171,7 @@ fn only_policy() -> NetworkPolicy {
         subjects: Selector::everything(),
         rules: PerDirection { ingress: rule("w0"), egress: rule("w1") },
         unreadable: None,
+        audit: false,
     }
 }
 

@@ -1,22 +1,25 @@
 //! What the data plane costs: packets of new and of established flows, and changes of the tables.
 //!
-//! `cargo bench -p palisade-lab --bench packets` takes less than four minutes, with `-- --quick` less than forty
+//! `cargo bench -p palisade-lab --bench packets` takes about four minutes, with `-- --quick` less than fifty
 //! seconds. Everything happens in network namespaces of its own, with the tables that a node would have, compiled from
 //! clusters of several sizes and written to the kernel by the product's own code. An ordinary user may run it.
 
+mod beside;
 mod changes;
 mod cluster;
 mod frame;
+mod guards;
 mod report;
 mod router;
 mod sampling;
+mod sources;
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use palisade_core::{Family, Port};
 use palisade_nft::ruleset::{Chain, CtState, Hook, Ruleset, Statement, Verdict};
-use palisade_nft::{Generation, lower};
+use palisade_nft::{Generation, Settings, lower};
 
 use cluster::{Admission, Cluster, Flow, Scale, cluster};
 use frame::Traffic;
@@ -33,6 +36,8 @@ struct Plan {
     new_flows: Duration,
     /// How long established flows are measured.
     established: Duration,
+    /// How long each table is measured that stands beside that of policies.
+    beside: Duration,
     loads: usize,
     changes: usize,
 }
@@ -45,6 +50,7 @@ const FULL: Plan = Plan {
     scales: &[SMALL, Scale { pods: 100, policies: 10 }, Scale { pods: 1_000, policies: 100 }, LARGE, MANY_POLICIES],
     new_flows: Duration::from_secs(75),
     established: Duration::from_secs(25),
+    beside: Duration::from_secs(25),
     loads: 9,
     changes: 200,
 };
@@ -52,6 +58,7 @@ const QUICK: Plan = Plan {
     scales: &[SMALL, LARGE, MANY_POLICIES],
     new_flows: Duration::from_secs(16),
     established: Duration::from_secs(5),
+    beside: Duration::from_secs(5),
     loads: 3,
     changes: 40,
 };
@@ -99,6 +106,15 @@ fn measure(plan: &Plan) -> Result<()> {
     measure_established(plan, &mut candidates)?;
     report::established(&candidates);
     drop(candidates);
+    report::beside(
+        "the table of sources of a node with 100 routed pods",
+        &beside::measure::<sources::By>(plan.beside)?,
+    );
+    report::beside(
+        "the table of host policies, a port of 100 nodes guarded",
+        &beside::measure::<guards::To>(plan.beside)?,
+    );
+    report::heading_of_changes();
     for scale in [SMALL, LARGE, MANY_POLICIES] {
         for admission in [Admission::ExactPort, Admission::Block] {
             report::loading(scale, admission, &changes::load(scale, admission, plan.loads)?);
@@ -138,7 +154,7 @@ fn candidate(admission: Option<Admission>, scale: Scale, family: Family) -> Resu
     let Cluster { tables, flows, .. } = cluster(scale, admission.unwrap_or(Admission::ExactPort), family);
     let mut router = Router::new()?;
     if admission.is_some() {
-        router.enforce(&lower(&tables, Generation::FIRST))?;
+        router.enforce(&lower(&tables, &Settings::default(), Generation::FIRST))?;
         check(&router, &flows)?;
     } else {
         router.enforce(&accept(CtState::New))?;

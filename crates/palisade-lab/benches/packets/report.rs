@@ -3,6 +3,7 @@
 
 use palisade_core::Family;
 
+use crate::beside::{self, Kind};
 use crate::changes::{Changing, Loading};
 use crate::cluster::{Admission, Scale};
 use crate::sampling::{Samples, quantile};
@@ -66,6 +67,18 @@ pub(crate) fn established(candidates: &[Candidate]) {
         let target = candidate.admission.map_or(String::new(), |_| format!("<= {ESTABLISHED_MAX}"));
         row(&name(candidate), "", &candidate.samples, &target);
     }
+}
+
+pub(crate) fn beside<K: Kind>(table: &str, candidates: &[beside::Candidate<K>]) {
+    println!("\nThe same with {table}, against the same without it");
+    heading("lookups");
+    for beside::Candidate { kind, family, samples, .. } in candidates {
+        let name = format!("{}{}", kind.name(), family_suffix(*family));
+        row(&name, &kind.lookups().to_string(), samples, "");
+    }
+}
+
+pub(crate) fn heading_of_changes() {
     println!("\nTables into the kernel of a node with up to 100 pods, both families; medians in ms");
     println!(
         "{:<NAME$} {:>8} {:>8} {:>8} {:>8} {:>9} {:>8} {:>7}",
@@ -129,8 +142,11 @@ fn row(name: &str, lookups: &str, samples: &Samples, target: &str) {
 
 fn name(candidate: &Candidate) -> String {
     let name = candidate.admission.map_or("the baseline against itself", Admission::name);
-    let family = if candidate.family == Family::V6 { ", IPv6" } else { "" };
-    scaled(name, candidate.scale) + family
+    scaled(name, candidate.scale) + family_suffix(candidate.family)
+}
+
+fn family_suffix(family: Family) -> &'static str {
+    if family == Family::V6 { ", IPv6" } else { "" }
 }
 
 fn scaled(name: &str, scale: Scale) -> String {

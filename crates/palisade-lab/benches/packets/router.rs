@@ -11,9 +11,10 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::Duration;
 
 use palisade_lab::Netns;
-use palisade_nft::{Applied, Kernel, Ruleset, diff};
+use palisade_nft::{Applied, Kernel, Ruleset, Table, diff};
 use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute};
 use rtnetlink::packet_route::route::{RouteMessage, RouteScope};
 use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, RouteMessageBuilder};
@@ -30,6 +31,8 @@ const LOOPBACK: u32 = 1;
 const FIRST_LINK: u32 = 2;
 const SECOND_LINK: u32 = 3;
 const SINK: &str = "sink";
+/// How the router calls the link by which packets come in.
+pub(crate) const FIRST_LINK_NAME: &str = "in";
 
 /// The next hop of every route. Nobody has this address, and on a link without address resolution nobody needs to.
 const GATEWAY4: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
@@ -38,6 +41,8 @@ const GATEWAY6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
 /// A node under test. It is gone with the process.
 pub(crate) struct Router {
     pub(crate) kernel: Kernel,
+    sources: Kernel,
+    guards: Kernel,
     ends: Netns,
     /// Bound to the link `send`.
     sender: Socket,
@@ -66,7 +71,7 @@ impl Router {
         // With `lo` comes the table of local addresses, without which no route is accepted.
         let loopback = LinkUnspec::new_with_index(LOOPBACK).up().build();
         wait(&runtime, handle.link().change(loopback).execute(), "switch lo on")?;
-        for (index, near, far) in [(FIRST_LINK, "in", "send"), (SECOND_LINK, "out", SINK)] {
+        for (index, near, far) in [(FIRST_LINK, FIRST_LINK_NAME, "send"), (SECOND_LINK, "out", SINK)] {
             let pair = pair(index, near, far, ends.as_fd().as_raw_fd());
             wait(&runtime, handle.link().add(pair).execute(), "make a link")?;
             let up = LinkUnspec::new_with_index(index).up().build();
@@ -76,18 +81,30 @@ impl Router {
             wait(&runtime, handle.route().add(route).execute(), "add a route")?;
         }
         let kernel = Kernel::open()?;
+        let sources = Kernel::open_table(Table::RoutedSources)?;
+        let guards = Kernel::open_table(Table::Host)?;
         let conntrack = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, Some(NETFILTER))?;
         bind(&conntrack, &SocketAddrNetlink::new(0, 0))?;
         ends.enter()?;
         let sender = packet_socket(FIRST_LINK)?;
         netns.enter()?;
-        Ok(Router { kernel, ends, sender, conntrack, _netns: netns })
+        Ok(Router { kernel, sources, guards, ends, sender, conntrack, _netns: netns })
     }
 
     /// Puts a ruleset in the place of whatever rules there are.
     pub(crate) fn enforce(&mut self, ruleset: &Ruleset) -> Result<Applied> {
         let have = self.kernel.read_back()?.unwrap_or_default();
         Ok(self.kernel.apply(&diff(&have, ruleset))?)
+    }
+
+    /// Holds links to addresses.
+    pub(crate) fn hold(&mut self, sources: &Ruleset) -> Result<Applied> {
+        Ok(self.sources.apply(&diff(&Ruleset::nothing(Table::RoutedSources), sources))?)
+    }
+
+    /// Guards ports of nodes.
+    pub(crate) fn guard(&mut self, guards: &Ruleset) -> Result<Applied> {
+        Ok(self.guards.apply(&diff(&Ruleset::nothing(Table::Host), guards))?)
     }
 
     /// Sends a frame through; it has arrived, or was dropped, when this returns.
@@ -98,6 +115,8 @@ impl Router {
 
     /// How many packets have arrived at the sink so far.
     pub(crate) fn arrived(&self) -> Result<u64> {
+        // On a busy machine the kernel's own thread takes packets over, which arrive a moment later.
+        std::thread::sleep(Duration::from_millis(20));
         self.ends.enter()?;
         let devices = std::fs::read_to_string("/proc/thread-self/net/dev")?;
         let line = devices.lines().find_map(|line| line.trim_start().strip_prefix(SINK)?.strip_prefix(':'));

@@ -18,10 +18,9 @@ pub(crate) fn controls(topology: &Topology, shot: &Shot) -> Vec<Shot> {
     };
 
     let mut controls = Vec::new();
-    // The server answers: its node asks, or whoever is across the core if the server is a node or outside.
+    // The server answers: its node asks, since nobody forbids it to; somebody across the core if the server is outside.
     let asker = match &shot.to {
-        Place::Pod(_) => to_node.clone(),
-        Place::Node(_) => None,
+        Place::Pod(_) | Place::Node(_) => to_node.clone(),
         Place::Outside => from_node.clone(),
     };
     let asker = asker.unwrap_or(Place::Outside);
@@ -33,6 +32,10 @@ pub(crate) fn controls(topology: &Topology, shot: &Shot) -> Vec<Shot> {
             destination: shot.destination,
             traffic: shot.traffic,
         });
+    }
+    // A node that asks itself proves nothing about the core.
+    if let Place::Node(_) = &shot.to {
+        controls.extend(address(&Place::Outside).and_then(|source| echo(&Place::Outside, source, &shot.to)));
     }
     // The source can send: to its node, or across the core if it is a node or outside.
     let listener = match (&shot.from, &from_node) {

@@ -28,7 +28,7 @@ pub fn cluster(pods: u8) -> Snapshot {
 pub fn add_pod(snapshot: &mut Snapshot, name: &str, node: u8, number: u8) {
     let port = |transport, number: u16| ContainerPort { name: None, transport, port: number.try_into().unwrap() };
     let pod = Pod {
-        labels: [("app".into(), name.into())].into(),
+        labels: Arc::new([("app".into(), name.into())].into()),
         node: Some(format!("n{node}").into()),
         addresses: vec![format!("10.244.0.{number}").parse().unwrap(), format!("fd44::{number}").parse().unwrap()],
         ports: vec![port(Transport::Tcp, 80), port(Transport::Udp, 53)],
@@ -47,6 +47,7 @@ pub fn admit(snapshot: &mut Snapshot, subject: &str, peer: Peer, transport: Tran
         subjects: Selector::labels([("app", subject)]),
         rules: PerDirection { ingress: Some(vec![rule]), egress: None },
         unreadable: None,
+        audit: false,
     };
     snapshot.policies.insert(name, Arc::new(policy));
 }

@@ -48,13 +48,13 @@ pub fn a_change_cuts_what_it_forbids_and_nothing_else() {
     forbidden.iter().for_each(Talk::goes_on);
 }
 
-fn enforce(lab: &Lab, snapshot: &Snapshot) {
+pub fn enforce(lab: &Lab, snapshot: &Snapshot) {
     lab.enforce(snapshot).unwrap();
     assert_eq!(lab.strayed().unwrap(), Vec::<palisade_core::NodeName>::new());
 }
 
-/// A connection to pod shop/b.
-struct Talk {
+/// A live connection.
+pub struct Talk {
     what: String,
     ends: [Ender; 2],
 }
@@ -65,13 +65,19 @@ struct Ender {
 }
 
 impl Talk {
+    /// A connection to pod shop/b.
     fn start(file: &NamedTempFile, transport: &str, client: &str, address: &SocketAddr) -> Talk {
-        let listening = Ender::start(file, "shop/b", &["talk", transport, "listen", &address.to_string()]);
-        let connecting = Ender::start(file, client, &["talk", transport, "connect", &address.to_string()]);
-        Talk { what: format!("{client} -> {address} {transport}"), ends: [listening, connecting] }
+        Talk::between(file, transport, (client, &address.to_string()), ("shop/b", &address.to_string()))
     }
 
-    fn goes_on(&self) {
+    /// From a client, to what it connects to; and the server, with where it listens.
+    pub fn between(file: &NamedTempFile, transport: &str, client: (&str, &str), server: (&str, &str)) -> Talk {
+        let listening = Ender::start(file, server.0, &["talk", transport, "listen", server.1]);
+        let connecting = Ender::start(file, client.0, &["talk", transport, "connect", client.1]);
+        Talk { what: format!("{} -> {} {transport}", client.0, client.1), ends: [listening, connecting] }
+    }
+
+    pub fn goes_on(&self) {
         for end in &self.ends {
             let (before, start) = (end.received(), Instant::now());
             while end.received() < before + 10 {
@@ -81,7 +87,7 @@ impl Talk {
         }
     }
 
-    fn is_silent(&self) {
+    pub fn is_silent(&self) {
         // What was under way when the rules changed still arrives.
         std::thread::sleep(Duration::from_millis(20));
         let before = self.ends.each_ref().map(Ender::received);
@@ -170,6 +176,10 @@ fn talk_udp(socket: &UdpSocket) -> ExitCode {
     keep_talking(|| socket.send(b"x"), |buffer| socket.recv(buffer))
 }
 
+fn is_passing(error: ErrorKind) -> bool {
+    matches!(error, ErrorKind::WouldBlock | ErrorKind::ConnectionRefused | ErrorKind::PermissionDenied)
+}
+
 fn keep_talking(
     mut send: impl FnMut() -> std::io::Result<usize>,
     mut receive: impl FnMut(&mut [u8]) -> std::io::Result<usize>,
@@ -180,8 +190,8 @@ fn keep_talking(
                 // The other end has gone.
                 Ok(0) => return ExitCode::SUCCESS,
                 Ok(_) => {}
-                // The other end of a UDP connection may not listen yet.
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::ConnectionRefused) => {}
+                // The other end of a UDP connection may not listen yet; what a host drops of its own, its sender is told.
+                Err(error) if is_passing(error.kind()) => {}
                 Err(error) => panic!("{error}"),
             }
         }

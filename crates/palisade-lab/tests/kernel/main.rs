@@ -5,9 +5,13 @@
 #![expect(clippy::disallowed_methods, reason = "tests start processes and look at /proc")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod audited;
 mod cluster;
+mod denied;
+mod host;
 mod lifetime;
 mod live;
+mod node;
 mod packets;
 
 use std::panic::catch_unwind;
@@ -16,7 +20,7 @@ use std::process::{Command, ExitCode};
 /// A test: it fails by panicking.
 type Test = (&'static str, fn());
 
-const TESTS: [Test; 12] = [
+const TESTS: [Test; 22] = [
     ("everybody reaches everybody without policies", packets::everybody_reaches_everybody),
     ("policies silence what they should", packets::policies_silence),
     ("changes of the cluster are followed", packets::changes_are_followed),
@@ -24,6 +28,16 @@ const TESTS: [Test; 12] = [
     ("an address of two pods is nobody's", packets::a_contested_address_is_nobodys),
     ("what cannot be sent is skipped with the reason", packets::unsendable_is_skipped),
     ("a change cuts what it forbids and nothing else", live::a_change_cuts_what_it_forbids_and_nothing_else),
+    ("a host policy cuts live connections", host::a_host_policy_cuts_live_connections),
+    ("a Service leads past no host policy", host::a_service_leads_past_no_host_policy),
+    ("an unknown pod is denied until it is known", denied::an_unknown_pod_is_denied_until_it_is_known),
+    ("neighbour discovery of unknown pods passes", denied::neighbour_discovery_of_unknown_pods_passes),
+    ("denied packets are counted", denied::denied_packets_are_counted),
+    ("no denied packet passes beside the log", denied::no_denied_packet_passes_beside_the_log),
+    ("rejected packets are answered", denied::rejected_packets_are_answered),
+    ("live connections are cut or kept", denied::live_connections_are_cut_or_kept),
+    ("what audited policies would deny is counted", audited::what_audited_policies_would_deny_is_counted),
+    ("what audited policies would deny is logged", audited::what_audited_policies_would_deny_is_logged),
     ("a kernel that drops too much disagrees", lifetime::a_kernel_that_drops_too_much_disagrees),
     ("silence without a control flow is no verdict", lifetime::silence_without_control_is_no_verdict),
     ("commands run in pods", lifetime::commands_run_in_pods),

@@ -2,7 +2,8 @@
 
 use rustix::io::Errno;
 
-use crate::ruleset::{Key, Verdict};
+use crate::ruleset::{Key, Table, Verdict};
+use crate::text::InTable;
 use crate::transaction::Operation;
 use crate::wire::batch::{Batch, Unwritable};
 use crate::wire::message::Answer;
@@ -22,6 +23,17 @@ pub enum KernelError {
     /// Others kept committing.
     #[error("other programs change the ruleset so often that it cannot be read or written in one state")]
     Unsteady,
+    /// There is no part of the kernel beside `nf_tables` that was asked for.
+    #[error("this kernel has no {part}\nhint: {hint}")]
+    Absent {
+        /// What is missing.
+        part: &'static str,
+        /// What to do about it.
+        hint: &'static str,
+    },
+    /// A log group has only one listener.
+    #[error("another program listens to log group {0}\nhint: choose another group")]
+    LogGroupTaken(u16),
     /// An answer got lost.
     #[error("the kernel did not say what became of a batch\nhint: read the table back and compare")]
     NoAnswer,
@@ -65,10 +77,16 @@ pub enum ApplyError {
         errno: Errno,
     },
     /// Somebody deleted the table, or put objects into it or took some out, since we looked.
-    #[error(
-        "table inet palisade was changed by another program\nhint: read it back, compare, and apply the difference"
-    )]
+    #[error("the table was changed by another program\nhint: read it back, compare, and apply the difference")]
     Changed,
+    /// The transaction is for another table than the connection.
+    #[error("a transaction for table {transaction} cannot be applied to table {kernel}")]
+    OtherTable {
+        /// The table of the transaction.
+        transaction: Table,
+        /// The table of the connection.
+        kernel: Table,
+    },
     /// What must happen at once does not fit into the socket's buffer.
     #[error(
         "the transaction has {bytes} bytes that must be applied at once, and the socket takes {limit}\nhint: raise net.core.wmem_max to at least {bytes}, or run in the initial user namespace"
@@ -94,14 +112,20 @@ impl From<Unwritable> for ApplyError {
 }
 
 impl ApplyError {
-    pub(super) fn refused(batch: &Batch, operations: &[Operation], message: u32, answer: Answer) -> ApplyError {
+    pub(super) fn refused(
+        table: Table,
+        batch: &Batch,
+        operations: &[Operation],
+        message: u32,
+        answer: Answer,
+    ) -> ApplyError {
         let errno = Errno::from_raw_os_error(answer.errno);
         if errno == Errno::PERM {
             return KernelError::NotPermitted.into();
         }
         let element = answer.offset.and_then(|offset| batch.element(message, offset));
         let operation = match batch.operation(message).and_then(|index| operations.get(index)) {
-            Some(operation) => describe(operation, element),
+            Some(operation) => describe(table, operation, element),
             None => "commit the batch".to_string(),
         };
         ApplyError::Refused { operation, reason: meaning(errno), detail: answer.text, errno }
@@ -109,16 +133,18 @@ impl ApplyError {
 }
 
 /// The operation in words, with the one element of many that is meant.
-fn describe(operation: &Operation, element: Option<usize>) -> String {
+fn describe(table: Table, operation: &Operation, element: Option<usize>) -> String {
     match operation {
-        Operation::AddTable(_) => "create table inet palisade".to_string(),
-        Operation::DeleteTable => "delete table inet palisade".to_string(),
+        Operation::AddTable(_) => format!("create table {table}"),
+        Operation::DeleteTable => format!("delete table {table}"),
         Operation::AddChain(name, ..) => format!("create chain {name}"),
         Operation::DeleteChain(name) => format!("delete chain {name}"),
         Operation::FlushChain(name) => format!("delete the rules of chain {name}"),
-        Operation::AddRule(chain, _) => format!("write a rule: {operation} (chain {chain})"),
+        Operation::AddRule(chain, _) => format!("write a rule: {} (chain {chain})", InTable(table, operation)),
         Operation::AddSet(name, definition) if definition.verdicts => format!("create map {name}"),
         Operation::AddSet(name, _) => format!("create set {name}"),
+        Operation::AddCounter(name, _) => format!("create counter {name}"),
+        Operation::DeleteCounter(name) => format!("delete counter {name}"),
         Operation::DeleteSet(name) => format!("delete set {name}"),
         Operation::FlushSet(name) => format!("delete the elements of set {name}"),
         Operation::AddElements(set, elements) => match element.and_then(|index| elements.iter().nth(index)) {

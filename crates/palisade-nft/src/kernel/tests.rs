@@ -9,9 +9,9 @@ use proptest::test_runner::{Config, TestRunner};
 
 use super::*;
 use crate::ruleset::{Key, Value, Verdict};
-use crate::testing::{REQUIRE, in_new_namespace, nft, run_or_skip, sample, steps, tables};
+use crate::testing::{REQUIRE, in_new_namespace, nft, run_or_skip, sample, settings, steps, tables};
 use crate::transaction::Counts;
-use crate::{Event, Generation, Held, Monitor, diff, lower};
+use crate::{Denied, Established, Event, Generation, Held, Monitor, Settings, diff, lower};
 
 fn load(kernel: &mut Kernel, ruleset: &Ruleset) {
     let have = kernel.read_back().unwrap().unwrap_or_default();
@@ -31,7 +31,7 @@ fn check(kernel: &mut Kernel, wanted: &Ruleset) {
 }
 
 fn lowered(tables: &Tables) -> Ruleset {
-    lower(tables, Generation::FIRST)
+    lower(tables, &Settings::default(), Generation::FIRST)
 }
 
 #[test]
@@ -53,21 +53,24 @@ fn what_is_written_is_read_back() {
 /// Our text, loaded by nft itself, is what we write: the same for nft's eyes and for ours.
 #[test]
 fn the_text_is_what_the_kernel_holds() {
-    in_new_namespace(|| {
-        let mut kernel = Kernel::open().unwrap();
-        let wanted = lowered(&sample());
-        load(&mut kernel, &wanted);
-        let Some(ours) = nft(&["-j", "list", "table", "inet", "palisade"], "") else { return };
-        let listing = nft(&["list", "ruleset"], "").unwrap();
-        nft(&["-c", "-f", "-"], &listing);
-        kernel.remove_table().unwrap();
+    let rejecting = Settings { denied: Denied::Reject, log_group: Some(5), established: Established::Keep };
+    for settings in [Settings::default(), rejecting] {
+        in_new_namespace(|| {
+            let mut kernel = Kernel::open().unwrap();
+            let wanted = lower(&sample(), &settings, Generation::FIRST);
+            load(&mut kernel, &wanted);
+            let Some(ours) = nft(&["-j", "list", "table", "inet", "palisade"], "") else { return };
+            let listing = nft(&["list", "ruleset"], "").unwrap();
+            nft(&["-c", "-f", "-"], &listing);
+            kernel.remove_table().unwrap();
 
-        nft(&["-c", "-f", "-"], &wanted.to_string());
-        nft(&["-f", "-"], &wanted.to_string());
-        let theirs = nft(&["-j", "list", "table", "inet", "palisade"], "").unwrap();
-        assert_eq!(normal(&ours), normal(&theirs));
-        check(&mut kernel, &wanted);
-    });
+            nft(&["-c", "-f", "-"], &wanted.to_string());
+            nft(&["-f", "-"], &wanted.to_string());
+            let theirs = nft(&["-j", "list", "table", "inet", "palisade"], "").unwrap();
+            assert_eq!(normal(&ours), normal(&theirs));
+            check(&mut kernel, &wanted);
+        });
+    }
 }
 
 /// A listing as lines, without handles and in an order of its own.
@@ -101,9 +104,10 @@ fn from_any_state_to_any_other_by_difference_steps_and_text() {
     in_new_namespace(|| {
         let mut runner = TestRunner::new(Config { cases: 60, failure_persistence: None, ..Config::default() });
         let kernel = std::cell::RefCell::new(Kernel::open().unwrap());
-        let result = runner.run(&(tables(), tables()), |(from, to)| {
+        let result = runner.run(&(tables(), tables(), settings(), settings()), |(from, to, settings, others)| {
             let mut kernel = kernel.borrow_mut();
-            let (before, after) = (lowered(&from), lowered(&to));
+            let generation = Generation::FIRST;
+            let (before, after) = (lower(&from, &settings, generation), lower(&to, &settings, generation));
             load(&mut kernel, &before);
             check(&mut kernel, &before);
             prop_assert!(diff(&before, &before).is_empty());
@@ -114,7 +118,7 @@ fn from_any_state_to_any_other_by_difference_steps_and_text() {
 
             kernel.apply(&diff(&after, &before)).unwrap();
             check(&mut kernel, &before);
-            let stepped = Held::of(&from).lower_changes(&steps(&from, &to), None);
+            let stepped = Held::of(&from, &settings, generation).lower_changes(&steps(&from, &to), None);
             prop_assert_eq!(stepped.counts(), difference.counts());
             kernel.apply(&stepped).unwrap();
             check(&mut kernel, &after);
@@ -123,6 +127,10 @@ fn from_any_state_to_any_other_by_difference_steps_and_text() {
             if !stepped.is_empty() && nft(&["-f", "-"], &stepped.to_string()).is_some() {
                 check(&mut kernel, &after);
             }
+
+            let other = lower(&to, &others, generation);
+            load(&mut kernel, &other);
+            check(&mut kernel, &other);
             Ok(())
         });
         result.unwrap();
@@ -136,11 +144,12 @@ fn a_new_generation_changes_the_chains_that_name_it() {
         let tables = sample();
         load(&mut kernel, &lowered(&tables));
         let next = Generation::FIRST.next();
-        let transaction = Held::of(&tables).lower_changes(&[], Some(next));
-        assert_eq!(transaction, diff(&lowered(&tables), &lower(&tables, next)));
+        let transaction = Held::of(&tables, &Settings::default(), Generation::FIRST).lower_changes(&[], Some(next));
+        assert_eq!(transaction, diff(&lowered(&tables), &lower(&tables, &Settings::default(), next)));
         assert_eq!(transaction.counts(), Counts { rules_added: 9, ..Counts::default() });
         kernel.apply(&transaction).unwrap();
-        check(&mut kernel, &lower(&tables, next));
+        check(&mut kernel, &lower(&tables, &Settings::default(), next));
+        assert_eq!(kernel.read_back().unwrap().unwrap().generation(), Some(next));
     });
 }
 
@@ -156,7 +165,7 @@ fn a_refused_element_is_named_and_nothing_changes() {
             let verdict = if last == 177 { Verdict::Goto("nowhere".into()) } else { Verdict::Return };
             map.elements.insert(Key::Single(Value::Ipv4([10, 9, 9, last].into())), Some(verdict));
         }
-        after.chains.get_mut("denied").unwrap().rules.clear();
+        after.chains.get_mut("denied_egress").unwrap().rules.clear();
         let error = kernel.apply(&diff(&before, &after)).unwrap_err();
         assert_eq!(
             error.to_string(),
@@ -267,7 +276,7 @@ fn steps_may_turn_back() {
         let mut kernel = Kernel::open().unwrap();
         let mut tables = sample();
         load(&mut kernel, &lowered(&tables));
-        let mut held = Held::of(&tables);
+        let mut held = Held::of(&tables, &Settings::default(), Generation::FIRST);
         let (group, content) = tables.groups.first_key_value().map(|(id, group)| (id.clone(), group.clone())).unwrap();
         let member = *content.addresses.first().unwrap();
         let stranger = "10.0.0.77".parse().unwrap();
@@ -311,10 +320,12 @@ fn it_works_in_a_user_namespace() {
 fn foreign_changes_are_seen_and_undone() {
     in_new_namespace(|| {
         let mut kernel = Kernel::open().unwrap();
-        let mut monitor = Monitor::open(&kernel).unwrap();
+        let mut monitor = Monitor::open([&kernel]).unwrap();
         let wanted = lowered(&sample());
         load(&mut kernel, &wanted);
         assert_eq!(news(&mut monitor), (true, true, thread_name()));
+        monitor.reopen().unwrap();
+        assert_eq!(monitor.next(Duration::ZERO).unwrap(), Some(Event::Lost));
 
         let foreign = "add table ip other; add chain ip other c";
         if nft(&["-f", "-"], foreign).is_none() {
@@ -322,11 +333,16 @@ fn foreign_changes_are_seen_and_undone() {
         }
         assert_eq!(news(&mut monitor), (false, false, "nft".to_string()));
         // Somebody else committed since we looked, and it does not matter.
-        kernel.apply(&Held::of(&sample()).lower_changes(&[], Some(Generation::FIRST))).unwrap();
+        kernel
+            .apply(
+                &Held::of(&sample(), &Settings::default(), Generation::FIRST)
+                    .lower_changes(&[], Some(Generation::FIRST)),
+            )
+            .unwrap();
         assert_eq!(news(&mut monitor), (true, true, thread_name()));
 
         for change in [
-            "add rule inet palisade denied accept",
+            "add rule inet palisade denied_egress accept",
             "insert rule inet palisade forward accept",
             "add rule inet palisade forward counter",
             "add element inet palisade egress_pods4 { 1.2.3.4 : drop }",
@@ -334,6 +350,13 @@ fn foreign_changes_are_seen_and_undone() {
             "add set inet palisade mine { type ipv4_addr; timeout 1h; }",
             "add map inet palisade mine { type ipv4_addr : mark; }",
             "add counter inet palisade mine",
+            "add quota inet palisade mine { over 25 mbytes }",
+            "add rule inet palisade unknown_source counter name cut_flows",
+            "insert rule inet palisade egress ip saddr 10.0.0.0/9 accept",
+            "insert rule inet palisade denied_egress update @denied_egress4 { ip saddr timeout 5s counter }",
+            "insert rule inet palisade denied_egress update @denied_egress4 { ip saddr limit rate 5/minute }",
+            "insert rule inet palisade denied_egress log prefix \"egress\" group 5 snaplen 128 queue-threshold 2",
+            "add rule inet palisade denied_egress reject with icmpx no-route",
             "add table inet palisade { flags dormant; }",
             "add chain inet palisade forward { policy drop; }",
             "flush chain inet palisade forward",
@@ -375,7 +398,8 @@ fn a_table_made_anew_by_others_is_not_overwritten() {
         if nft(&["-f", "-"], "delete table inet palisade; add table inet palisade").is_none() {
             return;
         }
-        let transaction = Held::of(&sample()).lower_changes(&[], Some(Generation::FIRST));
+        let transaction =
+            Held::of(&sample(), &Settings::default(), Generation::FIRST).lower_changes(&[], Some(Generation::FIRST));
         assert!(matches!(kernel.apply(&transaction), Err(ApplyError::Changed)));
     });
 }

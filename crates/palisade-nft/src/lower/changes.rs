@@ -1,17 +1,21 @@
 //! The incremental twin of [`lower`](super::lower): steps between tables to a transaction, at the cost of the steps.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use palisade_core::tables::{SubjectPort, Subjects};
 use palisade_core::{
-    Admit, Direction, Family, GroupId, PeerGroup, PerDirection, Rest, RestId, Tables, TablesChange, Transport,
+    Admit, Direction, Family, GroupId, Layer, PeerGroup, PerDirection, Rest, RestId, Tables, TablesChange, Transport,
 };
 
-use super::{
-    Generation, Orientation, View, address_key, blocks_set, fixed, group_chain, group_chains, group_sets, peers_set,
-    port_key, ranged_transports, ranges_map, rest_chain, rest_chains, rest_maps,
+use super::fixed::{self, Audited};
+use super::groups::{
+    blocks_set, group_chain, group_chains, group_sets, peers_set, ranged_transports, ranges_map, rest_chain,
+    rest_chains, rest_maps,
 };
+use super::view::{Orientation, Pod, View, address_key, port_key};
+use super::{Generation, Settings};
 use crate::ruleset::Side;
 use crate::transaction::{Builder, Transaction};
 
@@ -19,9 +23,14 @@ use crate::transaction::{Builder, Transaction};
 /// but the members of groups, so that its size goes with the node's own pods.
 #[derive(Clone, Debug)]
 pub struct Held {
+    settings: Settings,
+    generation: Generation,
     subjects: PerDirection<Subjects>,
+    shadow: PerDirection<Subjects>,
     groups: BTreeMap<GroupId, Blocks>,
     rests: BTreeMap<RestId, Vec<Transport>>,
+    pod_ranges: Vec<IpNet>,
+    known: BTreeSet<IpAddr>,
 }
 
 /// Which sets of blocks a group has.
@@ -33,11 +42,16 @@ struct Blocks {
 
 impl Held {
     /// What a kernel holds to which [`lower`](super::lower) of these tables was applied.
-    pub fn of(tables: &Tables) -> Held {
+    pub fn of(tables: &Tables, settings: &Settings, generation: Generation) -> Held {
         Held {
+            settings: *settings,
+            generation,
             subjects: tables.subjects.clone(),
+            shadow: tables.shadow.clone(),
             groups: tables.groups.iter().map(|(id, group)| (id.clone(), blocks(group))).collect(),
             rests: tables.rests.iter().map(|(id, rest)| (id.clone(), ranged_transports(rest))).collect(),
+            pod_ranges: tables.pod_ranges.clone(),
+            known: tables.known.clone(),
         }
     }
 
@@ -51,6 +65,7 @@ impl Held {
     /// mean: one that is removed and added again in one list has kept its blocks, or ranges.
     pub fn lower_changes(&mut self, changes: &[TablesChange], generation: Option<Generation>) -> Transaction {
         let mut touched = Touched::default();
+        let audited = Audited::of(&self.shadow);
         for change in changes {
             self.take(change, &mut touched);
         }
@@ -58,31 +73,50 @@ impl Held {
         self.lower_subjects(&touched, &mut builder);
         self.lower_groups(&touched, &mut builder);
         self.lower_rests(&touched, &mut builder);
-        if let Some(generation) = generation {
-            for (name, chain) in fixed::generation_chains(generation) {
-                builder.rewrite_chain(name, chain.rules);
-            }
-        }
+        self.lower_generation(generation, (audited, Audited::of(&self.shadow)), &mut builder);
         builder.finish()
+    }
+
+    fn lower_generation(
+        &mut self,
+        generation: Option<Generation>,
+        (before, now): (Audited, Audited),
+        builder: &mut Builder,
+    ) {
+        self.generation = generation.unwrap_or(self.generation);
+        let (is_new, is_flip) = (generation.is_some(), before != now);
+        let mut chains = Vec::new();
+        if is_new || is_flip {
+            chains.push(fixed::forward(self.settings, self.generation, now));
+        }
+        if is_new {
+            chains.extend(fixed::passed(self.settings, self.generation));
+        }
+        if is_flip || (is_new && now == Audited::Somebody) {
+            chains.extend(fixed::denied_chains(self.settings, self.generation, now));
+        }
+        for (name, chain) in chains {
+            builder.rewrite_chain(name, chain.rules);
+        }
     }
 
     fn take(&mut self, change: &TablesChange, touched: &mut Touched) {
         match change {
             TablesChange::Port(direction, key, admit) => {
-                let ports = &mut self.subjects[*direction].ports;
-                let before = match admit {
-                    Some(admit) => ports.insert(*key, admit.clone()),
-                    None => ports.remove(key),
-                };
-                touched.ports.entry((*direction, *key)).or_insert(before);
+                let before = self.subjects[*direction].set_port(*key, admit.clone());
+                touched.ports.entry((Layer::InForce, *direction, *key)).or_insert(before);
+            }
+            TablesChange::ShadowPort(direction, key, admit) => {
+                let before = self.shadow[*direction].set_port(*key, admit.clone());
+                touched.ports.entry((Layer::Shadow, *direction, *key)).or_insert(before);
             }
             TablesChange::Isolated(direction, address, rest) => {
-                let isolated = &mut self.subjects[*direction].isolated;
-                let before = match rest {
-                    Some(rest) => isolated.insert(*address, rest.clone()),
-                    None => isolated.remove(address),
-                };
-                touched.isolated.entry((*direction, *address)).or_insert(before);
+                self.touch_pod((Layer::InForce, *direction, *address), touched);
+                self.subjects[*direction].set_rest(*address, rest.clone());
+            }
+            TablesChange::ShadowIsolated(direction, address, rest) => {
+                self.touch_pod((Layer::Shadow, *direction, *address), touched);
+                self.shadow[*direction].set_rest(*address, rest.clone());
             }
             TablesChange::GroupAdded(id, group) => {
                 let before = self.groups.insert(id.clone(), blocks(group));
@@ -104,16 +138,32 @@ impl Held {
                 let before = self.rests.remove(id);
                 touched.rests.entry(id.clone()).or_insert(before);
             }
+            TablesChange::Known(address, is_known) => {
+                for direction in Direction::ALL {
+                    self.touch_pod((Layer::InForce, direction, *address), touched);
+                }
+                if *is_known {
+                    self.known.insert(*address);
+                } else {
+                    self.known.remove(address);
+                }
+            }
+            TablesChange::PodRanges(ranges) => {
+                let before = std::mem::replace(&mut self.pod_ranges, ranges.clone());
+                touched.pod_ranges.get_or_insert(before);
+            }
+            // They have a table of their own.
+            TablesChange::Host(_) => {}
         }
     }
 
     fn lower_subjects(&self, touched: &Touched, builder: &mut Builder) {
-        for ((direction, key), before) in &touched.ports {
-            let now = self.subjects[*direction].ports.get(key);
+        for ((layer, direction, key), before) in &touched.ports {
+            let now = self.subjects(*layer, *direction).ports.get(key);
             if before.as_ref() == now {
                 continue;
             }
-            for view in View::of(*direction).filter(|view| view.family == Family::of(key.address)) {
+            for view in View::of(*layer, *direction).filter(|view| view.family == Family::of(key.address)) {
                 let map = view.ports_map();
                 if let Some(before) = before {
                     builder.delete_element(&map, port_key(key), Some(view.admit(before)));
@@ -123,20 +173,43 @@ impl Held {
                 }
             }
         }
-        for ((direction, address), before) in &touched.isolated {
-            let now = self.subjects[*direction].isolated.get(address);
-            if before.as_ref() == now {
+        for ((layer, direction, address), before) in &touched.pods {
+            let now = self.pod(*layer, *direction, *address);
+            if *before == now {
                 continue;
             }
-            for view in View::of(*direction).filter(|view| view.family == Family::of(*address)) {
+            for view in View::of(*layer, *direction).filter(|view| view.family == Family::of(*address)) {
                 let map = view.pods_map();
-                if let Some((key, verdict)) = before.as_ref().and_then(|rest| view.pod_element(*address, rest)) {
+                if let Some((key, verdict)) = before.as_ref().and_then(|pod| view.pod_element(*address, pod)) {
                     builder.delete_element(&map, key, verdict);
                 }
-                if let Some((key, verdict)) = now.and_then(|rest| view.pod_element(*address, rest)) {
+                if let Some((key, verdict)) = now.as_ref().and_then(|pod| view.pod_element(*address, pod)) {
                     builder.add_element(&map, key, verdict);
                 }
             }
+        }
+        if touched.pod_ranges.as_ref().is_some_and(|before| *before != self.pod_ranges) {
+            for (name, chain) in fixed::look_ups(&self.pod_ranges) {
+                builder.rewrite_chain(name, chain.rules);
+            }
+        }
+    }
+
+    fn touch_pod(&self, at: (Layer, Direction, IpAddr), touched: &mut Touched) {
+        touched.pods.entry(at).or_insert_with(|| self.pod(at.0, at.1, at.2));
+    }
+
+    fn pod(&self, layer: Layer, direction: Direction, address: IpAddr) -> Option<Pod> {
+        match layer {
+            Layer::InForce => Pod::at(address, &self.subjects[direction], &self.known),
+            Layer::Shadow => Pod::isolated(address, &self.shadow[direction]),
+        }
+    }
+
+    fn subjects(&self, layer: Layer, direction: Direction) -> &Subjects {
+        match layer {
+            Layer::InForce => &self.subjects[direction],
+            Layer::Shadow => &self.shadow[direction],
         }
     }
 
@@ -222,8 +295,9 @@ fn blocks(group: &PeerGroup) -> Blocks {
 /// What a list of steps touched, with what was there before the first of them.
 #[derive(Debug, Default)]
 struct Touched {
-    ports: BTreeMap<(Direction, SubjectPort), Option<Admit>>,
-    isolated: BTreeMap<(Direction, IpAddr), Option<RestId>>,
+    ports: BTreeMap<(Layer, Direction, SubjectPort), Option<Admit>>,
+    pods: BTreeMap<(Layer, Direction, IpAddr), Option<Pod>>,
+    pod_ranges: Option<Vec<IpNet>>,
     groups: BTreeMap<GroupId, Option<Blocks>>,
     /// The groups added, with their members as of the last step.
     filled: BTreeMap<GroupId, PeerGroup>,

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use palisade_core::{Direction, Family};
+use ipnet::IpNet;
+use palisade_core::tables::Subjects;
+use palisade_core::{Direction, Family, Layer, PerDirection};
 
-use super::{GENERATION_MASK, Generation, Orientation, View};
+use super::view::{Orientation, View, prefix};
+use super::{Established, GENERATION_MASK, Generation, Settings, denied};
 use crate::ruleset::{
-    Chain, Comment, CtState, Elements, Field, Hook, Key, Lookup, Name, Rule, Statement, Value, Verdict,
+    Chain, Comment, CtState, Elements, Field, Hook, Key, Lookup, Name, Rule, Side, Statement, Value, Verdict,
 };
 
 /// The protocol number of ICMP.
@@ -17,53 +20,108 @@ const ICMPV6: u8 = 58;
 const NEIGHBOUR_DISCOVERY: std::ops::RangeInclusive<u8> = 133..=137;
 
 /// The chains by name.
-pub(super) fn chains(generation: Generation) -> BTreeMap<Name, Chain> {
-    let mut chains: BTreeMap<Name, Chain> = generation_chains(generation).into_iter().collect();
-    chains.extend([judge_again(), judge_reply(), unknown_direction(), related(), denied()]);
-    for orientation in Orientation::ALL {
-        chains.extend(Direction::ALL.map(|direction| look_up(direction, orientation)));
-    }
+pub(super) fn chains(
+    settings: Settings,
+    generation: Generation,
+    pod_ranges: &[IpNet],
+    audited: Audited,
+) -> BTreeMap<Name, Chain> {
+    let mut chains = BTreeMap::from([forward(settings, generation, audited)]);
+    chains.extend(passed(settings, generation));
+    chains.extend(denied_chains(settings, generation, audited));
+    chains.extend([judge_again(), judge_reply(), unknown_direction(), related()]);
+    chains.extend(denied::chains(settings));
+    chains.extend(look_ups(pod_ranges));
+    chains.extend(Direction::ALL.map(|direction| look_up(Layer::Shadow, direction, Orientation::Sent, &[])));
     chains
 }
 
-/// The chains that name the generation; with a new one nothing else changes.
-pub(super) fn generation_chains(generation: Generation) -> [(Name, Chain); 3] {
-    let (mask, value) = (GENERATION_MASK, generation.mark());
-    let remember = vec![Statement::SetMark { mask, value }, Statement::Verdict(Verdict::Accept)];
-    let mut forward = chain(
-        "forward",
-        "connections judged under the rules in force pass, new ones are judged",
-        [
-            // A connection that a conntrack helper expects begins with the mark of its master, unjudged.
-            vec![
-                Statement::MarkIs { mask, value },
-                Statement::StateIsNot(CtState::Related),
-                Statement::Verdict(Verdict::Accept),
-            ],
-            // One test takes everything unusual away, so that new connections are spared the questions about it.
-            vec![Statement::StateIsNot(CtState::New), Statement::Verdict(goto("judge_again"))],
-            vec![Statement::Verdict(jump("egress"))],
-            vec![Statement::Verdict(jump("ingress"))],
-            // Conntrack picks up connections mid-stream (nf_conntrack_tcp_loose, SCTP heartbeats) and takes the
-            // sender of the first packet it sees for the opener.
-            vec![Statement::NotOpeningTcp, Statement::Verdict(goto("judge_reply"))],
-            vec![Statement::NotOpeningSctp, Statement::Verdict(goto("judge_reply"))],
-            remember.clone(),
-        ],
-    );
-    forward.1.hook = Some(Hook::Forward);
-    let passed = chain("passed", "remembers with the connection which rules let it pass", [remember]);
-    let error_of_connection = chain(
-        "error_of_connection",
-        "an ICMP error passes with the connection it is about, if that was judged under the rules in force",
-        [vec![Statement::MarkIs { mask, value }, Statement::Verdict(Verdict::Accept)]],
-    );
-    [forward, passed, error_of_connection]
+/// The chains that name the pod ranges.
+pub(super) fn look_ups(pod_ranges: &[IpNet]) -> impl Iterator<Item = (Name, Chain)> {
+    Orientation::ALL.into_iter().flat_map(move |orientation| {
+        Direction::ALL.map(|direction| look_up(Layer::InForce, direction, orientation, pod_ranges))
+    })
 }
 
-/// The end of a chain that admits nobody else.
-pub(super) fn deny() -> Rule {
-    vec![Statement::Verdict(goto("denied"))]
+/// Whether an audited policy selects a pod of the node, so that packets are asked more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Audited {
+    Nobody,
+    Somebody,
+}
+
+impl Audited {
+    pub(super) fn of(shadow: &PerDirection<Subjects>) -> Audited {
+        let nobody = Direction::ALL.into_iter().all(|direction| shadow[direction].is_empty());
+        if nobody { Audited::Nobody } else { Audited::Somebody }
+    }
+}
+
+/// The chain of the hook. It names the generation, and tells whether the shadow is asked.
+pub(super) fn forward(settings: Settings, generation: Generation, audited: Audited) -> (Name, Chain) {
+    let mark = Statement::SetMark { mask: GENERATION_MASK, value: generation.mark() };
+    let judged = judged(settings, generation);
+    let last: Vec<Rule> = match audited {
+        Audited::Nobody => vec![vec![mark, Statement::Verdict(Verdict::Accept)]],
+        // With the mark of what passed: by it the chains of groups and rests, which both pictures share, tell where packets go that
+        // they do not admit.
+        Audited::Somebody => vec![
+            vec![mark],
+            vec![Statement::Verdict(jump("audit_egress"))],
+            vec![Statement::Verdict(jump("audit_ingress"))],
+            vec![Statement::Verdict(Verdict::Accept)],
+        ],
+    };
+    let rules = [
+        // A connection that a conntrack helper expects begins with the mark of its master, unjudged.
+        vec![judged, Statement::StateIsNot(CtState::Related), Statement::Verdict(Verdict::Accept)],
+        // One test takes everything unusual away, so that new connections are spared the questions about it.
+        vec![Statement::StateIsNot(CtState::New), Statement::Verdict(goto("judge_again"))],
+        vec![Statement::Verdict(jump("egress"))],
+        vec![Statement::Verdict(jump("ingress"))],
+        // Conntrack picks up connections mid-stream (nf_conntrack_tcp_loose, SCTP heartbeats) and takes the
+        // sender of the first packet it sees for the opener.
+        vec![Statement::NotOpeningTcp, Statement::Verdict(goto("judge_reply"))],
+        vec![Statement::NotOpeningSctp, Statement::Verdict(goto("judge_reply"))],
+    ];
+    let comment = "connections that were judged pass, new ones are judged";
+    let (name, mut forward) = chain("forward", comment, rules.into_iter().chain(last));
+    forward.hook = Some(Hook::Forward);
+    (name, forward)
+}
+
+/// The other chains that always name the generation.
+pub(super) fn passed(settings: Settings, generation: Generation) -> [(Name, Chain); 2] {
+    let mark = Statement::SetMark { mask: GENERATION_MASK, value: generation.mark() };
+    [
+        chain(
+            "passed",
+            "remembers with the connection which rules let it pass",
+            [vec![mark, Statement::Verdict(Verdict::Accept)]],
+        ),
+        chain(
+            "error_of_connection",
+            "an ICMP error passes with the connection it is about, if that was judged",
+            [vec![judged(settings, generation), Statement::Verdict(Verdict::Accept)]],
+        ),
+    ]
+}
+
+/// The chains that groups and rests end in; they name the generation where somebody is audited.
+pub(super) fn denied_chains(settings: Settings, generation: Generation, audited: Audited) -> [(Name, Chain); 2] {
+    let judged = match audited {
+        Audited::Nobody => None,
+        Audited::Somebody => Some(judged(settings, generation)),
+    };
+    Side::ALL.map(|side| denied::judged_at(side, judged.as_ref()))
+}
+
+/// What a connection shows that these rules let pass.
+fn judged(settings: Settings, generation: Generation) -> Statement {
+    match settings.established {
+        Established::Cut => Statement::MarkIs { mask: GENERATION_MASK, value: generation.mark() },
+        Established::Keep => Statement::MarkIsNot { mask: GENERATION_MASK, value: 0 },
+    }
 }
 
 fn judge_again() -> (Name, Chain) {
@@ -133,13 +191,9 @@ fn related() -> (Name, Chain) {
     )
 }
 
-fn denied() -> (Name, Chain) {
-    chain("denied", "where every denied packet ends", [vec![Statement::Verdict(Verdict::Drop)]])
-}
-
-/// One judgement: the exact ports first, then the subjects.
-fn look_up(direction: Direction, orientation: Orientation) -> (Name, Chain) {
-    let view = |family| View { direction, family, orientation };
+/// One judgement: the exact ports first, then the subjects, then whether the address must be one of them.
+fn look_up(layer: Layer, direction: Direction, orientation: Orientation, pod_ranges: &[IpNet]) -> (Name, Chain) {
+    let view = |family| View { layer, direction, family, orientation };
     let ports = Family::ALL.map(|family| {
         let fields = vec![view(family).subject(), Field::Protocol, Field::Port(orientation.port())];
         vec![Statement::VerdictMap(fields, Lookup::Named(view(family).ports_map()))]
@@ -147,11 +201,22 @@ fn look_up(direction: Direction, orientation: Orientation) -> (Name, Chain) {
     let pods = Family::ALL.map(|family| {
         vec![Statement::VerdictMap(vec![view(family).subject()], Lookup::Named(view(family).pods_map()))]
     });
-    let comment = match direction {
-        Direction::Egress => "what the end that opens the connection may open",
-        Direction::Ingress => "what the other end takes",
+    let subject = orientation.subject(direction);
+    let unknown =
+        pod_ranges.iter().map(|range| vec![Statement::InNetwork(subject, *range), denied::deny_unknown(subject)]);
+    let comment = match (layer, direction) {
+        (Layer::InForce, Direction::Egress) => "what the end that opens the connection may open",
+        (Layer::InForce, Direction::Ingress) => "what the other end takes",
+        (Layer::Shadow, Direction::Egress) => {
+            "what the end that opens the connection might open, with audited policies"
+        }
+        (Layer::Shadow, Direction::Ingress) => "what the other end would take, with audited policies",
     };
-    chain(&format!("{direction}{}", orientation.suffix()), comment, ports.into_iter().chain(pods))
+    chain(
+        &format!("{}{direction}{}", prefix(layer), orientation.suffix()),
+        comment,
+        ports.into_iter().chain(pods).chain(unknown),
+    )
 }
 
 fn chain(name: &str, comment: &str, rules: impl IntoIterator<Item = Rule>) -> (Name, Chain) {

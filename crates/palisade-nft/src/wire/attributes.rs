@@ -44,6 +44,16 @@ impl Writer<'_> {
         self.bytes(kind, &value.to_be_bytes());
     }
 
+    /// The same of eight bytes.
+    pub(crate) fn long_number(&mut self, kind: u16, value: u64) {
+        self.bytes(kind, &value.to_be_bytes());
+    }
+
+    /// A number in the byte order of the machine, as rtnetlink wants all of its numbers.
+    pub(crate) fn native(&mut self, kind: u16, value: u32) {
+        self.bytes(kind, &value.to_ne_bytes());
+    }
+
     /// A string with its final zero.
     pub(crate) fn string(&mut self, kind: u16, value: &str) {
         self.header(kind, value.len() + 1);
@@ -88,6 +98,14 @@ impl<'a> Attributes<'a> {
         self.find(kind)?.number()
     }
 
+    pub(crate) fn find_long_number(self, kind: u16) -> Option<u64> {
+        self.find(kind)?.long_number()
+    }
+
+    pub(crate) fn find_native(self, kind: u16) -> Option<u32> {
+        self.find(kind)?.native()
+    }
+
     pub(crate) fn find_string(self, kind: u16) -> Option<&'a str> {
         self.find(kind)?.string()
     }
@@ -122,6 +140,11 @@ impl<'a> Iterator for AttributesIter<'a> {
 impl<'a> Attribute<'a> {
     pub(crate) fn number(self) -> Option<u32> {
         Some(u32::from_be_bytes(self.value.try_into().ok()?))
+    }
+
+    /// A number in the byte order of the machine, as rtnetlink has all of its numbers.
+    pub(crate) fn native(self) -> Option<u32> {
+        Some(u32::from_ne_bytes(self.value.try_into().ok()?))
     }
 
     pub(crate) fn long_number(self) -> Option<u64> {

@@ -2,12 +2,12 @@
 
 use super::attributes::{Attributes, Writer};
 use super::data::{key_bytes, key_type_number, successor, write_key, write_verdict};
-use super::expressions::Expression;
+use super::expressions::{Expression, write_zeros};
 use super::message::{self, ATTRIBUTES_AT};
 use super::numbers as n;
 use super::statements;
 use crate::ruleset::{
-    Comment, Elements, Field, Hook, Key, Lookup, Name, Rule, SetDefinition, Statement, TABLE, Value, ValueType, Verdict,
+    Comment, Elements, Field, Hook, Key, Lookup, Name, Rule, SetDefinition, Statement, Table, Value, ValueType, Verdict,
 };
 use crate::transaction::Operation;
 
@@ -18,6 +18,7 @@ const ELEMENT_BYTES_MAX: usize = 16 * 1024;
 /// A batch, complete but for its sequence numbers and the generation it expects.
 #[derive(Debug)]
 pub(crate) struct Batch {
+    table: Table,
     bytes: Vec<u8>,
     /// Where each message between begin and end starts, and the number of its operation.
     messages: Vec<(usize, usize)>,
@@ -30,8 +31,8 @@ pub(crate) struct Unwritable(pub(crate) usize);
 
 impl Batch {
     /// The operations in one batch. `first` is the number of the first of them.
-    pub(crate) fn whole(operations: &[Operation], first: usize) -> Result<Batch, Unwritable> {
-        let mut batch = Batch::empty();
+    pub(crate) fn whole(table: Table, operations: &[Operation], first: usize) -> Result<Batch, Unwritable> {
+        let mut batch = Batch::empty(table);
         for (index, operation) in operations.iter().enumerate() {
             batch.write(operation, first + index, &mut |_| {})?;
         }
@@ -40,12 +41,12 @@ impl Batch {
     }
 
     /// The operations in batches of at most `bytes_max` bytes each, as far as no single message is bigger.
-    pub(crate) fn pieces(operations: &[Operation], bytes_max: usize) -> Result<Vec<Batch>, Unwritable> {
+    pub(crate) fn pieces(table: Table, operations: &[Operation], bytes_max: usize) -> Result<Vec<Batch>, Unwritable> {
         let mut pieces = Vec::new();
-        let mut batch = Batch::empty();
+        let mut batch = Batch::empty(table);
         let mut cut = |batch: &mut Batch| {
             if batch.bytes.len() >= bytes_max {
-                pieces.push(std::mem::replace(batch, Batch::empty()));
+                pieces.push(std::mem::replace(batch, Batch::empty(table)));
             }
         };
         for (index, operation) in operations.iter().enumerate() {
@@ -113,13 +114,13 @@ impl Batch {
         Some(starts)
     }
 
-    fn empty() -> Batch {
+    fn empty(table: Table) -> Batch {
         let mut bytes = Vec::with_capacity(4096);
         let start =
             message::begin(&mut bytes, n::NFNL_MSG_BATCH_BEGIN, 0, 0, n::NFPROTO_UNSPEC, n::NFNL_SUBSYS_NFTABLES);
         Writer(&mut bytes).number(n::NFNL_BATCH_GENID, 0);
         message::end(&mut bytes, start);
-        Batch { bytes, messages: Vec::new(), sets: 0 }
+        Batch { table, bytes, messages: Vec::new(), sets: 0 }
     }
 
     fn finish(&mut self) {
@@ -139,36 +140,47 @@ impl Batch {
         cut: &mut impl FnMut(&mut Batch),
     ) -> Result<(), Unwritable> {
         let create = n::NLM_F_CREATE | n::NLM_F_EXCL;
+        let table = self.table;
         match operation {
             Operation::AddTable(comment) => self.message(number, n::NFT_MSG_NEWTABLE, create, |writer| {
-                writer.string(n::NFTA_TABLE_NAME, TABLE);
+                writer.string(n::NFTA_TABLE_NAME, table.name());
                 writer.number(n::NFTA_TABLE_FLAGS, 0);
                 write_comment(writer, n::NFTA_TABLE_USERDATA, n::NFTNL_UDATA_TABLE_COMMENT, comment.as_ref());
             }),
             Operation::DeleteTable => self.message(number, n::NFT_MSG_DELTABLE, 0, |writer| {
-                writer.string(n::NFTA_TABLE_NAME, TABLE);
+                writer.string(n::NFTA_TABLE_NAME, table.name());
             }),
             Operation::AddChain(name, hook, comment) => self.message(number, n::NFT_MSG_NEWCHAIN, create, |writer| {
-                write_chain(writer, name, *hook, comment.as_ref());
+                write_chain(writer, table, name, *hook, comment.as_ref());
             }),
             Operation::DeleteChain(name) => self.message(number, n::NFT_MSG_DELCHAIN, 0, |writer| {
-                writer.string(n::NFTA_CHAIN_TABLE, TABLE);
+                writer.string(n::NFTA_CHAIN_TABLE, table.name());
                 writer.string(n::NFTA_CHAIN_NAME, name);
             }),
             Operation::FlushChain(name) => self.message(number, n::NFT_MSG_DELRULE, 0, |writer| {
-                writer.string(n::NFTA_RULE_TABLE, TABLE);
+                writer.string(n::NFTA_RULE_TABLE, table.name());
                 writer.string(n::NFTA_RULE_CHAIN, name);
             }),
             Operation::AddRule(chain, rule) => self.add_rule(number, chain, rule)?,
             Operation::AddSet(name, definition) => {
                 self.add_set(number, name, definition, None);
             }
+            Operation::AddCounter(name, comment) => self.message(number, n::NFT_MSG_NEWOBJ, create, |writer| {
+                write_counter(writer, table, name);
+                let data = writer.begin(n::NFTA_OBJ_DATA);
+                write_zeros(writer);
+                writer.end(data);
+                write_comment(writer, n::NFTA_OBJ_USERDATA, n::NFTNL_UDATA_OBJ_COMMENT, comment.as_ref());
+            }),
+            Operation::DeleteCounter(name) => {
+                self.message(number, n::NFT_MSG_DELOBJ, 0, |writer| write_counter(writer, table, name));
+            }
             Operation::DeleteSet(name) => self.message(number, n::NFT_MSG_DELSET, 0, |writer| {
-                writer.string(n::NFTA_SET_TABLE, TABLE);
+                writer.string(n::NFTA_SET_TABLE, table.name());
                 writer.string(n::NFTA_SET_NAME, name);
             }),
             Operation::FlushSet(name) => self.message(number, n::NFT_MSG_DELSETELEM, 0, |writer| {
-                writer.string(n::NFTA_SET_ELEM_LIST_TABLE, TABLE);
+                writer.string(n::NFTA_SET_ELEM_LIST_TABLE, table.name());
                 writer.string(n::NFTA_SET_ELEM_LIST_SET, name);
             }),
             Operation::AddElements(name, elements) => {
@@ -184,14 +196,14 @@ impl Batch {
 
     fn message(&mut self, operation: usize, kind: u16, flags: u16, write: impl FnOnce(&mut Writer<'_>)) {
         let kind = message::nf_tables(kind);
-        let start = message::begin(&mut self.bytes, kind, flags, 0, n::NFPROTO_INET, 0);
+        let start = message::begin(&mut self.bytes, kind, flags, 0, message::family(self.table), 0);
         self.messages.push((start, operation));
         write(&mut Writer(&mut self.bytes));
         message::end(&mut self.bytes, start);
     }
 
     fn add_rule(&mut self, number: usize, chain: &Name, rule: &Rule) -> Result<(), Unwritable> {
-        let expressions = statements::expressions(rule).ok_or(Unwritable(number))?;
+        let expressions = statements::expressions(self.table, rule).ok_or(Unwritable(number))?;
         let mut literals = Vec::new();
         for statement in rule {
             if let Statement::In(fields, Lookup::Literal(elements))
@@ -202,8 +214,9 @@ impl Batch {
             }
         }
         let mut literals = literals.into_iter();
+        let table = self.table;
         self.message(number, n::NFT_MSG_NEWRULE, n::NLM_F_CREATE | n::NLM_F_APPEND, |writer| {
-            writer.string(n::NFTA_RULE_TABLE, TABLE);
+            writer.string(n::NFTA_RULE_TABLE, table.name());
             writer.string(n::NFTA_RULE_CHAIN, chain);
             let list = writer.begin(n::NFTA_RULE_EXPRESSIONS);
             for expression in &expressions {
@@ -228,7 +241,7 @@ impl Batch {
     ) -> (&'static str, u32) {
         let pattern = if verdicts { "__map%d" } else { "__set%d" };
         let key: Vec<ValueType> = fields.iter().map(|field| field.value_type()).collect();
-        let definition = SetDefinition { comment: None, key, verdicts, interval: false };
+        let definition = SetDefinition { comment: None, key, verdicts, interval: false, dynamic: None };
         let id = self.add_set(number, pattern, &definition, Some(elements.len()));
         self.elements(number, n::NFT_MSG_NEWSETELEM, (pattern, Some(id)), elements, &mut |_| {});
         (pattern, id)
@@ -237,13 +250,15 @@ impl Batch {
     /// Creates a set, an anonymous constant one if its size is given.
     fn add_set(&mut self, number: usize, name: &str, definition: &SetDefinition, anonymous: Option<usize>) -> u32 {
         self.sets += 1;
-        let id = self.sets;
+        let (table, id) = (self.table, self.sets);
         let mut flags = 0;
         flags |= if anonymous.is_some() { n::NFT_SET_ANONYMOUS | n::NFT_SET_CONSTANT } else { 0 };
         flags |= if definition.interval { n::NFT_SET_INTERVAL } else { 0 };
         flags |= if definition.verdicts { n::NFT_SET_MAP } else { 0 };
+        flags |= if definition.dynamic.is_some() { n::NFT_SET_EVAL | n::NFT_SET_TIMEOUT } else { 0 };
+        let size = definition.dynamic.map(|dynamic| dynamic.size).or(anonymous.map(number_of));
         self.message(number, n::NFT_MSG_NEWSET, n::NLM_F_CREATE | n::NLM_F_EXCL, |writer| {
-            writer.string(n::NFTA_SET_TABLE, TABLE);
+            writer.string(n::NFTA_SET_TABLE, table.name());
             writer.string(n::NFTA_SET_NAME, name);
             writer.number(n::NFTA_SET_FLAGS, flags);
             writer.number(n::NFTA_SET_KEY_TYPE, key_type_number(&definition.key));
@@ -253,10 +268,13 @@ impl Batch {
                 writer.number(n::NFTA_SET_DATA_LEN, 0);
             }
             writer.number(n::NFTA_SET_ID, id);
-            if let Some(size) = anonymous {
+            if let Some(size) = size {
                 let description = writer.begin(n::NFTA_SET_DESC);
-                writer.number(n::NFTA_SET_DESC_SIZE, number_of(size));
+                writer.number(n::NFTA_SET_DESC_SIZE, size);
                 writer.end(description);
+            }
+            if let Some(dynamic) = definition.dynamic {
+                writer.long_number(n::NFTA_SET_TIMEOUT, u64::from(dynamic.timeout_seconds) * 1000);
             }
             writer.bytes(n::NFTA_SET_USERDATA, &set_user_data(definition));
         });
@@ -275,9 +293,10 @@ impl Batch {
         let with_verdicts = kind == n::NFT_MSG_NEWSETELEM;
         let flags = if with_verdicts { n::NLM_F_CREATE } else { 0 };
         let mut rest = elements.iter().peekable();
+        let table = self.table;
         while rest.peek().is_some() {
             self.message(number, kind, flags, |writer| {
-                writer.string(n::NFTA_SET_ELEM_LIST_TABLE, TABLE);
+                writer.string(n::NFTA_SET_ELEM_LIST_TABLE, table.name());
                 writer.string(n::NFTA_SET_ELEM_LIST_SET, set);
                 if let Some(id) = id {
                     writer.number(n::NFTA_SET_ELEM_LIST_SET_ID, id);
@@ -316,21 +335,25 @@ fn write_element(writer: &mut Writer<'_>, key: &Key, verdict: Option<&Verdict>) 
     }
 }
 
-fn write_chain(writer: &mut Writer<'_>, name: &Name, hook: Option<Hook>, comment: Option<&Comment>) {
-    writer.string(n::NFTA_CHAIN_TABLE, TABLE);
+fn write_chain(writer: &mut Writer<'_>, table: Table, name: &Name, hook: Option<Hook>, comment: Option<&Comment>) {
+    writer.string(n::NFTA_CHAIN_TABLE, table.name());
     writer.string(n::NFTA_CHAIN_NAME, name);
-    match hook {
-        Some(Hook::Forward) => {
-            let open = writer.begin(n::NFTA_CHAIN_HOOK);
-            writer.number(n::NFTA_HOOK_HOOKNUM, n::NF_INET_FORWARD);
-            writer.number(n::NFTA_HOOK_PRIORITY, 0);
-            writer.end(open);
-            writer.number(n::NFTA_CHAIN_POLICY, n::NF_ACCEPT.cast_unsigned());
-            writer.string(n::NFTA_CHAIN_TYPE, "filter");
-        }
-        None => {}
+    if let Some(hook) = hook {
+        let (number, priority) = message::hook(hook);
+        let open = writer.begin(n::NFTA_CHAIN_HOOK);
+        writer.number(n::NFTA_HOOK_HOOKNUM, number);
+        writer.number(n::NFTA_HOOK_PRIORITY, priority);
+        writer.end(open);
+        writer.number(n::NFTA_CHAIN_POLICY, n::NF_ACCEPT.cast_unsigned());
+        writer.string(n::NFTA_CHAIN_TYPE, "filter");
     }
     write_comment(writer, n::NFTA_CHAIN_USERDATA, n::NFTNL_UDATA_CHAIN_COMMENT, comment);
+}
+
+fn write_counter(writer: &mut Writer<'_>, table: Table, name: &Name) {
+    writer.string(n::NFTA_OBJ_TABLE, table.name());
+    writer.string(n::NFTA_OBJ_NAME, name);
+    writer.number(n::NFTA_OBJ_TYPE, n::NFT_OBJECT_COUNTER);
 }
 
 fn write_comment(writer: &mut Writer<'_>, attribute: u16, kind: u8, comment: Option<&Comment>) {

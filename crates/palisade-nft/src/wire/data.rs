@@ -10,19 +10,20 @@ use super::numbers::{
     NF_ACCEPT, NF_DROP, NFT_GOTO, NFT_JUMP, NFT_RETURN, NFTA_DATA_VALUE, NFTA_DATA_VERDICT, NFTA_VERDICT_CHAIN,
     NFTA_VERDICT_CODE,
 };
-use crate::ruleset::{CtState, Value, ValueType, Verdict};
+use crate::ruleset::{CtState, InterfaceName, Value, ValueType, Verdict};
 
 /// How many bits nft gives to each type in the type of a concatenation (`TYPE_BITS` in its `datatype.h`).
 const TYPE_BITS: u32 = 6;
 
 impl ValueType {
-    const ALL: [ValueType; 6] = [
+    const ALL: [ValueType; 7] = [
         ValueType::Ipv4,
         ValueType::Ipv6,
         ValueType::Protocol,
         ValueType::Port,
         ValueType::State,
         ValueType::Icmpv6Type,
+        ValueType::Interface,
     ];
 
     /// nft's number for the type (`enum datatypes`); the kernel keeps it without looking at it.
@@ -34,6 +35,7 @@ impl ValueType {
             ValueType::Port => 13,
             ValueType::State => 26,
             ValueType::Icmpv6Type => 29,
+            ValueType::Interface => 41,
         }
     }
 
@@ -41,6 +43,7 @@ impl ValueType {
         match self {
             ValueType::Ipv4 | ValueType::State => 4,
             ValueType::Ipv6 => 16,
+            ValueType::Interface => InterfaceName::BYTES,
             ValueType::Protocol | ValueType::Icmpv6Type => 1,
             ValueType::Port => 2,
         }
@@ -49,7 +52,7 @@ impl ValueType {
     /// nft's number for the byte order of the type: host, or network.
     pub(crate) fn byte_order(self) -> u32 {
         match self {
-            ValueType::State | ValueType::Protocol => 1,
+            ValueType::State | ValueType::Protocol | ValueType::Interface => 1,
             _ => 2,
         }
     }
@@ -105,6 +108,7 @@ fn write_bytes(bytes: &mut Vec<u8>, value: Value) {
         Value::Protocol(number) | Value::Icmpv6Type(number) => bytes.push(number),
         Value::Port(number) => bytes.extend_from_slice(&number.to_be_bytes()),
         Value::State(state) => bytes.extend_from_slice(&(state as u32).to_ne_bytes()),
+        Value::Interface(name) => bytes.extend_from_slice(name.bytes()),
     }
 }
 
@@ -116,7 +120,7 @@ pub(crate) fn successor(value: Value) -> Option<Value> {
         Value::Port(number) => number.checked_add(1).map(Value::Port),
         Value::Protocol(number) => number.checked_add(1).map(Value::Protocol),
         Value::Icmpv6Type(number) => number.checked_add(1).map(Value::Icmpv6Type),
-        Value::State(_) => None,
+        Value::State(_) | Value::Interface(_) => None,
     }
 }
 
@@ -128,7 +132,7 @@ pub(crate) fn predecessor(value: Value) -> Option<Value> {
         Value::Port(number) => number.checked_sub(1).map(Value::Port),
         Value::Protocol(number) => number.checked_sub(1).map(Value::Protocol),
         Value::Icmpv6Type(number) => number.checked_sub(1).map(Value::Icmpv6Type),
-        Value::State(_) => None,
+        Value::State(_) | Value::Interface(_) => None,
     }
 }
 
@@ -140,7 +144,7 @@ pub(crate) fn highest(kind: ValueType) -> Option<Value> {
         ValueType::Port => Some(Value::Port(u16::MAX)),
         ValueType::Protocol => Some(Value::Protocol(u8::MAX)),
         ValueType::Icmpv6Type => Some(Value::Icmpv6Type(u8::MAX)),
-        ValueType::State => None,
+        ValueType::State | ValueType::Interface => None,
     }
 }
 
@@ -153,6 +157,10 @@ pub(crate) fn value(kind: ValueType, bytes: &[u8]) -> Option<Value> {
         ValueType::Protocol => Value::Protocol(bytes[0]),
         ValueType::Icmpv6Type => Value::Icmpv6Type(bytes[0]),
         ValueType::Port => Value::Port(u16::from_be_bytes(bytes.try_into().ok()?)),
+        ValueType::Interface => {
+            let name = bytes.split(|byte| *byte == 0).next()?;
+            Value::Interface(InterfaceName::new(str::from_utf8(name).ok()?)?)
+        }
         ValueType::State => {
             let bits = u32::from_ne_bytes(bytes.try_into().ok()?);
             Value::State(CtState::ALL.into_iter().find(|state| *state as u32 == bits)?)

@@ -3,14 +3,19 @@
 //! Nothing is passed over: what a value here cannot express is named in [`Ruleset::unknown`].
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use palisade_core::Family;
 
 use super::attributes::{Attribute, Attributes};
 use super::data::{highest, key_bytes, key_type, predecessor, read_value, read_verdict, value};
-use super::expressions::Expression;
+use super::expressions::{COUNTER, Expression};
+use super::message;
 use super::numbers as n;
 use super::statements;
 use crate::ruleset::{
-    Chain, Comment, Elements, Hook, Key, Lookup, Name, Ruleset, Set, SetDefinition, TABLE, Value, ValueType, Verdict,
+    Chain, Comment, Dynamic, Elements, Hook, Key, Lookup, Name, Ruleset, Set, SetDefinition, Table, Value, ValueType,
+    Verdict,
 };
 
 /// What tells one state of the table from another without reading it all.
@@ -31,6 +36,11 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
+    /// Nothing read yet of a table.
+    pub(crate) fn of(table: Table) -> Reader {
+        Reader { ruleset: Ruleset::nothing(table), ..Reader::default() }
+    }
+
     pub(crate) fn table(&mut self, attributes: Attributes<'_>) {
         if attributes.find_number(n::NFTA_TABLE_FLAGS).unwrap_or(0) != 0 {
             self.unknown("table flags");
@@ -39,13 +49,13 @@ impl Reader {
     }
 
     pub(crate) fn chain(&mut self, attributes: Attributes<'_>) {
-        if attributes.find_string(n::NFTA_CHAIN_TABLE) != Some(TABLE) {
+        if attributes.find_string(n::NFTA_CHAIN_TABLE) != Some(self.ruleset.table.name()) {
             return;
         }
         let Some(name) = attributes.find_string(n::NFTA_CHAIN_NAME) else { return };
         let hook = match attributes.find_number(n::NFTA_CHAIN_FLAGS).unwrap_or(0) {
             0 => None,
-            n::NFT_CHAIN_BASE if is_forward(attributes) => Some(Hook::Forward),
+            n::NFT_CHAIN_BASE if hook(attributes).is_some() => hook(attributes),
             _ => {
                 self.unknown(&format!("hook or flags of chain {name}"));
                 None
@@ -56,7 +66,7 @@ impl Reader {
     }
 
     pub(crate) fn rule(&mut self, attributes: Attributes<'_>) {
-        if attributes.find_string(n::NFTA_RULE_TABLE) != Some(TABLE) {
+        if attributes.find_string(n::NFTA_RULE_TABLE) != Some(self.ruleset.table.name()) {
             return;
         }
         let Some(chain) = attributes.find_string(n::NFTA_RULE_CHAIN) else { return };
@@ -66,7 +76,7 @@ impl Reader {
 
     /// Takes the head of a set; the result is its name, if its elements are wanted.
     pub(crate) fn set(&mut self, attributes: Attributes<'_>) -> Option<Name> {
-        if attributes.find_string(n::NFTA_SET_TABLE) != Some(TABLE) {
+        if attributes.find_string(n::NFTA_SET_TABLE) != Some(self.ruleset.table.name()) {
             return None;
         }
         let name: Name = attributes.find_string(n::NFTA_SET_NAME)?.into();
@@ -75,13 +85,14 @@ impl Reader {
             self.unknown(&format!("set {name}"));
             return None;
         };
+        let wanted = definition.dynamic.is_none();
         let set = Set::new(definition);
         if flags & n::NFT_SET_ANONYMOUS != 0 {
             self.literals.insert(name.clone(), set);
         } else {
             self.ruleset.sets.insert(name.clone(), set);
         }
-        Some(name)
+        wanted.then_some(name)
     }
 
     /// Takes all elements of a set whose head was taken before.
@@ -99,15 +110,30 @@ impl Reader {
         }
     }
 
-    /// Takes an object that is neither a chain nor a set: a counter, a flowtable and the like.
+    /// Takes a named counter, or another object that is neither a chain nor a set.
     pub(crate) fn object(&mut self, attributes: Attributes<'_>) {
-        if attributes.find_string(n::NFTA_TABLE_NAME) == Some(TABLE) {
-            self.unknown(&format!("object {}", attributes.find_string(n::NFTA_OBJ_NAME).unwrap_or("?")));
+        if attributes.find_string(n::NFTA_OBJ_TABLE) != Some(self.ruleset.table.name()) {
+            return;
+        }
+        let name = attributes.find_string(n::NFTA_OBJ_NAME).unwrap_or("?");
+        if attributes.find_number(n::NFTA_OBJ_TYPE) == Some(n::NFT_OBJECT_COUNTER) {
+            let comment = comment(attributes, n::NFTA_OBJ_USERDATA, n::NFTNL_UDATA_OBJ_COMMENT);
+            self.ruleset.counters.insert(name.into(), comment);
+        } else {
+            self.unknown(&format!("object {name}"));
+        }
+    }
+
+    /// Takes a flowtable.
+    pub(crate) fn flowtable(&mut self, attributes: Attributes<'_>) {
+        if attributes.find_string(n::NFTA_TABLE_NAME) == Some(self.ruleset.table.name()) {
+            self.unknown(&format!("flowtable {}", attributes.find_string(n::NFTA_FLOWTABLE_NAME).unwrap_or("?")));
         }
     }
 
     /// The whole table.
     pub(crate) fn finish(mut self) -> Ruleset {
+        let table = self.ruleset.table;
         for (chain, mut expressions) in std::mem::take(&mut self.rules) {
             for expression in &mut expressions {
                 if let Expression::Lookup { set: Lookup::Named(name), verdict } = expression
@@ -119,7 +145,7 @@ impl Reader {
                 }
             }
             match self.ruleset.chains.get_mut(&chain) {
-                Some(chain) => chain.rules.push(statements::rule(&expressions)),
+                Some(chain) => chain.rules.push(statements::rule(table, &expressions)),
                 None => self.ruleset.unknown.push(format!("rule of chain {chain}")),
             }
         }
@@ -137,21 +163,34 @@ pub(crate) fn table_state(attributes: Attributes<'_>) -> Option<TableState> {
     Some(TableState { handle, objects: attributes.find_number(n::NFTA_TABLE_USE)? })
 }
 
-fn is_forward(attributes: Attributes<'_>) -> bool {
-    let hook = attributes.find_nested(n::NFTA_CHAIN_HOOK).unwrap_or(Attributes(&[]));
-    hook.find_number(n::NFTA_HOOK_HOOKNUM) == Some(n::NF_INET_FORWARD)
-        && hook.find_number(n::NFTA_HOOK_PRIORITY) == Some(0)
-        && attributes.find_number(n::NFTA_CHAIN_POLICY) == Some(n::NF_ACCEPT.cast_unsigned())
-        && attributes.find_string(n::NFTA_CHAIN_TYPE) == Some("filter")
+/// Where a base chain is hooked in, if it is one that we could have written.
+fn hook(attributes: Attributes<'_>) -> Option<Hook> {
+    let hook = attributes.find_nested(n::NFTA_CHAIN_HOOK)?;
+    let place = (hook.find_number(n::NFTA_HOOK_HOOKNUM)?, hook.find_number(n::NFTA_HOOK_PRIORITY)?);
+    let plain = attributes.find_number(n::NFTA_CHAIN_POLICY) == Some(n::NF_ACCEPT.cast_unsigned())
+        && attributes.find_string(n::NFTA_CHAIN_TYPE) == Some("filter");
+    Hook::ALL.into_iter().find(|hook| plain && message::hook(*hook) == place)
 }
 
 fn definition(attributes: Attributes<'_>, flags: u32) -> Option<SetDefinition> {
     let anonymous = n::NFT_SET_ANONYMOUS | n::NFT_SET_CONSTANT;
     let ours = n::NFT_SET_INTERVAL | n::NFT_SET_MAP;
-    let extras = [n::NFTA_SET_TIMEOUT, n::NFTA_SET_OBJ_TYPE, n::NFTA_SET_EXPR, n::NFTA_SET_EXPRESSIONS];
-    if ![0, anonymous].contains(&(flags & !ours)) || extras.into_iter().any(|extra| attributes.find(extra).is_some()) {
+    let extras = [n::NFTA_SET_OBJ_TYPE, n::NFTA_SET_EXPR, n::NFTA_SET_EXPRESSIONS];
+    if extras.into_iter().any(|extra| attributes.find(extra).is_some()) {
         return None;
     }
+    let timeout = attributes.find_long_number(n::NFTA_SET_TIMEOUT);
+    let dynamic = if flags == n::NFT_SET_EVAL | n::NFT_SET_TIMEOUT {
+        let size = attributes.find_nested(n::NFTA_SET_DESC)?.find_number(n::NFTA_SET_DESC_SIZE)?;
+        Some(Dynamic {
+            size,
+            timeout_seconds: u32::try_from(timeout?).ok().filter(|milliseconds| milliseconds % 1000 == 0)? / 1000,
+        })
+    } else if timeout.is_none() && [0, anonymous].contains(&(flags & !ours)) {
+        None
+    } else {
+        return None;
+    };
     let key = key_type(attributes.find_number(n::NFTA_SET_KEY_TYPE)?)?;
     if attributes.find_number(n::NFTA_SET_KEY_LEN)? as usize != key_bytes(&key) {
         return None;
@@ -162,7 +201,7 @@ fn definition(attributes: Attributes<'_>, flags: u32) -> Option<SetDefinition> {
     }
     let interval = flags & n::NFT_SET_INTERVAL != 0;
     let comment = comment(attributes, n::NFTA_SET_USERDATA, n::NFTNL_UDATA_SET_COMMENT);
-    (!interval || key.len() == 1).then_some(SetDefinition { comment, key, verdicts, interval })
+    (!interval || key.len() == 1).then_some(SetDefinition { comment, key, verdicts, interval, dynamic })
 }
 
 /// The comment in the user data of an object.
@@ -213,6 +252,23 @@ impl RawElement {
             verdict,
         }
     }
+}
+
+/// What a counter stands at: packets, then bytes.
+pub(crate) fn counts(counter: Attributes<'_>) -> Option<(u64, u64)> {
+    Some((counter.find_long_number(n::NFTA_COUNTER_PACKETS)?, counter.find_long_number(n::NFTA_COUNTER_BYTES)?))
+}
+
+/// The address in an element of a dynamic set, and what its counter stands at.
+pub(crate) fn counted(family: Family, element: Attributes<'_>) -> Option<(IpAddr, (u64, u64))> {
+    let bytes = element.find_nested(n::NFTA_SET_ELEM_KEY).and_then(read_value)?;
+    let address = match family {
+        Family::V4 => IpAddr::from(<[u8; 4]>::try_from(bytes).ok()?),
+        Family::V6 => IpAddr::from(<[u8; 16]>::try_from(bytes).ok()?),
+    };
+    let expression = element.find_nested(n::NFTA_SET_ELEM_EXPR)?;
+    (expression.find_string(n::NFTA_EXPR_NAME)? == COUNTER).then_some(())?;
+    Some((address, counts(expression.find_nested(n::NFTA_EXPR_DATA)?)?))
 }
 
 fn elements(definition: &SetDefinition, raw: Vec<RawElement>) -> Option<Elements> {

@@ -2,9 +2,12 @@
 
 use super::attributes::{Attributes, Writer};
 use super::numbers::{
-    NFNL_SUBSYS_NFTABLES, NFPROTO_INET, NLM_F_ACK_TLVS, NLM_F_CAPPED, NLM_F_REQUEST, NLMSG_ERROR, NLMSGERR_ATTR_MSG,
-    NLMSGERR_ATTR_OFFS,
+    NF_INET_FORWARD, NF_INET_LOCAL_IN, NF_INET_LOCAL_OUT, NF_INET_POST_ROUTING, NF_INET_PRE_ROUTING,
+    NFNL_SUBSYS_NFTABLES, NFPROTO_BRIDGE, NFPROTO_INET, NLM_F_ACK_TLVS, NLM_F_CAPPED, NLM_F_REQUEST, NLMSG_DONE,
+    NLMSG_ERROR, NLMSGERR_ATTR_MSG, NLMSGERR_ATTR_OFFS, PRIORITY_MANGLE, PRIORITY_RAW,
 };
+
+use crate::ruleset::{Hook, Table};
 
 /// `struct nlmsghdr`.
 const HEAD_BYTES: usize = 16;
@@ -17,6 +20,11 @@ const SEQUENCE_AT: usize = 8;
 /// Where its flags are.
 const FLAGS_AT: usize = 6;
 
+/// Just before what other programs do at the priority `filter`.
+const BEFORE_FILTER: i32 = -5;
+/// After addresses are translated (`NF_IP_PRI_NAT_SRC`, 100), before connections are confirmed.
+const LAST: u32 = 300;
+
 /// The type of an `nf_tables` message.
 pub(crate) fn nf_tables(message: u16) -> u16 {
     NFNL_SUBSYS_NFTABLES << 8 | message
@@ -24,14 +32,19 @@ pub(crate) fn nf_tables(message: u16) -> u16 {
 
 /// Appends the head of a message; [`end`] writes its length when the attributes are there.
 pub(crate) fn begin(bytes: &mut Vec<u8>, kind: u16, flags: u16, sequence: u32, family: u8, resource: u16) -> usize {
+    let [high, low] = resource.to_be_bytes();
+    begin_with(bytes, kind, flags, sequence, &[family, 0, high, low])
+}
+
+/// As [`begin`], with another header than that of nfnetlink before the attributes; a multiple of four bytes.
+pub(crate) fn begin_with(bytes: &mut Vec<u8>, kind: u16, flags: u16, sequence: u32, header: &[u8]) -> usize {
     let start = bytes.len();
     bytes.extend_from_slice(&0u32.to_ne_bytes());
     bytes.extend_from_slice(&kind.to_ne_bytes());
     bytes.extend_from_slice(&(flags | NLM_F_REQUEST).to_ne_bytes());
     bytes.extend_from_slice(&sequence.to_ne_bytes());
     bytes.extend_from_slice(&0u32.to_ne_bytes());
-    bytes.extend_from_slice(&[family, 0]);
-    bytes.extend_from_slice(&resource.to_be_bytes());
+    bytes.extend_from_slice(header);
     start
 }
 
@@ -51,10 +64,34 @@ pub(crate) fn add_flags(bytes: &mut [u8], start: usize, flags: u16) {
     bytes[at..at + 2].copy_from_slice(&flags.to_ne_bytes());
 }
 
-/// A request about our table, with further attributes.
-pub(crate) fn request(message: u16, flags: u16, sequence: u32, write: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
+/// The number of the family of a table.
+pub(crate) fn family(table: Table) -> u8 {
+    if table.is_of_bridges() { NFPROTO_BRIDGE } else { NFPROTO_INET }
+}
+
+/// The number of a hook, and the priority in it. Bridges number the first of their hooks as IP does.
+pub(crate) fn hook(hook: Hook) -> (u32, u32) {
+    match hook {
+        Hook::Forward => (NF_INET_FORWARD, 0),
+        Hook::Prerouting => (NF_INET_PRE_ROUTING, PRIORITY_RAW.cast_unsigned()),
+        Hook::Guard => (NF_INET_PRE_ROUTING, PRIORITY_MANGLE.cast_unsigned()),
+        Hook::GuardInput => (NF_INET_LOCAL_IN, BEFORE_FILTER.cast_unsigned()),
+        Hook::GuardForward => (NF_INET_FORWARD, BEFORE_FILTER.cast_unsigned()),
+        Hook::GuardOutput => (NF_INET_LOCAL_OUT, BEFORE_FILTER.cast_unsigned()),
+        Hook::GuardReply => (NF_INET_POST_ROUTING, LAST),
+    }
+}
+
+/// A request about a table, with further attributes.
+pub(crate) fn request(
+    table: Table,
+    message: u16,
+    flags: u16,
+    sequence: u32,
+    write: impl FnOnce(&mut Writer<'_>),
+) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(64);
-    let start = begin(&mut bytes, nf_tables(message), flags, sequence, NFPROTO_INET, 0);
+    let start = begin(&mut bytes, nf_tables(message), flags, sequence, family(table), 0);
     write(&mut Writer(&mut bytes));
     end(&mut bytes, start);
     bytes
@@ -91,13 +128,23 @@ impl<'a> Message<'a> {
         Attributes(self.body.get(GENERAL_BYTES..).unwrap_or_default())
     }
 
-    /// The answer that the message is, if it is one.
+    /// The header and the attributes of a message whose header is not that of nfnetlink.
+    pub(crate) fn split<const HEADER_BYTES: usize>(self) -> Option<([u8; HEADER_BYTES], Attributes<'a>)> {
+        let (header, rest) = self.body.split_first_chunk()?;
+        Some((*header, Attributes(rest)))
+    }
+
+    /// The answer that the message is, if it is one; a list that the kernel broke off ends with one.
     pub(crate) fn answer(self) -> Option<Answer> {
+        if self.kind == NLMSG_DONE {
+            let errno = i32::from_ne_bytes(self.body.get(..4)?.try_into().ok()?);
+            return (errno < 0).then(|| Answer { errno: errno.saturating_neg(), text: None, offset: None });
+        }
         if self.kind != NLMSG_ERROR {
             return None;
         }
         let errno = i32::from_ne_bytes(self.body.get(..4)?.try_into().ok()?);
-        let mut answer = Answer { errno: -errno, text: None, offset: None };
+        let mut answer = Answer { errno: errno.saturating_neg(), text: None, offset: None };
         if self.flags & NLM_F_ACK_TLVS != 0 {
             let request = self.body.get(4..)?;
             let request_bytes = if self.flags & NLM_F_CAPPED != 0 {

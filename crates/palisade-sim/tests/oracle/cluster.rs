@@ -43,7 +43,7 @@ impl Cluster {
     pub fn pod_with(mut self, pod: &str, text: &str, change: impl FnOnce(&mut Pod)) -> Cluster {
         let number = self.0.pods.len() + 1;
         let mut made = Pod {
-            labels: labels(text),
+            labels: labels(text).into(),
             node: Some(if number % 2 == 1 { "n1".into() } else { "n2".into() }),
             addresses: vec![address(&format!("10.244.0.{number}")), address(&format!("fd44::{number:x}"))],
             ..Pod::default()
@@ -123,7 +123,13 @@ pub fn selector(text: &str) -> Selector {
 
 /// A policy on these pods that isolates in no direction yet.
 pub fn policy(policy: &str, subjects: &str) -> NetworkPolicy {
-    NetworkPolicy { name: name(policy), subjects: selector(subjects), rules: PerDirection::default(), unreadable: None }
+    NetworkPolicy {
+        name: name(policy),
+        subjects: selector(subjects),
+        rules: PerDirection::default(),
+        unreadable: None,
+        audit: false,
+    }
 }
 
 /// A policy that isolates these pods for ingress.

@@ -1,6 +1,6 @@
 //! How explanations read.
 
-use palisade_core::WorkloadKind;
+use palisade_core::{NetworkPolicy, WorkloadKind};
 
 use crate::cluster::*;
 
@@ -206,4 +206,45 @@ fn pods_of_a_workload_are_summed_up_and_the_one_that_differs_is_named() {
     ingress of db/pg: {allowed}"
         ),
     );
+}
+
+#[test]
+fn what_audited_policies_would_change() {
+    let audited = |policy: NetworkPolicy| NetworkPolicy { audit: true, ..policy };
+    let cluster = shop().policy(audited(ingress("web/close", "app=front", &[]))).policy(audited(ingress(
+        "db/probes",
+        "app=pg",
+        &[rule(&[pods_in("", "app=probe")], &[])],
+    )));
+    check(
+        &cluster,
+        "ops/probe -> web/front tcp 80",
+        "ops/probe -> web/front tcp 80: allow
+  egress of ops/probe: not isolated
+  ingress of web/front: not isolated
+  would deny: ingress of web/front: isolated by web/close (audit); denied, no rule allows anything",
+    );
+    check(
+        &cluster,
+        "ops/probe -> db/pg icmp",
+        "ops/probe -> db/pg icmp: deny
+  egress of ops/probe: not isolated
+  ingress of db/pg: isolated by db/allow-web, db/default-deny; denied, closest is db/allow-web ingress[0]: namespace ops has \
+         no label team=front, but team=ops, and icmp is allowed only by rules without ports
+  would allow: ingress of db/pg: isolated by db/allow-web, db/default-deny, db/probes (audit); allowed by db/probes \
+         ingress[0] (from[0]: pods app=probe in namespaces everything; no ports: all traffic)",
+    );
+    // An audited policy that selects neither end, and one that changes nothing, leave no trace.
+    check(
+        &cluster,
+        "db/pg -> ops/probe icmp",
+        "db/pg -> ops/probe icmp: allow
+  egress of db/pg: not isolated
+  ingress of ops/probe: not isolated",
+    );
+    let explanation = cluster.explain("web/front -> db/pg tcp 5432");
+    assert_eq!((explanation.audit(), explanation.audit_reasons()), (None, vec![]));
+    assert!(explanation.packets.iter().all(|(_, decision)| decision.shadow.is_some()), "{explanation:?}");
+    let explanation = cluster.explain("db/pg -> ops/probe icmp");
+    assert!(explanation.packets.iter().all(|(_, decision)| decision.shadow.is_none()), "{explanation:?}");
 }

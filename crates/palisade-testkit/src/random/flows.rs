@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 
 use palisade_core::{
-    Direction, End, Family, Flow, NodeName, Peer, Pod, PodName, Port, PortMatch, Ports, Rule, Snapshot, Traffic,
-    Transport,
+    Direction, End, Family, Flow, HostPeer, NodeName, Peer, Pod, PodName, Port, PortMatch, Ports, Rule, Snapshot,
+    Traffic, Transport,
 };
 
 use super::policies::OUTSIDE;
@@ -66,6 +66,16 @@ impl Edges {
                     for net in std::iter::once(cidr).chain(except) {
                         addresses.extend(address_edges(*net));
                     }
+                }
+            }
+        }
+        for policy in snapshot.host_policies.values() {
+            for port in &policy.ports {
+                add_port_edges(&mut ports, &PortMatch::Range(port.transport, port.range));
+            }
+            for peer in &policy.from {
+                if let HostPeer::Block { cidr, except } = peer {
+                    addresses.extend(std::iter::once(cidr).chain(except).flat_map(|net| address_edges(*net)));
                 }
             }
         }

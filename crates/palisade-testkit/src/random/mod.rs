@@ -3,6 +3,7 @@
 //! Alphabets are small on purpose: with three labels selectors hit, with twenty ports ranges meet.
 
 mod flows;
+mod hosts;
 mod policies;
 
 use std::collections::BTreeSet;
@@ -16,6 +17,7 @@ use palisade_core::{ContainerPort, Family, Flow, Labels, Namespace, Node, NodeNa
 use crate::rng::Rng;
 
 pub use flows::flows;
+pub(crate) use hosts::host_policy;
 pub(crate) use policies::policy;
 
 /// A cluster and flows to ask about.
@@ -35,7 +37,7 @@ pub fn case(seed: u64, flow_count: usize) -> Case {
     Case { snapshot, flows }
 }
 
-/// A cluster of 2-12 pods on 1-3 nodes in 1-4 namespaces under 0-10 policies.
+/// A cluster of 2-12 pods on 1-3 nodes in 1-4 namespaces under 0-10 policies; every second one guards ports of its nodes, too.
 pub fn cluster(rng: &mut Rng) -> Snapshot {
     let mut snapshot = Snapshot::default();
     let families: &[Family] = match rng.below(10) {
@@ -58,6 +60,10 @@ pub fn cluster(rng: &mut Rng) -> Snapshot {
     for _ in 0..rng.between(0, 10) {
         let policy = policy(&snapshot, rng);
         snapshot.policies.insert(policy.name.clone(), Arc::new(policy));
+    }
+    for _ in 0..rng.pick(&[0, 0, 1, 3]) {
+        let policy = host_policy(&snapshot, rng);
+        snapshot.host_policies.insert(policy.name.clone(), Arc::new(policy));
     }
     snapshot
 }
@@ -138,7 +144,7 @@ pub(crate) fn pod(snapshot: &Snapshot, rng: &mut Rng) -> Pod {
     let finished = rng.percent(8);
     let addresses = if host_network { node.addresses.clone() } else { fresh_addresses(snapshot, rng, node_name, node) };
     Pod {
-        labels: labels(rng),
+        labels: labels(rng).into(),
         node: Some(node_name.clone()),
         addresses,
         host_network,
@@ -276,6 +282,8 @@ pub(crate) mod tests {
             "ingress: None",
             "egress: None",
             "unreadable: Some(",
+            "Nodes(Selector",
+            "otherwise: Reject",
         ] {
             assert!(text.contains(part), "no case has {part}");
         }

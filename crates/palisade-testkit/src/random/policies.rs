@@ -30,7 +30,13 @@ pub(crate) fn policy(snapshot: &Snapshot, rng: &mut Rng) -> NetworkPolicy {
             rules[direction] = Some((0..count).map(|_| rule(snapshot, rng)).collect());
         }
     }
-    NetworkPolicy { name: PolicyName::new(namespace, name), subjects: selector(rng, &KEYS), rules, unreadable }
+    NetworkPolicy {
+        name: PolicyName::new(namespace, name),
+        subjects: selector(rng, &KEYS),
+        rules,
+        unreadable,
+        audit: rng.percent(15),
+    }
 }
 
 fn rule(snapshot: &Snapshot, rng: &mut Rng) -> Rule {
@@ -43,7 +49,8 @@ fn rule(snapshot: &Snapshot, rng: &mut Rng) -> Rule {
 
 fn peer(snapshot: &Snapshot, rng: &mut Rng) -> Peer {
     if rng.percent(45) {
-        return block(snapshot, rng);
+        let (cidr, except) = block(snapshot, rng);
+        return Peer::Block { cidr, except };
     }
     let namespaces = match rng.below(10) {
         0..4 => None,
@@ -88,7 +95,7 @@ fn port(rng: &mut Rng) -> PortMatch {
 }
 
 /// A range around or beside a known port: it begins or ends on it, or just misses it.
-fn range(rng: &mut Rng) -> PortRange {
+pub(super) fn range(rng: &mut Rng) -> PortRange {
     let near = |rng: &mut Rng, port: Port| {
         let near = usize::from(port.get()) + rng.below(3);
         Port::new(u16::try_from(near - 1).unwrap_or(u16::MAX)).unwrap_or(Port::MIN)
@@ -99,7 +106,7 @@ fn range(rng: &mut Rng) -> PortRange {
 }
 
 /// A block around something: a pod, a node, an outside address, or everything.
-fn block(snapshot: &Snapshot, rng: &mut Rng) -> Peer {
+pub(super) fn block(snapshot: &Snapshot, rng: &mut Rng) -> (IpNet, Vec<IpNet>) {
     let address = address(snapshot, rng);
     let length = match address {
         IpAddr::V4(_) => rng.pick(&[0, 8, 15, 16, 23, 24, 25, 28, 30, 31, 32, 32]),
@@ -112,7 +119,7 @@ fn block(snapshot: &Snapshot, rng: &mut Rng) -> Peer {
             except.push(inner(snapshot, rng, cidr));
         }
     }
-    Peer::Block { cidr, except }
+    (cidr, except)
 }
 
 /// A strict subset of the block (what `except` must be), around something of interest or at one of its edges.

@@ -27,7 +27,7 @@ mod parse;
 use std::fmt;
 use std::sync::Arc;
 
-use palisade_core::{Family, Flow, Level, Verdict};
+use palisade_core::{Audit, Family, Flow, Level, Verdict};
 
 pub use files::all;
 pub use moments::Moment;
@@ -99,6 +99,8 @@ pub struct Probe {
     pub flow: Flow,
     /// The verdict of *each packet* that the flow stands for (every pod of a workload), by its family.
     pub verdicts: Verdicts,
+    /// How audited policies would change the verdict of *each packet*; `None` if of none.
+    pub audit: Option<Audit>,
     /// Text that the oracle's reasons must contain.
     pub reason: Option<String>,
 }

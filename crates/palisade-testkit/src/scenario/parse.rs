@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use palisade_core::{Flow, Level, Verdict};
+use palisade_core::{Audit, Flow, Level, Verdict};
 
 use super::{Action, Error, Finding, Manifest, ObjectKey, Probe, Scenario, Step, Verdicts};
 
@@ -166,7 +166,7 @@ fn documents(block: &Block<'_>) -> Result<Vec<Manifest>, Wrong> {
             return Err((first, format!("a scenario applies objects one by one, not a {}", head.kind)));
         }
         let namespace = match head.kind.as_str() {
-            "Node" | "Namespace" => None,
+            "Node" | "Namespace" | "HostPolicy" => None,
             _ => Some(head.metadata.namespace.unwrap_or_else(|| "default".to_string())),
         };
         let key = ObjectKey { kind: head.kind, namespace, name: head.metadata.name };
@@ -182,7 +182,7 @@ fn read_key(text: &str, line: usize) -> Result<ObjectKey, Wrong> {
         Some((namespace, name)) => (Some(namespace.to_string()), name),
         None => (None, name.trim()),
     };
-    if namespace.is_none() != matches!(kind, "Node" | "Namespace") || name.contains(['/', ' ']) {
+    if namespace.is_none() != matches!(kind, "Node" | "Namespace" | "HostPolicy") || name.contains(['/', ' ']) {
         return Err(wrong());
     }
     Ok(ObjectKey { kind: kind.to_string(), namespace, name: name.to_string() })
@@ -200,7 +200,11 @@ fn read_probe(text: &str, line: usize) -> Result<Probe, Wrong> {
         .rsplit_once(": ")
         .ok_or_else(|| (line, format!("expected 'SRC -> DST PROTO [PORT]: allow|deny', found '{body}'")))?;
     let flow: Flow = flow.trim().parse().map_err(|error| (line, format!("{error}")))?;
-    Ok(Probe { line, flow, verdicts: read_verdicts(verdict.trim(), line)?, reason })
+    let (verdict, audit) = [Audit::WouldDeny, Audit::WouldAllow]
+        .into_iter()
+        .find_map(|audit| verdict.trim().strip_suffix(&format!(", {audit}")).map(|verdict| (verdict, Some(audit))))
+        .unwrap_or((verdict, None));
+    Ok(Probe { line, flow, verdicts: read_verdicts(verdict.trim(), line)?, audit, reason })
 }
 
 fn read_verdicts(text: &str, line: usize) -> Result<Verdicts, Wrong> {
@@ -238,7 +242,7 @@ mod tests {
     #[test]
     fn every_step_is_read_with_its_lines() {
         let steps = steps(
-            "\n## 2. probe\n```flows\n# a comment\nweb/front -> fd99::1 tcp 80: allow  # web/open\n\nweb/front -> web/back icmp: 4 deny, 6 allow\n```\n\n## 3. delete: it\n```objects\nPod web/front\nNode n1\n```\n## 4. expect\n```diagnostics\nerror: NetworkPolicy a/b: unknown field\n```\n",
+            "\n## 2. probe\n```flows\n# a comment\nweb/front -> fd99::1 tcp 80: allow  # web/open\n\nweb/front -> web/back icmp: 4 deny, 6 allow\nweb/front -> web/back tcp 1: allow, would deny # x\n```\n\n## 3. delete: it\n```objects\nPod web/front\nNode n1\n```\n## 4. expect\n```diagnostics\nerror: NetworkPolicy a/b: unknown field\n```\n",
         );
         let Action::Apply(manifests) = &steps[0].action else { panic!("{steps:?}") };
         assert_eq!(manifests.iter().map(|manifest| manifest.line).collect::<Vec<_>>(), [8, 11]);
@@ -247,11 +251,12 @@ mod tests {
         let Action::Probe(probes) = &steps[1].action else { panic!("{steps:?}") };
         assert_eq!(probes[0].flow.to_string(), "web/front -> fd99::1 tcp 80");
         assert_eq!((probes[0].line, probes[0].reason.as_deref()), (18, Some("web/open")));
-        assert_eq!(probes[1].verdicts.to_string(), "4 deny, 6 allow");
+        assert_eq!((probes[1].verdicts.to_string().as_str(), probes[1].audit), ("4 deny, 6 allow", None));
+        assert_eq!((probes[2].verdicts.to_string().as_str(), probes[2].audit), ("allow", Some(Audit::WouldDeny)));
         let Action::Delete(keys) = &steps[2].action else { panic!("{steps:?}") };
         assert_eq!(
             keys.iter().map(|(line, key)| format!("{line} {key}")).collect::<Vec<_>>(),
-            ["25 Pod web/front", "26 Node n1"]
+            ["26 Pod web/front", "27 Node n1"]
         );
         let Action::Expect(findings) = &steps[3].action else { panic!("{steps:?}") };
         assert_eq!((findings[0].level, findings[0].text.as_str()), (Level::Error, "NetworkPolicy a/b: unknown field"));
@@ -278,6 +283,7 @@ mod tests {
         check("# T\n## 1. probe\n```flows\n\na/b -> c/d tcp 1\n```\n", "s.md:5: expected 'SRC -> DST");
         check("# T\n## 1. probe\n```flows\na/b -> c/d gre: deny\n```\n", "s.md:4: unknown protocol 'gre'");
         check("# T\n## 1. probe\n```flows\na/b -> c/d icmp: maybe\n```\n", "s.md:4: expected 'allow', 'deny'");
+        check("# T\n## 1. probe\n```flows\na/b -> c/d icmp: deny, would\n```\n", "s.md:4: expected 'allow', 'deny'");
         check("# T\n## 1. delete\n```objects\nPod front\n```\n", "s.md:4: expected 'Kind namespace/name'");
         check("# T\n## 1. delete\n```objects\nNode a/n1\n```\n", "s.md:4: expected 'Kind namespace/name'");
         check("# T\n## 1. apply\n```yaml\nkind: Pod\n```\n", "s.md:4: the document has no readable kind");

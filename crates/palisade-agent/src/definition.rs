@@ -1,0 +1,78 @@
+//! What the definitions of our kinds have in common.
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::core::schema::{OptionalEnum, OptionalIntOrString, StructuralSchemaRewriter};
+use schemars::generate::SchemaSettings;
+use schemars::transform::RecursiveTransform;
+use schemars::{JsonSchema, Schema};
+use serde_json::{Value, json};
+
+/// The API group of our kinds.
+pub const GROUP: &str = "palisade.dev";
+/// Their version.
+pub const VERSION: &str = "v1alpha1";
+
+/// A cluster-scoped kind.
+pub struct Kind<'a> {
+    /// `NodeState`.
+    pub name: &'a str,
+    /// Its name in paths.
+    pub plural: &'a str,
+    /// What `kubectl get` takes for one.
+    pub singular: &'a str,
+    /// What `kubectl get` shows: name, type, path and meaning.
+    pub columns: &'a [(&'a str, &'a str, &'a str, &'a str)],
+    /// `openAPIV3Schema`.
+    pub schema: Value,
+}
+
+/// The definition of a kind, as `deploy/base` installs it.
+///
+/// # Errors
+///
+/// If it is not of the form of one, which is not so for what is written in this crate.
+pub fn definition(kind: &Kind<'_>) -> Result<CustomResourceDefinition, serde_json::Error> {
+    let columns: Vec<Value> = kind
+        .columns
+        .iter()
+        .map(|(name, of, path, description)| json!({ "name": name, "type": of, "jsonPath": path, "description": description }))
+        .collect();
+    serde_json::from_value(json!({
+        "metadata": { "name": format!("{}.{GROUP}", kind.plural) },
+        "spec": {
+            "group": GROUP,
+            "scope": "Cluster",
+            "names": { "kind": kind.name, "plural": kind.plural, "singular": kind.singular, "categories": ["palisade"] },
+            "versions": [{
+                "name": VERSION,
+                "served": true,
+                "storage": true,
+                "schema": { "openAPIV3Schema": kind.schema },
+                "additionalPrinterColumns": columns,
+            }],
+        },
+    }))
+}
+
+/// The schema of a type, in the form that a definition may have.
+pub fn schema_of<T: JsonSchema>() -> Result<Value, serde_json::Error> {
+    let settings = SchemaSettings::openapi3().with(|settings| {
+        settings.inline_subschemas = true;
+        settings.meta_schema = None;
+    });
+    let settings = settings.with_transform(StructuralSchemaRewriter);
+    let settings = settings.with_transform(OptionalEnum).with_transform(OptionalIntOrString);
+    let settings = settings.with_transform(RecursiveTransform(known_format));
+    let mut schema = serde_json::to_value(settings.into_generator().into_root_schema_for::<T>())?;
+    if let Some(schema) = schema.as_object_mut() {
+        schema.remove("title");
+    }
+    Ok(schema)
+}
+
+/// The API server knows no format of numbers without a sign, and warns.
+fn known_format(schema: &mut Schema) {
+    if schema.get("format").and_then(Value::as_str).is_some_and(|format| format.starts_with("uint")) {
+        schema.remove("format");
+    }
+}

@@ -1,0 +1,47 @@
+//! The agent on a node: what the API server says, in force in the kernel within milliseconds.
+//!
+//! ```text
+//! watch (one task a kind) ──┐
+//! people (socket, http)   ──┼─ Message ─> engine ── changes ─> programming ── transaction ─> kernel
+//! the kernel's own news   ──┘                │                     (compile, lower, apply)
+//!                                            └── report, metrics, state file
+//! ```
+//!
+//! Read in this order: `settings`, `message` (what can happen), `engine` (what follows from it), `programming` (how it reaches
+//! the kernel), `binding` (which addresses pods may send under), `state` and `restore` (what survives the agent and the boot), `watch`
+//! (the API server), `listening` (the kernel's news), `run` (threads and sockets). What is seen of it: `report`, `control` (the socket), `denials`, `metrics`
+//! and `http`, `node_state`, `events` and `wait` (the cluster's view), `preflight` (what stands in the way).
+
+mod backoff;
+mod binding;
+pub mod cleanup;
+mod client;
+pub mod control;
+mod crowd;
+mod definition;
+pub mod denials;
+mod engine;
+mod events;
+mod host_policy;
+mod host_unit;
+mod http;
+mod listening;
+mod message;
+mod metrics;
+pub mod namespace;
+pub mod node_state;
+mod preflight;
+mod programming;
+mod repeated;
+pub mod report;
+pub mod restore;
+mod run;
+mod settings;
+mod state;
+pub mod wait;
+mod watch;
+
+pub use host_policy::host_policy_definition;
+pub use k8s_openapi::jiff::Timestamp;
+pub use run::{RunError, run};
+pub use settings::{BootRestore, ELEMENTS_PER_NODE, Enforce, Settings, state_directory};

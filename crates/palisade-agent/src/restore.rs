@@ -1,0 +1,135 @@
+//! `palisade restore`: what a node runs at boot before its kubelet starts, so that no pod is open before the agent is there.
+//!
+//! After a boot every pod of the node has a new network and nobody knows its addresses. So of the last state only the pod
+//! ranges are used: whatever comes from them or goes to them is dropped, but for the node's own traffic, until the agent
+//! has read the cluster.
+#![expect(clippy::disallowed_methods, reason = "reads the boot's identity, and notes that it was restored")]
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use ipnet::IpNet;
+use palisade_nft::{ApplyError, Kernel, KernelError, Settings as Layout, Table};
+
+use crate::namespace::{self, NamespaceError};
+use crate::programming::{HostTable, PolicyTable};
+use crate::state::{StateDirectory, StateError};
+
+/// The file in the state directory that holds the identity of the boot at which the state was restored.
+pub(crate) const RESTORED: &str = "restored-at-boot";
+/// What the kernel calls each boot.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// What was done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Restored {
+    /// There is no state: no agent ran here yet.
+    Nothing,
+    /// Enforcement is paused.
+    Paused,
+    /// The pod ranges of the node were not known, or unknown pods are let through; and no port was guarded.
+    NoPodRanges,
+    /// The kernel holds rules of ours already.
+    InForceAlready,
+    /// This agent runs, and the rules are its.
+    AgentRuns(String),
+    /// The node is closed until its agent runs.
+    Closed {
+        /// Packets of these ranges are dropped.
+        pod_ranges: Vec<IpNet>,
+        /// Whether ports of nodes are guarded by what the state holds of host policies; pods are not admitted.
+        guarded: bool,
+    },
+}
+
+/// Why the state cannot be restored.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// The state cannot be read.
+    #[error("the state cannot be used")]
+    State(#[from] StateError),
+    /// It cannot be told whether an agent runs.
+    #[error(transparent)]
+    Namespace(#[from] NamespaceError),
+    /// The kernel cannot be used.
+    #[error("the kernel cannot be used")]
+    Kernel(#[from] KernelError),
+    /// The kernel refuses.
+    #[error("the kernel refuses the rules")]
+    Apply(#[from] ApplyError),
+    /// It cannot be noted that it was restored.
+    #[error("cannot write {path}", path = path.display())]
+    Io {
+        /// What.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Drops, from now on, what comes from and goes to the pods of the node whose state is in this directory.
+///
+/// # Errors
+///
+/// If the state cannot be read or the kernel refuses. The kernel is as before then.
+pub fn restore(state_dir: &Path) -> Result<Restored, RestoreError> {
+    if !state_dir.exists() {
+        return Ok(Restored::Nothing);
+    }
+    let restored = restore_from(&StateDirectory::at(state_dir))?;
+    if matches!(restored, Restored::Closed { .. } | Restored::InForceAlready) {
+        let path = state_dir.join(RESTORED);
+        fs::write(&path, boot_id()).map_err(|source| RestoreError::Io { path, source })?;
+    }
+    Ok(restored)
+}
+
+/// Whether a table of ours that is in the kernel was made in this boot. Otherwise another program brought it, such as one
+/// that loads at boot what it saved long ago, and the pods that it knows are gone.
+pub(crate) fn is_of_this_boot(boot_of_state: &str, directory: &StateDirectory) -> bool {
+    let boot = boot_id();
+    let restored_at = fs::read_to_string(directory.path().join(RESTORED)).unwrap_or_default();
+    !boot.is_empty() && (boot_of_state == boot || restored_at.trim() == boot)
+}
+
+fn restore_from(directory: &StateDirectory) -> Result<Restored, RestoreError> {
+    if directory.is_paused() {
+        return Ok(Restored::Paused);
+    }
+    let Some(state) = directory.load()? else { return Ok(Restored::Nothing) };
+    let is_of_this_boot = is_of_this_boot(&state.boot, directory);
+    let tables = state.after_boot();
+    if tables.pod_ranges.is_empty() && tables.host.is_empty() {
+        return Ok(Restored::NoPodRanges);
+    }
+    let _only = match namespace::lock(Duration::ZERO) {
+        Err(NamespaceError::Taken { holder }) => return Ok(Restored::AgentRuns(holder)),
+        lock => lock?,
+    };
+    let layout = Layout::default();
+    let mut policies = PolicyTable::new(Kernel::open()?, layout);
+    let mut host = HostTable::new(Kernel::open_table(Table::Host)?, layout);
+    host.remember(&tables.host);
+    let is_closed = is_of_this_boot && policies.is_there()?;
+    let is_guarded = is_of_this_boot && host.is_there()?;
+    let (closed, guarded) = (!is_closed && !tables.pod_ranges.is_empty(), !is_guarded && !tables.host.is_empty());
+    // Each is tried, whatever becomes of the other.
+    let guarding = guarded.then(|| host.load_other(&tables.host)).transpose();
+    if closed {
+        policies.load_other(&tables, Instant::now())?;
+    }
+    guarding?;
+    Ok(match (closed, guarded) {
+        (false, false) => Restored::InForceAlready,
+        (false, true) => Restored::Closed { pod_ranges: Vec::new(), guarded },
+        (true, _) => Restored::Closed { pod_ranges: tables.pod_ranges, guarded },
+    })
+}
+
+/// The identity of this boot; empty if the kernel does not tell.
+pub(crate) fn boot_id() -> String {
+    fs::read_to_string(BOOT_ID).map(|id| id.trim().to_owned()).unwrap_or_default()
+}

@@ -1,0 +1,281 @@
+//! The agent as a process: a thread that talks to the API server and to people, one that owns the rules, and one for each
+//! socket by which the kernel tells news.
+
+use std::future::pending;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use palisade_nft::{ApplyError, Kernel, KernelError, Links, Monitor, Table};
+use tokio::sync::mpsc;
+
+use crate::binding::Binding;
+use crate::client::{ClientError, client};
+use crate::control::{self, ControlError};
+use crate::denials::DeniedLog;
+use crate::engine::{Engine, Errands, Kernels};
+use crate::events;
+use crate::http;
+use crate::listening::{Interfaces, Ruleset, listen};
+use crate::message::Message;
+use crate::metrics::Metrics;
+use crate::namespace::{self, NamespaceError};
+use crate::node_state;
+use crate::preflight;
+use crate::report::Obstacle;
+use crate::settings::Settings;
+use crate::state::{StateDirectory, StateError};
+use crate::watch;
+
+/// How many messages wait at most; beyond it the watches wait, and the API server keeps what is to come.
+const INBOX: usize = 4096;
+/// How many messages are taken in before what they ask for is brought into force.
+const BATCH: usize = 1024;
+/// A port that somebody else has is tried again so much later.
+const LISTEN_RETRY: Duration = Duration::from_secs(5);
+
+/// Why the agent cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The kernel cannot be used.
+    #[error("the kernel cannot be used")]
+    Kernel(#[from] KernelError),
+    /// A table of what is not enforced is still in force.
+    #[error("what is not enforced cannot be taken out of the kernel")]
+    Refused(#[from] ApplyError),
+    /// The state directory cannot be used.
+    #[error("the state directory cannot be used\nhint: --state-dir names another")]
+    State(#[from] StateError),
+    /// People cannot ask, or another agent has the state directory.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// Another agent has the network namespace.
+    #[error(transparent)]
+    Namespace(#[from] NamespaceError),
+    /// There is no API server to ask.
+    #[error("the API server cannot be asked")]
+    Client(#[from] ClientError),
+    /// The thread that owns the rules panicked.
+    #[error(
+        "the rules are left as they are: the thread that owns them has ended\nhint: what it said before is a bug of palisade"
+    )]
+    RulesEnded,
+    /// The runtime cannot be started.
+    #[error("cannot {operation}")]
+    Io {
+        /// What was tried.
+        operation: &'static str,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Runs the agent until SIGTERM or SIGINT. What is in force then stays in force.
+///
+/// # Errors
+///
+/// If it cannot start; once it runs, whatever goes wrong is reported and tried again.
+pub fn run(settings: Settings) -> Result<(), RunError> {
+    let settings = Arc::new(settings);
+    let directory = StateDirectory::open(&settings.state_dir)?;
+    let lock = control::lock(&settings.state_dir)?;
+    let only = namespace::lock(namespace::PATIENCE)?;
+    let socket = control::bind(&directory.socket(), &lock)?;
+    let metrics = Arc::new(Metrics::default());
+    let kernels = kernels(&settings)?;
+    let bound = kernels.binding.iter().flat_map(Binding::kernels);
+    let monitor = Monitor::open(kernels.policies.iter().chain(&kernels.host).chain(bound))?;
+    let interfaces = settings.bind_sources.then(Links::open).transpose()?;
+    let mut engine = Engine::start(Arc::clone(&settings), kernels, directory.clone(), Arc::clone(&metrics));
+    let (changed, looked_after) = (Arc::clone(&engine.telling.changed), directory.clone());
+    let (tell, found) = mpsc::channel(events::WAITING_MAX);
+    engine.telling.findings = Some(tell);
+    let (sender, inbox) = mpsc::channel(INBOX);
+    let news = sender.clone();
+    thread("news", move || listen(&mut Ruleset(monitor), &news))?;
+    if let Some(links) = interfaces {
+        let engine = sender.clone();
+        thread("interfaces", move || listen(&mut Interfaces(links), &engine))?;
+    }
+    let (mut denied, engine_of_denied) = (DeniedLog::of(settings.log_group), sender.clone());
+    thread("denied", move || listen(&mut denied, &engine_of_denied))?;
+    let (errands, loop_runtime) = (sender.clone(), runtime()?);
+    let rules = thread("rules", move || loop_runtime.block_on(enforce(engine, inbox, errands, directory)))?;
+    runtime()?.block_on(async {
+        let client = client(settings.kubeconfig.as_deref(), None).await?;
+        tokio::select! {
+            () = watch::watch_all(settings.enforce, client.clone(), sender.clone()) => {}
+            () = events::publish(client.clone(), settings.node.to_string(), found) => {}
+            () = preflight::watch(Arc::clone(&settings), looked_after, sender.clone()) => {}
+            () = node_state::publish(client, settings.node.to_string(), sender.clone(), changed) => {}
+            () = control::serve(socket, sender.clone()) => {}
+            () = say_who_enforces(&only, &settings) => {}
+            () = serve(settings.listen, sender.clone(), metrics) => {}
+            () = terminated() => {}
+            () = sender.closed() => return Err(RunError::RulesEnded),
+        }
+        let _ = sender.send(Message::Stop).await;
+        Ok(())
+    })?;
+    // A panic there was printed already.
+    let _ = rules.join();
+    Ok(())
+}
+
+/// The connections to the tables that are enforced. Of what is not, nothing is left in the kernel.
+fn kernels(settings: &Settings) -> Result<Kernels, RunError> {
+    let open = |wanted: bool, table| -> Result<Option<Kernel>, RunError> {
+        let mut kernel = Kernel::open_table(table)?;
+        if wanted {
+            return Ok(Some(kernel));
+        }
+        if kernel.remove_table()? {
+            tracing::info!("table {} is taken out of the kernel: it is not enforced any more", table.name());
+        }
+        Ok(None)
+    };
+    let policies = open(settings.enforce.network_policy, Table::Policies)?;
+    let host = open(settings.enforce.host, Table::Host)?;
+    for table in [Table::BridgedSources, Table::RoutedSources] {
+        open(settings.bind_sources, table)?;
+    }
+    Ok(Kernels { policies, host, binding: settings.bind_sources.then(Binding::open).transpose()? })
+}
+
+fn thread(name: &str, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, RunError> {
+    let spawned = std::thread::Builder::new().name(name.to_string()).spawn(body);
+    spawned.map_err(|source| RunError::Io { operation: "start a thread", source })
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, RunError> {
+    let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    built.map_err(|source| RunError::Io { operation: "start the async runtime", source })
+}
+
+/// Serves metrics and probes, if they are wanted. A port that somebody else has is no reason not to enforce.
+async fn serve(address: Option<SocketAddr>, engine: mpsc::Sender<Message>, metrics: Arc<Metrics>) {
+    let Some(address) = address else { return pending().await };
+    let mut was_taken = false;
+    loop {
+        let error = match http::bind(address) {
+            Ok(listener) => {
+                if was_taken {
+                    tell_listening(&engine, address, None).await;
+                }
+                return http::serve(listener, engine, metrics).await;
+            }
+            Err(error) => error,
+        };
+        if !was_taken {
+            tracing::error!("cannot listen on {address}, trying again: {error}");
+        }
+        was_taken = true;
+        tell_listening(&engine, address, Some(&error)).await;
+        tokio::time::sleep(LISTEN_RETRY).await;
+    }
+}
+
+/// Tells a second agent of the network namespace who is the first.
+async fn say_who_enforces(only: &namespace::Lock, settings: &Settings) {
+    let served = namespace::serve(only, settings.node.to_string(), &settings.state_dir).await;
+    if let Err(error) = served {
+        tracing::error!("other agents are not told who enforces here: {error}");
+    }
+    // The lock holds all the same.
+    pending::<()>().await;
+}
+
+async fn tell_listening(engine: &mpsc::Sender<Message>, address: SocketAddr, error: Option<&io::Error>) {
+    let obstacle = |error: &io::Error| Obstacle {
+        name: "listen".to_string(),
+        found: format!("cannot listen on {address}: {error}"),
+        means: "metrics and probes are not served; enforcement goes on".to_string(),
+        hint: Some("--listen names another address".to_string()),
+    };
+    let obstacles = error.map(obstacle).into_iter().collect();
+    let _ = engine.send(Message::Obstacles { of: "listen", obstacles }).await;
+}
+
+/// Waits for SIGTERM or SIGINT.
+async fn terminated() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut signals = [SignalKind::terminate(), SignalKind::interrupt()].map(|kind| signal(kind).ok());
+    let [terminate, interrupt] = &mut signals;
+    tokio::select! {
+        () = received(terminate) => {}
+        () = received(interrupt) => {}
+    }
+}
+
+async fn received(signal: &mut Option<tokio::signal::unix::Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => pending().await,
+    }
+}
+
+/// The thread that owns the rules.
+async fn enforce(
+    mut engine: Engine,
+    mut inbox: mpsc::Receiver<Message>,
+    sender: mpsc::Sender<Message>,
+    directory: StateDirectory,
+) {
+    loop {
+        let (errands, wake) = engine.settle(Instant::now());
+        run_errands(errands, &sender, &directory);
+        tokio::select! {
+            message = inbox.recv() => match message {
+                None | Some(Message::Stop) => return leave(&mut engine, &directory),
+                Some(message) => {
+                    engine.take(message);
+                    for _ in 1..BATCH {
+                        match inbox.try_recv() {
+                            Ok(Message::Stop) => return leave(&mut engine, &directory),
+                            Ok(message) => engine.take(message),
+                            Err(_) => break,
+                        }
+                    }
+                }
+            },
+            () = sleep_until(wake) => {}
+        }
+    }
+}
+
+/// Leaves the kernel as it is, and on disk what it holds.
+fn leave(engine: &mut Engine, directory: &StateDirectory) {
+    if let Some(state) = engine.leave()
+        && let Err(error) = directory.save(&state)
+    {
+        tracing::error!("{}", watch::chain(&error));
+    }
+}
+
+async fn sleep_until(wake: Option<Instant>) {
+    match wake {
+        Some(wake) => tokio::time::sleep_until(wake.into()).await,
+        None => pending().await,
+    }
+}
+
+/// Does what takes too long for the thread that owns the rules.
+fn run_errands(errands: Errands, sender: &mpsc::Sender<Message>, directory: &StateDirectory) {
+    if let Some(generation) = errands.sweep {
+        let sender = sender.clone();
+        tokio::task::spawn_blocking(move || {
+            let swept = palisade_nft::Conntrack::open().and_then(|mut conntrack| conntrack.sweep(generation));
+            drop(sender.blocking_send(Message::Swept(swept.map_err(|error| watch::chain(&error)))));
+        });
+    }
+    if let Some(state) = errands.save {
+        let (directory, sender) = (directory.clone(), sender.clone());
+        tokio::task::spawn_blocking(move || {
+            let saved = directory.save(&state).map_err(|error| watch::chain(&error));
+            drop(sender.blocking_send(Message::Saved(saved)));
+        });
+    }
+}

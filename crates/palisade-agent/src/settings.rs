@@ -1,0 +1,86 @@
+//! What the agent is told to do.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use palisade_compile::UnknownPods;
+use palisade_core::NodeName;
+use palisade_nft::{Denied, Established};
+use palisade_sources::Limits;
+use palisade_sources::live::Kind;
+
+use ipnet::IpNet;
+
+/// The settings of one agent; the flags of `palisade agent` by the same names.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `--node`: the Node whose pods are enforced.
+    pub node: NodeName,
+    /// `--kubeconfig`; `None` inside a pod, where the service account is used.
+    pub kubeconfig: Option<PathBuf>,
+    /// `--state-dir`: the state file, the marker of a pause, the socket.
+    pub state_dir: PathBuf,
+    /// `--enforce`: which policies are enforced.
+    pub enforce: Enforce,
+    /// `--unknown-pods`: what becomes of addresses in the node's pod range that belong to no known pod.
+    pub unknown_pods: UnknownPods,
+    /// `--pod-cidr`: pod ranges of this node besides `spec.podCIDRs` of its Node.
+    pub pod_cidrs: Vec<IpNet>,
+    /// `--forged-sources=drop`: whether pods are bound to the addresses they have.
+    pub bind_sources: bool,
+    /// `--verdict`: what the sender of a denied packet notices.
+    pub verdict: Denied,
+    /// `--established`: what becomes of live connections that a change forbids.
+    pub established: Established,
+    /// `--log-group`: the NFLOG group that denied packets go to.
+    pub log_group: u16,
+    /// `--listen`: where metrics and probes are served; `None` serves none.
+    pub listen: Option<SocketAddr>,
+    /// `--boot-restore`: whether the agent looks after the unit on the host that closes the gap at boot.
+    pub boot_restore: BootRestore,
+    /// `--host-root`: where directories of the host are mounted; `/` for a process on the host itself.
+    pub host_root: PathBuf,
+    /// How much of a namespace's policies is read.
+    pub limits: Limits,
+    /// `--elements-per-node`: the most elements that the node's tables may come to.
+    pub elements_per_node: usize,
+}
+
+/// Which policies an agent enforces. What it does not enforce it does not follow, and takes out of the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Enforce {
+    /// `network-policy`: those of pods.
+    pub network_policy: bool,
+    /// `host`: those of ports of nodes.
+    pub host: bool,
+}
+
+impl Enforce {
+    /// The kinds that it takes.
+    pub fn kinds(self) -> impl Iterator<Item = Kind> {
+        Kind::ALL.into_iter().filter(move |kind| match kind {
+            Kind::NetworkPolicy => self.network_policy,
+            Kind::HostPolicy => self.host,
+            Kind::Namespace | Kind::Node | Kind::Pod => true,
+        })
+    }
+}
+
+/// The most elements of a node's tables, unless another number is named.
+pub const ELEMENTS_PER_NODE: usize = 2_000_000;
+
+/// Whether the agent looks after the unit on the host that runs `palisade restore` at boot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BootRestore {
+    /// It leaves the host alone.
+    #[default]
+    Off,
+    /// It installs the unit and keeps it up to date.
+    Install,
+}
+
+/// The state directory of a node's agent, if no other is named; one for each node, so that agents of several nodes can share
+/// a file system.
+pub fn state_directory(node: &str) -> PathBuf {
+    PathBuf::from("/var/lib/palisade").join(node)
+}

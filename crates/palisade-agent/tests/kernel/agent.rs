@@ -1,0 +1,190 @@
+//! An agent as a process inside the namespace of its node.
+//!
+//! The API server listens in the namespace of the test. Unix sockets know no network namespaces: connections to
+//! the agent's loopback are carried through one.
+
+use std::ffi::OsString;
+use std::io::{self, BufRead, BufReader};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
+
+use palisade_agent::{Enforce, Settings};
+use palisade_compile::UnknownPods;
+use palisade_nft::{Denied, Established};
+use palisade_sources::Limits;
+use serde::{Deserialize, Serialize};
+
+/// Where it serves metrics and probes, in the namespace of its node.
+pub const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9469);
+
+/// What an agent of a test is told.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Told {
+    pub node: String,
+    pub state_dir: PathBuf,
+    /// The unix socket that leads to the API server.
+    pub api: PathBuf,
+    pub unknown_pods: bool,
+    pub keep: bool,
+    pub bind_sources: bool,
+    pub elements_per_node: usize,
+    /// Policies of pods, and of hosts.
+    pub enforce: [bool; 2],
+}
+
+/// A running agent.
+pub struct Agent {
+    process: Child,
+    told: String,
+}
+
+impl Agent {
+    /// Starts this program once more, inside a node of the lab that was opened for these paths.
+    pub fn start(lab: &Path, told: &Told) -> Agent {
+        let program = std::env::current_exe().unwrap();
+        let told_text = serde_json::to_string(told).unwrap();
+        let process = Command::new(&program)
+            .arg("exec")
+            .arg(lab)
+            .arg(format!("node/{}", told.node))
+            .arg(&program)
+            .args(["agent", &told_text])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Agent { process, told: told_text }
+    }
+
+    /// Waits until it says that it runs.
+    pub fn ready(&mut self) {
+        let mut line = String::new();
+        BufReader::new(self.process.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "ready\n");
+    }
+
+    /// The most memory that it has had, in bytes. The process is a grandchild, known by what it was told.
+    pub fn memory(&self) -> u64 {
+        let wanted = format!("\0agent\0{}\0", self.told);
+        let processes = std::fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path());
+        let is_wanted = |path: &PathBuf| {
+            let command = std::fs::read_to_string(path.join("cmdline")).unwrap_or_default();
+            command.ends_with(&wanted) && !command.contains("\0exec\0")
+        };
+        let path = processes.into_iter().find(is_wanted).unwrap();
+        let status = std::fs::read_to_string(path.join("status")).unwrap();
+        let most = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        most.trim_matches([' ', '\t', 'k', 'B']).parse::<u64>().unwrap() << 10
+    }
+
+    /// Ends it as a kubelet would.
+    pub fn terminate(mut self) {
+        let pid = rustix::process::Pid::from_child(&self.process);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        self.process.wait().unwrap();
+    }
+
+    /// Ends it as a crash would. The command goes with whoever runs it in the namespace.
+    pub fn kill(mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// The process of an agent.
+pub fn run(told: &str) -> ExitCode {
+    let told: Told = serde_json::from_str(told).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = listener.local_addr().unwrap();
+    let api = told.api.clone();
+    std::thread::spawn(move || carry(listener.incoming(), move || UnixStream::connect(&api)));
+    let kubeconfig = told.state_dir.join("kubeconfig");
+    std::fs::create_dir_all(&told.state_dir).unwrap();
+    std::fs::write(&kubeconfig, kubeconfig_of(server)).unwrap();
+    println!("ready");
+    match palisade_agent::run(settings(told, Some(kubeconfig))) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => panic!("{error:?}"),
+    }
+}
+
+/// What an agent is told that has this kubeconfig.
+pub fn settings(told: Told, kubeconfig: Option<PathBuf>) -> Settings {
+    let [network_policy, host] = told.enforce;
+    Settings {
+        enforce: Enforce { network_policy, host },
+        node: told.node.as_str().into(),
+        kubeconfig,
+        state_dir: told.state_dir,
+        unknown_pods: if told.unknown_pods && network_policy { UnknownPods::Drop } else { UnknownPods::Allow },
+        pod_cidrs: Vec::new(),
+        bind_sources: told.bind_sources && network_policy,
+        verdict: Denied::Drop,
+        established: if told.keep { Established::Keep } else { Established::Cut },
+        log_group: 5,
+        listen: Some(LISTEN),
+        boot_restore: palisade_agent::BootRestore::Off,
+        host_root: "/".into(),
+        limits: Limits::default(),
+        elements_per_node: told.elements_per_node,
+    }
+}
+
+/// Runs a command inside a node or pod.
+pub fn exec(path: &str, end: &str, command: &[&str]) -> ExitCode {
+    let command: Vec<OsString> = command.iter().map(OsString::from).collect();
+    match palisade_lab::exec::exec(&[PathBuf::from(path)], end, &command) {
+        Ok(code) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// Leads a unix socket to the API server, for as long as the test runs.
+pub fn lead(socket: &Path, server: SocketAddr) {
+    let listener = UnixListener::bind(socket).unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (Ok(client), Ok(server)) = (stream, TcpStream::connect(server)) else { continue };
+            // What is not sent at once looks like a slow server.
+            let _ = server.set_nodelay(true);
+            let (client_reader, server_reader) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+            std::thread::spawn(move || copy(client_reader, server, |server| server.shutdown(Shutdown::Write)));
+            std::thread::spawn(move || copy(server_reader, client, |client| client.shutdown(Shutdown::Both)));
+        }
+    });
+}
+
+fn carry(connections: impl Iterator<Item = io::Result<TcpStream>>, connect: impl Fn() -> io::Result<UnixStream>) {
+    for stream in connections {
+        let (Ok(client), Ok(server)) = (stream, connect()) else { continue };
+        let _ = client.set_nodelay(true);
+        let (client_reader, server_reader) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+        std::thread::spawn(move || copy(client_reader, server, |server| server.shutdown(Shutdown::Write)));
+        std::thread::spawn(move || copy(server_reader, client, |client| client.shutdown(Shutdown::Both)));
+    }
+}
+
+fn copy<R: io::Read, W: io::Write>(mut from: R, mut to: W, end: impl FnOnce(&W) -> io::Result<()>) {
+    let _ = io::copy(&mut from, &mut to);
+    let _ = end(&to);
+}
+
+fn kubeconfig_of(server: SocketAddr) -> String {
+    format!(
+        "apiVersion: v1
+kind: Config
+clusters: [{{name: test, cluster: {{server: \"http://{server}\"}}}}]
+users: [{{name: test, user: {{}}}}]
+contexts: [{{name: test, context: {{cluster: test, user: test}}}}]
+current-context: test
+"
+    )
+}

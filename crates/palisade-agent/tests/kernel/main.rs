@@ -1,0 +1,103 @@
+//! Agents on the nodes of a lab, told by an API server for tests: real packets, and the kernel read back.
+//!
+//! Each agent is a process of its own, so that it can be killed. `PALISADE_REQUIRE_KERNEL` makes it a failure if namespaces cannot
+//! be had.
+#![expect(clippy::disallowed_methods, reason = "tests start processes and look at files")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod agent;
+mod asking;
+mod changes;
+mod forged;
+mod hostile;
+mod hosts;
+mod lifetime;
+mod objects;
+mod paused;
+mod pods;
+mod probing;
+mod random;
+mod seeing;
+mod telling;
+mod world;
+
+use std::panic::catch_unwind;
+use std::process::ExitCode;
+use std::time::Instant;
+
+/// A test: it fails by panicking.
+type Test = (&'static str, fn());
+
+const TESTS: &[Test] = &[
+    ("policies of the API server are in force", changes::policies_are_in_force),
+    ("changes are followed", changes::changes_are_followed),
+    ("a new pod is silent until its policies are in force", pods::a_new_pod_is_silent_until_its_policies_are_in_force),
+    ("no packet is early", pods::no_packet_is_early),
+    ("live connections are cut or kept", pods::live_connections_are_cut_or_kept),
+    ("a pod sends under its own address or not at all", forged::a_pod_sends_under_its_own_address_or_not_at_all),
+    ("nobody takes a known address while no agent runs", forged::nobody_takes_a_known_address_while_no_agent_runs),
+    ("a hostile namespace stays by itself", hostile::a_hostile_namespace_stays_by_itself),
+    ("names and addresses are reused", pods::names_and_addresses_are_reused),
+    ("host policies are followed", hosts::host_policies_are_followed),
+    ("what wait says of host policies is true", hosts::what_wait_says_of_host_policies_is_true),
+    ("ports stay guarded", hosts::ports_stay_guarded),
+    ("policies of pods need no host kind", hosts::policies_of_pods_need_no_host_kind),
+    ("what is not enforced is taken out", hosts::what_is_not_enforced_is_taken_out),
+    ("an unreadable host policy closes its ports", hosts::an_unreadable_host_policy_closes_its_ports),
+    ("half a list opens nothing", hosts::half_a_list_opens_nothing),
+    ("guards of another cluster are forgotten", hosts::guards_of_another_cluster_are_forgotten),
+    ("what is refused of hosts holds up no pod", hosts::what_is_refused_of_hosts_holds_up_no_pod),
+    ("after a reboot ports are guarded", hosts::after_a_reboot_ports_are_guarded),
+    ("denied packets to ports are told", hosts::denied_packets_to_ports_are_told),
+    ("every sequence of events ends as a fresh compile", random::every_sequence_ends_as_a_fresh_compile),
+    ("what others change is repaired", lifetime::what_others_change_is_repaired),
+    ("a cut outlives the agent", lifetime::a_cut_outlives_the_agent),
+    ("a taken port is no reason not to enforce", lifetime::a_taken_port_is_no_reason_not_to_enforce),
+    ("one agent enforces in a network namespace", lifetime::one_agent_enforces_in_a_network_namespace),
+    ("pod ranges outlive the Node object", lifetime::pod_ranges_outlive_the_node_object),
+    ("a state that cannot be written is told", lifetime::a_state_that_cannot_be_written_is_told),
+    ("the state file brings the rules back", lifetime::the_state_file_brings_the_rules_back),
+    ("denied packets are named and counted", seeing::denied_packets_are_named_and_counted),
+    ("what audited policies would change is told", seeing::what_audited_policies_would_change_is_told),
+    ("what is in force is told", paused::what_is_in_force_is_told),
+    ("paused is without rules", paused::paused_is_without_rules),
+    ("what wait says is true", telling::what_wait_says_is_true),
+    ("what a new list lacks is told", telling::what_a_new_list_lacks_is_told),
+    ("policies are enforced without the kind", telling::policies_are_enforced_without_the_kind),
+    ("a moment without rights is waited out", telling::a_moment_without_rights_is_waited_out),
+    ("an unreadable policy has one event", telling::an_unreadable_policy_has_one_event),
+    ("nothing opens or closes while agents come and go", lifetime::nothing_opens_or_closes_while_agents_come_and_go),
+];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["agent", settings] => agent::run(settings),
+        ["probe", allowed, denied, ports] => probing::probe(allowed, denied, ports),
+        ["hear"] => forged::hear(),
+        ["forge", source, destination] => forged::forge(source, destination),
+        ["send", destination, packets] => seeing::send_packets(destination, packets),
+        ["push", address] => seeing::push(address),
+        ["answer"] => probing::answer(),
+        ["exec", path, end, command @ ..] => agent::exec(path, end, command),
+        // `cargo test NAME` passes a part of the name; options of the harness mean nothing here.
+        rest => run(rest.iter().find(|word| !word.starts_with('-')).copied().unwrap_or_default()),
+    }
+}
+
+fn run(filter: &str) -> ExitCode {
+    if let Err(error) = palisade_lab::become_root() {
+        println!("SKIPPED: {error}: {}", error.hint());
+        let required = std::env::var_os("PALISADE_REQUIRE_KERNEL").is_some();
+        return if required { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+    }
+    let mut ok = true;
+    for (name, test) in TESTS.iter().filter(|(name, _)| name.contains(filter)) {
+        let start = Instant::now();
+        let passed = catch_unwind(test).is_ok();
+        println!("{name} ... {} ({:.1} s)", if passed { "ok" } else { "FAILED" }, start.elapsed().as_secs_f64());
+        ok &= passed;
+    }
+    if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

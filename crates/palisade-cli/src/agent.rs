@@ -1,0 +1,244 @@
+//! `palisade agent`: enforces on a node what the API server says.
+
+use std::io::IsTerminal as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use ipnet::IpNet;
+use palisade_agent::{BootRestore, ELEMENTS_PER_NODE, Enforce, Settings, cleanup};
+use palisade_compile::UnknownPods;
+use palisade_core::NodeName;
+use palisade_nft::{Denied, Established};
+use palisade_sources::Limits;
+use tracing_subscriber::EnvFilter;
+
+use crate::args::OutputFormat;
+use crate::output::{Exit, note};
+
+/// What is logged unless something else is asked for. The client of the API server says of each failed request what we say in
+/// words of our own.
+const LOG_LEVEL: &str = "info,kube_client=off";
+
+/// Arguments of `agent`.
+#[derive(Args, Debug)]
+pub struct AgentArguments {
+    /// The API server; inside a pod the service account is used
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+
+    /// The Node whose pods are enforced [default: the host name]
+    #[arg(long, value_name = "NAME")]
+    node: Option<String>,
+
+    /// Where the state and the socket are [default: /var/lib/palisade/NODE]
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+
+    /// What to enforce, separated by commas
+    #[arg(long, value_name = "WHAT", value_enum, value_delimiter = ',', default_values_t = [Enforced::NetworkPolicy, Enforced::Host])]
+    enforce: Vec<Enforced>,
+
+    /// What becomes of packets from or to addresses in the node's pod ranges that no known pod has
+    #[arg(long, value_name = "VERDICT", value_enum, default_value_t = UnknownPodsArgument::Drop)]
+    unknown_pods: UnknownPodsArgument,
+
+    /// A pod range of this node, besides spec.podCIDRs of its Node; may be given several times
+    #[arg(long, value_name = "CIDR")]
+    pod_cidr: Vec<IpNet>,
+
+    /// What becomes of packets that pods send under addresses that are not theirs
+    #[arg(long, value_name = "VERDICT", value_enum, default_value_t = ForgedArgument::Drop)]
+    forged_sources: ForgedArgument,
+
+    /// What the sender of a denied packet notices
+    #[arg(long, value_name = "VERDICT", value_enum, default_value_t = VerdictArgument::Drop)]
+    verdict: VerdictArgument,
+
+    /// What becomes of live connections that a change forbids
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t = EstablishedArgument::Cut)]
+    established: EstablishedArgument,
+
+    /// The NFLOG group to which the kernel logs denied packets
+    #[arg(long, value_name = "NUMBER", default_value_t = 5)]
+    log_group: u16,
+
+    /// Where /metrics, /healthz and /readyz are served
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9469")]
+    listen: SocketAddr,
+
+    /// What to do about the unit on the host that lets no pod be open after a boot, before the agent runs
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t = BootRestoreArgument::Off)]
+    boot_restore: BootRestoreArgument,
+
+    /// Where /etc/systemd/system and /proc/sys/net of the host are mounted
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    host_root: PathBuf,
+
+    /// Take everything out of the kernel and keep it out, until --resume
+    #[arg(long, conflicts_with = "resume")]
+    cleanup: bool,
+
+    /// Enforce again after --cleanup
+    #[arg(long)]
+    resume: bool,
+
+    /// text, or json: one object a line
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = OutputFormat::Text, hide_possible_values = true)]
+    log_format: OutputFormat,
+
+    /// error, warn, info, debug, trace, or by part as in 'warn,kube=debug'
+    #[arg(long, value_name = "LEVEL", default_value = LOG_LEVEL, value_parser = log_filter)]
+    log_level: String,
+
+    /// How many policies of one namespace are read; those past it isolate and allow nothing
+    #[arg(long, value_name = "N", default_value_t = Limits::default().policies_per_namespace, help_heading = LIMITS)]
+    policies_per_namespace: usize,
+
+    /// How many peers a policy may list; one with more isolates and allows nothing
+    #[arg(long, value_name = "N", default_value_t = Limits::default().peers_per_policy, help_heading = LIMITS)]
+    peers_per_policy: usize,
+
+    /// How many elements the policies of one namespace may come to; those past it isolate and allow nothing
+    #[arg(long, value_name = "N", default_value_t = Limits::default().elements_per_namespace, help_heading = LIMITS)]
+    elements_per_namespace: usize,
+
+    /// How many elements the tables of the node may come to; namespaces that find no room are closed, the largest first
+    #[arg(long, value_name = "N", default_value_t = ELEMENTS_PER_NODE, help_heading = LIMITS)]
+    elements_per_node: usize,
+}
+
+const LIMITS: &str = "Limits";
+
+/// What an agent may enforce.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Enforced {
+    /// networking.k8s.io/v1 NetworkPolicy, for pods
+    NetworkPolicy,
+    /// palisade.dev/v1alpha1 HostPolicy, for ports of nodes
+    Host,
+}
+
+/// What becomes of unknown pods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum UnknownPodsArgument {
+    /// no packet before a pod's policies are in force
+    Drop,
+    /// open until a pod's policies are in force
+    Allow,
+}
+
+/// What becomes of packets under addresses of others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum ForgedArgument {
+    /// dropped, where the interface of the pod is known
+    Drop,
+    /// judged as if they came from whoever has the address
+    Allow,
+}
+
+/// What the sender of a denied packet notices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum VerdictArgument {
+    /// nothing
+    Drop,
+    /// a TCP reset, or an ICMP error
+    Reject,
+}
+
+/// What becomes of live connections that a change forbids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum EstablishedArgument {
+    /// they end within a second
+    Cut,
+    /// they live on
+    Keep,
+}
+
+/// What the agent does about the unit on the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum BootRestoreArgument {
+    /// nothing
+    Off,
+    /// install palisade-restore.service, and take it away on --cleanup
+    Install,
+}
+
+/// Runs the command.
+pub fn run(arguments: &AgentArguments) -> anyhow::Result<Exit> {
+    let settings = arguments.settings();
+    if arguments.cleanup {
+        cleanup::cleanup(&settings.state_dir)?;
+        note("nothing is enforced on this node until 'palisade agent --resume'");
+    } else if arguments.resume {
+        cleanup::resume(&settings.state_dir)?;
+        note("the agent of this node enforces, now or as soon as it runs");
+    } else {
+        start_log(arguments);
+        palisade_agent::run(settings)?;
+    }
+    Ok(Exit::Clean)
+}
+
+fn log_filter(text: &str) -> Result<String, String> {
+    EnvFilter::try_new(text).map(|_| text.to_string()).map_err(|error| error.to_string())
+}
+
+/// Standard error takes the log; a terminal gets colours.
+fn start_log(arguments: &AgentArguments) {
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new(&arguments.log_level))
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
+    match arguments.log_format {
+        OutputFormat::Text => log.init(),
+        OutputFormat::Json => log.json().flatten_event(true).init(),
+    }
+}
+
+impl AgentArguments {
+    fn settings(&self) -> Settings {
+        let node: NodeName = match &self.node {
+            Some(node) => node.as_str().into(),
+            None => rustix::system::uname().nodename().to_string_lossy().into(),
+        };
+        let enforce = Enforce {
+            network_policy: self.enforce.contains(&Enforced::NetworkPolicy),
+            host: self.enforce.contains(&Enforced::Host),
+        };
+        Settings {
+            enforce,
+            kubeconfig: self.kubeconfig.clone(),
+            state_dir: self.state_dir.clone().unwrap_or_else(|| palisade_agent::state_directory(&node)),
+            // Where policies of pods are not enforced, pods are let alone.
+            unknown_pods: match self.unknown_pods {
+                UnknownPodsArgument::Drop if enforce.network_policy => UnknownPods::Drop,
+                UnknownPodsArgument::Drop | UnknownPodsArgument::Allow => UnknownPods::Allow,
+            },
+            pod_cidrs: self.pod_cidr.clone(),
+            bind_sources: enforce.network_policy && self.forged_sources == ForgedArgument::Drop,
+            verdict: match self.verdict {
+                VerdictArgument::Drop => Denied::Drop,
+                VerdictArgument::Reject => Denied::Reject,
+            },
+            established: match self.established {
+                EstablishedArgument::Cut => Established::Cut,
+                EstablishedArgument::Keep => Established::Keep,
+            },
+            log_group: self.log_group,
+            listen: Some(self.listen),
+            boot_restore: match self.boot_restore {
+                BootRestoreArgument::Off => BootRestore::Off,
+                BootRestoreArgument::Install => BootRestore::Install,
+            },
+            host_root: self.host_root.clone(),
+            limits: Limits {
+                policies_per_namespace: self.policies_per_namespace,
+                peers_per_policy: self.peers_per_policy,
+                elements_per_namespace: self.elements_per_namespace,
+            },
+            elements_per_node: self.elements_per_node,
+            node,
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! From host policies to the guards of nodes.
+//!
+//! Policies and nodes change seldom, so that a change of one has all guards made anew; what came of it is told in the smallest
+//! steps all the same. Pods that come and go touch the members of groups alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use palisade_core::host_policy::FAILSAFE_PORTS;
+use palisade_core::{
+    GroupId, Guard, GuardId, GuardedPorts, HostChange, HostPeer, HostPolicy, HostTables, Layer, Node, NodeName,
+    Otherwise, Port, PortRange, Selector, Transport,
+};
+
+use crate::atom::{Atom, AtomMembers, Who};
+use crate::cluster::Cluster;
+use crate::digest::Canonical;
+use crate::matching::selects;
+use crate::peers::Peers;
+
+/// The guards in force on a node, and who is meant by their groups.
+#[derive(Debug, Default)]
+pub struct Host {
+    groups: BTreeMap<GroupId, Peers>,
+}
+
+/// What is to hold, before it has names.
+#[derive(Default)]
+struct Wanted {
+    tables: HostTables,
+    groups: BTreeMap<GroupId, Peers>,
+}
+
+impl Host {
+    /// The steps after host policies or nodes have changed.
+    pub fn update_guards(&mut self, cluster: &Cluster, node: &NodeName, held: &HostTables) -> Vec<HostChange> {
+        let wanted = Wanted::of(cluster, node);
+        let mut members = AtomMembers::default();
+        let mut changes = Vec::new();
+        for (id, peers) in &wanted.groups {
+            if !self.groups.contains_key(id) {
+                let group = peers.group(cluster, &mut members);
+                changes.push(HostChange::GroupAdded(id.clone(), group));
+            }
+        }
+        let (tables, definitions) = (&wanted.tables, &wanted.tables.definitions);
+        let new = definitions.iter().filter(|(id, _)| !held.definitions.contains_key(*id));
+        changes.extend(new.map(|(id, guard)| HostChange::GuardAdded(id.clone(), guard.clone())));
+        for layer in [Layer::InForce, Layer::Shadow] {
+            let (before, now) = (held.layer(layer), tables.layer(layer));
+            for address in before.nodes.keys().filter(|address| !now.nodes.contains_key(*address)) {
+                changes.push(HostChange::Node(layer, *address, None));
+            }
+            for (address, guard) in
+                now.nodes.iter().filter(|(address, guard)| before.nodes.get(*address) != Some(*guard))
+            {
+                changes.push(HostChange::Node(layer, *address, Some(guard.clone())));
+            }
+            if before.own != now.own {
+                changes.push(HostChange::Own(layer, now.own.clone()));
+            }
+        }
+        let old = held.definitions.keys().filter(|id| !definitions.contains_key(*id));
+        changes.extend(old.map(|id| HostChange::GuardRemoved(id.clone())));
+        let gone = self.groups.keys().filter(|id| !wanted.groups.contains_key(*id));
+        changes.extend(gone.map(|id| HostChange::GroupRemoved(id.clone())));
+        self.groups = wanted.groups;
+        changes
+    }
+
+    /// The steps after these addresses of pods or nodes came or went.
+    pub fn update_members(
+        &self,
+        cluster: &Cluster,
+        addresses: &BTreeSet<IpAddr>,
+        held: &HostTables,
+    ) -> Vec<HostChange> {
+        let mut changes = Vec::new();
+        for (id, peers) in &self.groups {
+            let Some(group) = held.groups.get(id) else { continue };
+            let news = peers.news(group, cluster, addresses);
+            changes.extend(news.map(|(address, joins)| HostChange::Member(id.clone(), address, joins)));
+        }
+        changes
+    }
+}
+
+impl Wanted {
+    fn of(cluster: &Cluster, own: &NodeName) -> Wanted {
+        let mut wanted = Wanted::default();
+        let policies: Vec<&HostPolicy> = cluster.host_policies().collect();
+        if policies.is_empty() {
+            return wanted;
+        }
+        // Nodes are many, and alike: those that the same policies guard share a guard.
+        let mut known: BTreeMap<Vec<usize>, [Option<GuardId>; 2]> = BTreeMap::new();
+        let mut guards_of = |wanted: &mut Wanted, nodes: &[&Node]| {
+            let guards = |policy: &HostPolicy| nodes.iter().any(|node| selects(&policy.nodes, &node.labels));
+            let chosen: Vec<usize> =
+                policies.iter().enumerate().filter(|(_, policy)| guards(policy)).map(|(index, _)| index).collect();
+            known
+                .entry(chosen)
+                .or_insert_with_key(|chosen| {
+                    let chosen: Vec<&HostPolicy> = chosen.iter().map(|index| policies[*index]).collect();
+                    [wanted.guard(in_force(&chosen)), wanted.guard(shadow(&chosen))]
+                })
+                .clone()
+        };
+        for (address, nodes) in cluster.node_addresses() {
+            let [guard, shadow] = guards_of(&mut wanted, &nodes);
+            wanted.tables.guards.nodes.extend(guard.map(|guard| (address, guard)));
+            wanted.tables.shadow.nodes.extend(shadow.map(|guard| (address, guard)));
+        }
+        if let Some(node) = cluster.node(own) {
+            let [guard, shadow] = guards_of(&mut wanted, &[&**node]);
+            wanted.tables.guards.own = guard;
+            wanted.tables.shadow.own = shadow;
+        }
+        wanted
+    }
+
+    /// Gives stretches of ports a name; `None` if there are none.
+    fn guard(&mut self, stretches: Vec<Stretch>) -> Option<GuardId> {
+        let mut ports: Vec<GuardedPorts> = Vec::new();
+        let mut descriptions = Vec::new();
+        for Stretch { transport, range, meaning: Meaning { peers, otherwise, .. } } in stretches {
+            let admitted = self.group(&peers);
+            let who = if admitted.is_some() { peers.description() } else { "nobody".to_string() };
+            descriptions.push(format!("{transport} {range} from {who}"));
+            ports.push(GuardedPorts { transport, range, admitted, otherwise });
+        }
+        if ports.is_empty() {
+            return None;
+        }
+        let id = guard_id(&ports);
+        let guard = Guard { description: descriptions.join(", ").into(), ports };
+        self.tables.definitions.insert(id.clone(), guard);
+        Some(id)
+    }
+
+    /// The name of the group of these peers; `None` is nobody.
+    fn group(&mut self, peers: &Peers) -> Option<GroupId> {
+        if peers.is_nobody() {
+            return None;
+        }
+        let id = peers.id();
+        // Two meanings with one digest: whoever comes second admits nobody.
+        let is_taken = self.groups.get(&id).is_some_and(|known| known != peers);
+        if is_taken {
+            return None;
+        }
+        self.groups.insert(id.clone(), peers.clone());
+        Some(id)
+    }
+}
+
+/// Some ports, and what is to hold for them.
+struct Stretch {
+    transport: Transport,
+    range: PortRange,
+    meaning: Meaning,
+}
+
+/// What is to hold for some ports.
+#[derive(PartialEq, Eq)]
+struct Meaning {
+    peers: Peers,
+    otherwise: Otherwise,
+    /// Whether an audited policy is among those that guard them.
+    audited: bool,
+}
+
+fn in_force(policies: &[&HostPolicy]) -> Vec<Stretch> {
+    let enforced: Vec<&HostPolicy> = policies.iter().copied().filter(|policy| !policy.audit).collect();
+    stretches(&enforced)
+}
+
+/// With all policies in force, but only of ports that an audited one guards.
+fn shadow(policies: &[&HostPolicy]) -> Vec<Stretch> {
+    let mut stretches = stretches(policies);
+    stretches.retain(|stretch| stretch.meaning.audited);
+    stretches
+}
+
+/// Cuts the ports where a policy, or what is failsafe, begins or ends; leaves out what nobody guards.
+fn stretches(policies: &[&HostPolicy]) -> Vec<Stretch> {
+    let mut stretches: Vec<Stretch> = Vec::new();
+    for transport in Transport::ALL {
+        let named = policies.iter().flat_map(|policy| &policy.ports).chain(&FAILSAFE_PORTS);
+        let of_transport = named.filter(|port| port.transport == transport).map(|port| port.range);
+        let starts: BTreeSet<u32> = of_transport
+            .flat_map(|range| [u32::from(range.first().get()), u32::from(range.last().get()) + 1])
+            .collect();
+        let ends = starts.iter().skip(1).map(|next| next - 1);
+        for range in starts.iter().zip(ends).filter_map(|(first, last)| range(*first, last)) {
+            let guarding: Vec<&&HostPolicy> = policies
+                .iter()
+                .filter(|policy| policy.ports.iter().any(|port| port.contains(transport, range.first())))
+                .collect();
+            if !guarding.is_empty() {
+                push(&mut stretches, stretch(transport, range, &guarding));
+            }
+        }
+    }
+    stretches
+}
+
+fn range(first: u32, last: u32) -> Option<PortRange> {
+    let port = |number: u32| u16::try_from(number).ok().and_then(Port::new);
+    PortRange::new(port(first)?, port(last)?)
+}
+
+fn stretch(transport: Transport, range: PortRange, guarding: &[&&HostPolicy]) -> Stretch {
+    let mut atoms: BTreeSet<Arc<Atom>> =
+        guarding.iter().flat_map(|policy| &policy.from).map(|peer| Arc::new(atom(peer))).collect();
+    if FAILSAFE_PORTS.iter().any(|ports| ports.contains(transport, range.first())) {
+        atoms.insert(Arc::new(Atom { who: Who::Nodes(Selector::everything()), declares: None }));
+    }
+    let rejects = guarding.iter().any(|policy| policy.otherwise == Otherwise::Reject);
+    let otherwise = if rejects { Otherwise::Reject } else { Otherwise::Drop };
+    let audited = guarding.iter().any(|policy| policy.audit);
+    Stretch { transport, range, meaning: Meaning { peers: Peers::any_of(atoms), otherwise, audited } }
+}
+
+/// Adds a stretch, to the one before it if they differ in nothing and touch.
+fn push(stretches: &mut Vec<Stretch>, stretch: Stretch) {
+    if let Some(last) = stretches.last_mut()
+        && (last.transport, &last.meaning) == (stretch.transport, &stretch.meaning)
+        && last.range.last().checked_add(1) == Some(stretch.range.first())
+        && let Some(joined) = PortRange::new(last.range.first(), stretch.range.last())
+    {
+        last.range = joined;
+        return;
+    }
+    stretches.push(stretch);
+}
+
+fn atom(peer: &HostPeer) -> Atom {
+    let who = match peer {
+        HostPeer::Nodes(selector) => Who::Nodes(selector.clone()),
+        HostPeer::Pods { namespaces, pods } => Who::PodsWhere(namespaces.clone(), pods.clone()),
+        HostPeer::Block { cidr, except } => Who::Block(*cidr, except.clone()),
+    };
+    Atom { who, declares: None }
+}
+
+fn guard_id(ports: &[GuardedPorts]) -> GuardId {
+    let mut canonical = Canonical::default();
+    canonical.text("guard");
+    canonical.list(ports.len());
+    for GuardedPorts { transport, range, admitted, otherwise } in ports {
+        canonical.text(&format!("{transport} {range} {otherwise:?}"));
+        canonical.text(admitted.as_ref().map_or("nobody", |id| &id.0));
+    }
+    GuardId(canonical.digest())
+}
