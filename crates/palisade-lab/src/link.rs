@@ -1,13 +1,15 @@
 //! Links, addresses and routes, over rtnetlink.
 //!
 //! Every link is a veth pair whose ends share one hardware address and resolve none (`IFF_NOARP`). Frames then reach
-//! the other end whatever next hop a route names, at once: no ARP, no neighbour discovery, and no duplicate address
-//! detection, which would hold IPv6 addresses back for a second.
+//! the other end whatever next hop a route names, at once: no ARP and no neighbour discovery. IPv6 addresses go without
+//! duplicate address detection, too: even where there is nobody to ask, an address is in use only when a worker of the
+//! kernel has come to it, seconds later on a busy machine.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags};
 use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute};
 use rtnetlink::packet_route::route::{RouteMessage, RouteScope};
 use rtnetlink::{AddressMessageBuilder, LinkMessageBuilder, LinkUnspec, RouteMessageBuilder};
@@ -93,9 +95,10 @@ impl Wire {
         self.wait(socket.0.link().change(message).execute(), || format!("switch link {index} on"))
     }
 
-    /// Gives a link an address. It stands alone: nothing else is reached directly because of it.
+    /// Gives a link an address, to be used at once. It stands alone: nothing else is reached directly because of it.
     pub(crate) fn add_address(&self, socket: &RouteSocket, index: u32, address: IpAddr) -> Result<(), LabError> {
-        let request = socket.0.address().add(index, address, host_prefix(address)).replace();
+        let mut request = socket.0.address().add(index, address, host_prefix(address)).replace();
+        request.message_mut().attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
         self.wait(request.execute(), || format!("add the address {address}"))
     }
 

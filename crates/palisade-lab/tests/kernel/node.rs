@@ -12,6 +12,7 @@ use palisade_compile::{Compiler, UnknownPods};
 use palisade_core::{Change, Direction, Pod, PodName, Snapshot, Tables, TablesChange};
 use palisade_lab::Netns;
 use palisade_nft::{Denials, Generation, Held, Kernel, Settings, diff, lower};
+use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags};
 use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute};
 use rtnetlink::packet_route::route::{RouteMessage, RouteScope};
 use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, RouteMessageBuilder};
@@ -22,7 +23,7 @@ const LOOPBACK: u32 = 1;
 const LINK: u32 = 2;
 /// Every link has it: none resolves addresses.
 const HARDWARE: [u8; 6] = [0x02, 0x50, 0, 0, 0, 3];
-/// How long something may take that happens.
+/// How long something may take that happens; TCP waits longer and longer between its tries.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The node `n1`. Its namespaces are gone with it.
@@ -62,7 +63,8 @@ impl Node {
         let handle = open(&runtime);
         up(&runtime, &handle, LOOPBACK);
         for address in addresses("node") {
-            let request = handle.address().add(LOOPBACK, address, host_prefix(address));
+            let mut request = handle.address().add(LOOPBACK, address, host_prefix(address));
+            request.message_mut().attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
             runtime.block_on(request.execute()).unwrap();
         }
         let mut netns = BTreeMap::new();
@@ -76,7 +78,8 @@ impl Node {
             runtime.block_on(handle.link().add(pair).execute()).unwrap();
             up(&runtime, &end_handle, LINK);
             for address in addresses(name) {
-                let request = end_handle.address().add(LINK, address, host_prefix(address));
+                let mut request = end_handle.address().add(LINK, address, host_prefix(address));
+                request.message_mut().attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
                 runtime.block_on(request.execute()).unwrap();
                 let any = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
                 runtime.block_on(end_handle.route().add(route(any, 0, LINK)).execute()).unwrap();
@@ -152,7 +155,7 @@ impl Node {
             addresses(end).map(|address| {
                 let address = SocketAddr::new(address, port);
                 let start = Instant::now();
-                // The kernel completes a new IPv6 address some time after it was told of it.
+                // Whom another test has just started has a copy of sockets that we closed, until it is another program.
                 let udp = loop {
                     match UdpSocket::bind(address) {
                         Ok(udp) => break udp,
@@ -280,11 +283,10 @@ pub fn add(snapshot: &mut Snapshot, name: &str) {
     snapshot.pods.insert(PodName::new("shop", name), Arc::new(pod));
 }
 
-/// Neither waits for duplicate addresses nor for the neighbours of a namespace.
+/// Neither checks where packets come from nor makes link-local addresses.
 fn prepare(netns: &Netns) {
     for scope in ["all", "default"] {
         netns.set(&format!("/proc/sys/net/ipv4/conf/{scope}/rp_filter"), "0").unwrap();
-        netns.set(&format!("/proc/sys/net/ipv6/conf/{scope}/accept_dad"), "0").unwrap();
     }
     netns.set("/proc/sys/net/ipv6/conf/default/addr_gen_mode", "1").unwrap();
 }
