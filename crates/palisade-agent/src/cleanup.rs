@@ -1,4 +1,4 @@
-//! `palisade agent --cleanup` and `--resume`, whether an agent runs or not.
+//! `palisade agent --cleanup`, `--emergency-stop` and `--resume`, whether an agent runs or not.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use palisade_nft::{ApplyError, Kernel, KernelError, Table};
 
 use crate::control::{self, ControlError, Request};
 use crate::namespace::{self, NamespaceError};
-use crate::state::{StateDirectory, StateError};
+use crate::state::{Pause, StateDirectory, StateError};
 
 /// Why it could not be done.
 #[derive(Debug, thiserror::Error)]
@@ -29,27 +29,48 @@ pub enum CleanupError {
     Refused(#[from] ApplyError),
 }
 
-/// Takes everything out of the kernel and keeps it out until [`resume`], across restarts. The agent does it if one runs.
+/// Takes everything out of the kernel and keeps it out until [`resume`], across restarts. The agent does it if one runs, and
+/// takes its unit off the host.
 ///
 /// # Errors
 ///
 /// If the marker cannot be written, or the kernel refuses.
 pub fn cleanup(state_dir: &Path) -> Result<(), CleanupError> {
-    if told(state_dir, Request::Pause {})? {
+    if told(state_dir, Request::Pause { by: Pause::Cleanup })? {
         return Ok(());
     }
     let directory = StateDirectory::open(state_dir)?;
     let _lock = control::lock(state_dir)?;
     // One that was started with another state directory would put back what is taken out.
     let _only = namespace::lock(namespace::PATIENCE)?;
-    directory.set_paused(true)?;
+    directory.set_pause(Some(Pause::Cleanup))?;
+    remove_tables()
+}
+
+/// Takes every rule out of the kernel at once and keeps it out until [`resume`], across restarts; nothing else is touched. It does not
+/// rely on the agent: one that does not answer finds the marker before it puts rules back.
+///
+/// # Errors
+///
+/// If the marker cannot be written, or the kernel refuses. Where the marker alone cannot be written the rules are gone, until an agent
+/// brings them back.
+pub fn emergency_stop(state_dir: &Path) -> Result<(), CleanupError> {
+    let marked = StateDirectory::open(state_dir).and_then(|directory| directory.set_pause(Some(Pause::EmergencyStop)));
+    let removed = remove_tables();
+    match told(state_dir, Request::Pause { by: Pause::EmergencyStop }) {
+        Ok(true) => Ok(()),
+        _ => removed.and(marked.map_err(CleanupError::from)),
+    }
+}
+
+fn remove_tables() -> Result<(), CleanupError> {
     for table in Table::ALL {
         Kernel::open_table(table)?.remove_table()?;
     }
     Ok(())
 }
 
-/// Ends what [`cleanup`] began: the agent that runs enforces again, or the next one does.
+/// Ends what [`cleanup`] or [`emergency_stop`] began: the agent that runs enforces again, or the next one does.
 ///
 /// # Errors
 ///
@@ -58,7 +79,7 @@ pub fn resume(state_dir: &Path) -> Result<(), CleanupError> {
     if told(state_dir, Request::Resume {})? {
         return Ok(());
     }
-    Ok(StateDirectory::at(state_dir).set_paused(false)?)
+    Ok(StateDirectory::at(state_dir).set_pause(None)?)
 }
 
 /// Whether an agent runs and did it.
@@ -86,5 +107,5 @@ pub struct LeftBehind {
 pub fn left_behind(state_dir: &Path) -> LeftBehind {
     let directory = StateDirectory::at(state_dir);
     let state = directory.load().ok().flatten();
-    LeftBehind { saved: state.map(|state| state.saved), paused: directory.is_paused() }
+    LeftBehind { saved: state.map(|state| state.saved), paused: directory.pause().is_some() }
 }

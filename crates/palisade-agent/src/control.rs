@@ -33,6 +33,7 @@ use crate::denials::DeniedPacket;
 use crate::engine::Followed;
 use crate::message::Message;
 use crate::report::Report;
+use crate::state::Pause;
 pub use client::{Answers, ask};
 
 /// Where the socket of the agent with this state directory is.
@@ -67,7 +68,10 @@ pub enum Request {
         follow: bool,
     },
     /// Take everything out of the kernel and keep it out.
-    Pause {},
+    Pause {
+        /// For which reason.
+        by: Pause,
+    },
     /// Enforce again.
     Resume {},
 }
@@ -222,7 +226,7 @@ async fn answer(mut stream: UnixStream, engine: mpsc::Sender<Message>, followers
             Err(_) => Some(Answer::Error(format!("{FOLLOWERS_MAX} others follow denied packets already"))),
         },
         Ok(Request::Status {}) => asked(&engine, Message::Report).await.map(|report| Answer::Status(Box::new(report))),
-        Ok(Request::Pause {}) => done(asked(&engine, Message::Pause).await),
+        Ok(Request::Pause { by }) => done(asked(&engine, |answer| Message::Pause(by, answer)).await),
         Ok(Request::Resume {}) => done(asked(&engine, Message::Resume).await),
         Err(error) => Some(Answer::Error(format!("this is no question: {error}"))),
     };
@@ -293,7 +297,8 @@ mod tests {
         for (text, request) in [
             (r#"{"status":{}}"#, Request::Status {}),
             (r#"{"denied":{"follow":true}}"#, Request::Denied { follow: true }),
-            (r#"{"pause":{}}"#, Request::Pause {}),
+            (r#"{"pause":{"by":"cleanup"}}"#, Request::Pause { by: Pause::Cleanup }),
+            (r#"{"pause":{"by":"emergency-stop"}}"#, Request::Pause { by: Pause::EmergencyStop }),
             (r#"{"resume":{}}"#, Request::Resume {}),
         ] {
             assert_eq!(serde_json::to_string(&request).unwrap(), text);
@@ -366,7 +371,7 @@ mod tests {
         tokio::spawn(async move {
             while let Some(message) = inbox.recv().await {
                 match message {
-                    Message::Pause(answer) => drop(answer.send(Ok(()))),
+                    Message::Pause(_, answer) => drop(answer.send(Ok(()))),
                     Message::Resume(answer) => drop(answer.send(Err("the disk is full".to_string()))),
                     _ => {}
                 }
@@ -376,7 +381,7 @@ mod tests {
             let path = path.clone();
             tokio::task::spawn_blocking(move || ask(&path, request).unwrap().next().unwrap())
         };
-        assert_eq!(ask_once(Request::Pause {}).await.unwrap().unwrap(), Answer::Done {});
+        assert_eq!(ask_once(Request::Pause { by: Pause::Cleanup }).await.unwrap().unwrap(), Answer::Done {});
         let refused = ask_once(Request::Resume {}).await.unwrap().unwrap_err();
         assert_eq!(refused.to_string(), "the agent says: the disk is full");
     }

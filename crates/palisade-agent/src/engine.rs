@@ -139,6 +139,7 @@ impl Engine {
             palisade_compile::Settings {
                 unknown_pods: settings.unknown_pods,
                 pod_cidrs: settings.pod_cidrs.clone(),
+                failsafe_sources: settings.failsafe_sources.clone(),
                 elements_max: Some(settings.elements_per_node),
             },
         );
@@ -166,7 +167,7 @@ impl Engine {
             cluster_of_state: None,
             node_ranges: Vec::new(),
             restored: None,
-            paused: directory.is_paused(),
+            paused: directory.pause().is_some(),
             sources: sources::Sources::new(kernels.binding),
             pending: Pending::default(),
             due: Due::default(),
@@ -191,7 +192,9 @@ impl Engine {
                 self.refresh_counts(Instant::now());
                 let _ = answer.send(self.report());
             }
-            Message::Pause(answer) => drop(answer.send(self.pause().map_err(|error| crate::watch::chain(&*error)))),
+            Message::Pause(pause, answer) => {
+                drop(answer.send(self.pause(pause).map_err(|error| crate::watch::chain(&*error))));
+            }
             Message::Resume(answer) => {
                 drop(answer.send(self.resume().map_err(|error| crate::watch::chain(&error))));
             }

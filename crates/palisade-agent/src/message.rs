@@ -40,8 +40,8 @@ pub enum Message {
     Surroundings(oneshot::Sender<crate::preflight::Surroundings>),
     /// Whether pods are open between a reboot and the start of the agent.
     BootGap(crate::node_state::BootGap),
-    /// `--cleanup`: take everything out of the kernel and keep it out.
-    Pause(oneshot::Sender<Result<(), String>>),
+    /// `--cleanup` or `--emergency-stop`: take everything out of the kernel and keep it out.
+    Pause(crate::state::Pause, oneshot::Sender<Result<(), String>>),
     /// `--resume`: enforce again.
     Resume(oneshot::Sender<Result<(), String>>),
     /// Connection marks of former generations were cleared, or why not.

@@ -18,7 +18,7 @@ use crate::message::Message;
 use crate::node_state::BootGap;
 use crate::report::Obstacle;
 use crate::settings::{BootRestore, Settings};
-use crate::state::StateDirectory;
+use crate::state::{Pause, StateDirectory};
 use crate::watch::chain;
 use bridge::Bridges;
 
@@ -93,7 +93,7 @@ struct Looker {
     /// Whether the unit is the agent's to install; otherwise it is only looked at.
     looks_after_unit: bool,
     directory: StateDirectory,
-    paused: bool,
+    pause: Option<Pause>,
     /// Of everything but the bridges, as of the last full look.
     rest: Vec<Obstacle>,
     boot_gap: BootGap,
@@ -108,7 +108,7 @@ impl Looker {
             unit: HostUnit::new(&settings.host_root, &settings.state_dir),
             looks_after_unit: settings.boot_restore == BootRestore::Install,
             directory,
-            paused: false,
+            pause: None,
             rest: Vec::new(),
             boot_gap: BootGap::Open,
             told: None,
@@ -124,7 +124,7 @@ impl Looker {
             self.rest.extend(kernel());
             self.rest.extend(said_by_the_cluster(surroundings));
             self.look_after_unit();
-        } else if self.paused != self.directory.is_paused() {
+        } else if self.pause != self.directory.pause() {
             self.rest.retain(|obstacle| obstacle.name != host_unit::OBSTACLE);
             self.look_after_unit();
         }
@@ -142,10 +142,10 @@ impl Looker {
     }
 
     fn look_after_unit(&mut self) {
-        self.paused = self.directory.is_paused();
+        self.pause = self.directory.pause();
         if self.looks_after_unit {
             let unit = &self.unit;
-            let done = if self.paused { unit.uninstall() } else { unit.install() };
+            let done = if self.pause == Some(Pause::Cleanup) { unit.uninstall() } else { unit.install() };
             if let Err(error) = done {
                 self.rest.push(host_unit::obstacle(chain(&error)));
             }

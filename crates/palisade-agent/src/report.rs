@@ -60,7 +60,7 @@ pub enum Phase {
     InForce,
     /// The kernel refuses; it has the rules from before, and the agent tries again.
     Failing,
-    /// Paused by `palisade agent --cleanup`: nothing is enforced.
+    /// Paused by `palisade agent --cleanup` or `--emergency-stop`: nothing is enforced.
     Paused,
 }
 

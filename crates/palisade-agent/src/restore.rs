@@ -96,7 +96,7 @@ pub(crate) fn is_of_this_boot(boot_of_state: &str, directory: &StateDirectory) -
 }
 
 fn restore_from(directory: &StateDirectory) -> Result<Restored, RestoreError> {
-    if directory.is_paused() {
+    if directory.pause().is_some() {
         return Ok(Restored::Paused);
     }
     let Some(state) = directory.load()? else { return Ok(Restored::Nothing) };

@@ -28,6 +28,8 @@ pub struct Settings {
     pub pod_cidrs: Vec<IpNet>,
     /// `--forged-sources=drop`: whether pods are bound to the addresses they have.
     pub bind_sources: bool,
+    /// `--failsafe-source`: who reaches guarded ports of this node whatever host policies say.
+    pub failsafe_sources: Vec<IpNet>,
     /// `--verdict`: what the sender of a denied packet notices.
     pub verdict: Denied,
     /// `--established`: what becomes of live connections that a change forbids.

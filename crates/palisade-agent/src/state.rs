@@ -27,6 +27,25 @@ const VERSION: u32 = 1;
 const FILE: &str = "state.json";
 const PAUSED: &str = "paused";
 
+/// Why nothing is enforced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pause {
+    /// `palisade agent --cleanup`: the node is to be left as if no agent had been there.
+    Cleanup,
+    /// `palisade agent --emergency-stop`: only the rules are to go.
+    EmergencyStop,
+}
+
+impl Pause {
+    fn flag(self) -> &'static str {
+        match self {
+            Pause::Cleanup => "--cleanup",
+            Pause::EmergencyStop => "--emergency-stop",
+        }
+    }
+}
+
 /// What the state file holds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct State {
@@ -192,9 +211,13 @@ impl StateDirectory {
         Ok(aside)
     }
 
-    /// Whether enforcement is paused, by `palisade agent --cleanup`.
-    pub fn is_paused(&self) -> bool {
-        self.0.join(PAUSED).exists()
+    /// Whether enforcement is paused, and how. A marker that cannot be understood is one of an emergency.
+    pub fn pause(&self) -> Option<Pause> {
+        let path = self.0.join(PAUSED);
+        match fs::read_to_string(&path) {
+            Ok(text) if text == marker(Pause::Cleanup) => Some(Pause::Cleanup),
+            _ => path.exists().then_some(Pause::EmergencyStop),
+        }
     }
 
     /// Pauses, for this and every later start, or ends the pause.
@@ -202,17 +225,21 @@ impl StateDirectory {
     /// # Errors
     ///
     /// If the marker cannot be written or removed.
-    pub fn set_paused(&self, paused: bool) -> Result<(), StateError> {
+    pub fn set_pause(&self, pause: Option<Pause>) -> Result<(), StateError> {
         let path = self.0.join(PAUSED);
-        if paused {
-            return fs::write(&path, "by palisade agent --cleanup; ended by palisade agent --resume\n")
-                .map_err(failed("write", &path));
+        if let Some(pause) = pause {
+            return fs::write(&path, marker(pause)).map_err(failed("write", &path));
         }
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", &path)(error)),
             _ => Ok(()),
         }
     }
+}
+
+/// What the marker of a pause says.
+fn marker(pause: Pause) -> String {
+    format!("by palisade agent {}; ended by palisade agent --resume\n", pause.flag())
 }
 
 fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StateError {

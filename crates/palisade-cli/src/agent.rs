@@ -47,6 +47,10 @@ pub struct AgentArguments {
     #[arg(long, value_name = "CIDR")]
     pod_cidr: Vec<IpNet>,
 
+    /// Who reaches guarded ports of this node whatever host policies say; may be given several times
+    #[arg(long, value_name = "CIDR")]
+    failsafe_source: Vec<IpNet>,
+
     /// What becomes of packets that pods send under addresses that are not theirs
     #[arg(long, value_name = "VERDICT", value_enum, default_value_t = ForgedArgument::Drop)]
     forged_sources: ForgedArgument,
@@ -76,10 +80,14 @@ pub struct AgentArguments {
     host_root: PathBuf,
 
     /// Take everything out of the kernel and keep it out, until --resume
-    #[arg(long, conflicts_with = "resume")]
+    #[arg(long, conflicts_with_all = ["resume", "emergency_stop"])]
     cleanup: bool,
 
-    /// Enforce again after --cleanup
+    /// Take every rule out of the kernel at once, even if the agent does not answer, until --resume
+    #[arg(long, conflicts_with = "resume")]
+    emergency_stop: bool,
+
+    /// Enforce again after --cleanup or --emergency-stop
     #[arg(long)]
     resume: bool,
 
@@ -170,6 +178,9 @@ pub fn run(arguments: &AgentArguments) -> anyhow::Result<Exit> {
     if arguments.cleanup {
         cleanup::cleanup(&settings.state_dir)?;
         note("nothing is enforced on this node until 'palisade agent --resume'");
+    } else if arguments.emergency_stop {
+        cleanup::emergency_stop(&settings.state_dir)?;
+        note("nothing is enforced on this node until 'palisade agent --resume'");
     } else if arguments.resume {
         cleanup::resume(&settings.state_dir)?;
         note("the agent of this node enforces, now or as soon as it runs");
@@ -216,6 +227,7 @@ impl AgentArguments {
                 UnknownPodsArgument::Drop | UnknownPodsArgument::Allow => UnknownPods::Allow,
             },
             pod_cidrs: self.pod_cidr.clone(),
+            failsafe_sources: self.failsafe_source.clone(),
             bind_sources: enforce.network_policy && self.forged_sources == ForgedArgument::Drop,
             verdict: match self.verdict {
                 VerdictArgument::Drop => Denied::Drop,

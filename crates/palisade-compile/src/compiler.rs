@@ -128,7 +128,8 @@ impl Compiler {
             self.step(update, TablesChange::Host(change));
         }
         if guards {
-            let changes = self.host.update_guards(&self.cluster, &self.node, &self.tables.host);
+            let changes =
+                self.host.update_guards(&self.cluster, &self.node, &self.settings.failsafe_sources, &self.tables.host);
             for change in changes {
                 self.step(update, TablesChange::Host(change));
             }

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use palisade_core::host_policy::FAILSAFE_PORTS;
 use palisade_core::{
     GroupId, Guard, GuardId, GuardedPorts, HostChange, HostPeer, HostPolicy, HostTables, Layer, Node, NodeName,
@@ -34,8 +35,14 @@ struct Wanted {
 
 impl Host {
     /// The steps after host policies or nodes have changed.
-    pub fn update_guards(&mut self, cluster: &Cluster, node: &NodeName, held: &HostTables) -> Vec<HostChange> {
-        let wanted = Wanted::of(cluster, node);
+    pub fn update_guards(
+        &mut self,
+        cluster: &Cluster,
+        node: &NodeName,
+        failsafe_sources: &[IpNet],
+        held: &HostTables,
+    ) -> Vec<HostChange> {
+        let wanted = Wanted::of(cluster, node, failsafe_sources);
         let mut members = AtomMembers::default();
         let mut changes = Vec::new();
         for (id, peers) in &wanted.groups {
@@ -87,7 +94,7 @@ impl Host {
 }
 
 impl Wanted {
-    fn of(cluster: &Cluster, own: &NodeName) -> Wanted {
+    fn of(cluster: &Cluster, own: &NodeName, failsafe_sources: &[IpNet]) -> Wanted {
         let mut wanted = Wanted::default();
         let policies: Vec<&HostPolicy> = cluster.host_policies().collect();
         if policies.is_empty() {
@@ -103,7 +110,8 @@ impl Wanted {
                 .entry(chosen)
                 .or_insert_with_key(|chosen| {
                     let chosen: Vec<&HostPolicy> = chosen.iter().map(|index| policies[*index]).collect();
-                    [wanted.guard(in_force(&chosen)), wanted.guard(shadow(&chosen))]
+                    [in_force(&chosen, failsafe_sources), shadow(&chosen, failsafe_sources)]
+                        .map(|stretches| wanted.guard(stretches))
                 })
                 .clone()
         };
@@ -171,20 +179,20 @@ struct Meaning {
     audited: bool,
 }
 
-fn in_force(policies: &[&HostPolicy]) -> Vec<Stretch> {
+fn in_force(policies: &[&HostPolicy], failsafe_sources: &[IpNet]) -> Vec<Stretch> {
     let enforced: Vec<&HostPolicy> = policies.iter().copied().filter(|policy| !policy.audit).collect();
-    stretches(&enforced)
+    stretches(&enforced, failsafe_sources)
 }
 
 /// With all policies in force, but only of ports that an audited one guards.
-fn shadow(policies: &[&HostPolicy]) -> Vec<Stretch> {
-    let mut stretches = stretches(policies);
+fn shadow(policies: &[&HostPolicy], failsafe_sources: &[IpNet]) -> Vec<Stretch> {
+    let mut stretches = stretches(policies, failsafe_sources);
     stretches.retain(|stretch| stretch.meaning.audited);
     stretches
 }
 
 /// Cuts the ports where a policy, or what is failsafe, begins or ends; leaves out what nobody guards.
-fn stretches(policies: &[&HostPolicy]) -> Vec<Stretch> {
+fn stretches(policies: &[&HostPolicy], failsafe_sources: &[IpNet]) -> Vec<Stretch> {
     let mut stretches: Vec<Stretch> = Vec::new();
     for transport in Transport::ALL {
         let named = policies.iter().flat_map(|policy| &policy.ports).chain(&FAILSAFE_PORTS);
@@ -199,7 +207,7 @@ fn stretches(policies: &[&HostPolicy]) -> Vec<Stretch> {
                 .filter(|policy| policy.ports.iter().any(|port| port.contains(transport, range.first())))
                 .collect();
             if !guarding.is_empty() {
-                push(&mut stretches, stretch(transport, range, &guarding));
+                push(&mut stretches, stretch(transport, range, &guarding, failsafe_sources));
             }
         }
     }
@@ -211,9 +219,11 @@ fn range(first: u32, last: u32) -> Option<PortRange> {
     PortRange::new(port(first)?, port(last)?)
 }
 
-fn stretch(transport: Transport, range: PortRange, guarding: &[&&HostPolicy]) -> Stretch {
+fn stretch(transport: Transport, range: PortRange, guarding: &[&&HostPolicy], failsafe_sources: &[IpNet]) -> Stretch {
+    let peers = guarding.iter().flat_map(|policy| &policy.from).map(atom);
+    let always = failsafe_sources.iter().map(|source| Who::Block(source.trunc(), Vec::new()));
     let mut atoms: BTreeSet<Arc<Atom>> =
-        guarding.iter().flat_map(|policy| &policy.from).map(|peer| Arc::new(atom(peer))).collect();
+        peers.chain(always.map(|who| Atom { who, declares: None })).map(Arc::new).collect();
     if FAILSAFE_PORTS.iter().any(|ports| ports.contains(transport, range.first())) {
         atoms.insert(Arc::new(Atom { who: Who::Nodes(Selector::everything()), declares: None }));
     }

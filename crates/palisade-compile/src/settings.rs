@@ -20,6 +20,8 @@ pub struct Settings {
     pub unknown_pods: UnknownPods,
     /// Ranges of pod addresses of this node, beside `spec.podCIDRs` of its Node object.
     pub pod_cidrs: Vec<IpNet>,
+    /// Sources that every guarded port of a node admits, whatever host policies say.
+    pub failsafe_sources: Vec<IpNet>,
     /// The most elements that the tables may come to; `None` is without a limit.
     pub elements_max: Option<usize>,
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use palisade_compile::{Compiler, Settings, UnknownPods, compile};
 use palisade_core::tables::Subjects;
 use palisade_core::{
@@ -245,16 +246,7 @@ fn unknown_pods_are_denied_and_nobody_else() {
     let settings = Settings { unknown_pods: UnknownPods::Drop, ..Settings::default() };
     for seed in 0..200 {
         let case = random::case(seed, 60);
-        let tables: BTreeMap<NodeName, Tables> = case
-            .snapshot
-            .nodes
-            .keys()
-            .map(|node| {
-                let mut compiler = Compiler::with(node.clone(), settings.clone());
-                compiler.update(&Snapshot::default().changes_to(&case.snapshot));
-                (node.clone(), compiler.into_tables())
-            })
-            .collect();
+        let tables = tables_with(&case.snapshot, &settings);
         for packet in packets(&case) {
             let ends = [(&packet.source, &packet.destination), (&packet.destination, &packet.source)];
             let is_unknown = ends.iter().any(|(end, other)| is_unknown_pod(&case.snapshot, end, other));
@@ -281,6 +273,28 @@ fn is_unknown_pod(snapshot: &Snapshot, end: &Endpoint, other: &Endpoint) -> bool
 }
 
 /// Exactly the subjects that an audited policy selects, each in the directions that it names.
+/// What host policies deny, they do not deny to failsafe sources: for those only the policies of pods count.
+#[test]
+fn guards_admit_failsafe_sources() {
+    let sources: Vec<IpNet> = ["10.244.0.0/17", "192.0.2.129/25"].map(|cidr| cidr.parse().unwrap()).into();
+    let settings = Settings { failsafe_sources: sources.clone(), ..Settings::default() };
+    let (mut let_in, mut denied) = (0, 0);
+    for seed in 0..200 {
+        let case = random::case(seed, 60);
+        let unguarded = Snapshot { host_policies: BTreeMap::new(), ..case.snapshot.clone() };
+        let tables = tables_with(&case.snapshot, &settings);
+        for packet in packets(&case) {
+            let is_failsafe = sources.iter().any(|source| source.contains(&packet.source.address));
+            let guarded = decide(&case.snapshot, &packet).verdict;
+            let wanted = if is_failsafe { decide(&unguarded, &packet).verdict } else { guarded };
+            assert_eq!(walk(&tables, &packet).verdict, wanted, "seed {seed}: {packet}");
+            let_in += usize::from(wanted != guarded);
+            denied += usize::from(wanted != decide(&unguarded, &packet).verdict);
+        }
+    }
+    assert!(let_in >= 50 && denied >= 50, "{let_in} packets were let in, {denied} denied");
+}
+
 #[test]
 fn the_shadow_holds_whom_audited_policies_select() {
     let mut selected = 0;
@@ -361,6 +375,15 @@ fn packets(case: &Case) -> Vec<Packet> {
 
 fn tables_of_every_node(snapshot: &Snapshot) -> BTreeMap<NodeName, Tables> {
     snapshot.nodes.keys().map(|node| (node.clone(), compile(snapshot, node))).collect()
+}
+
+fn tables_with(snapshot: &Snapshot, settings: &Settings) -> BTreeMap<NodeName, Tables> {
+    let tables = |node: &NodeName| {
+        let mut compiler = Compiler::with(node.clone(), settings.clone());
+        compiler.update(&Snapshot::default().changes_to(snapshot));
+        compiler.into_tables()
+    };
+    snapshot.nodes.keys().map(|node| (node.clone(), tables(node))).collect()
 }
 
 fn disagree(snapshot: &Snapshot, tables: &BTreeMap<NodeName, Tables>, packet: &Packet) -> bool {

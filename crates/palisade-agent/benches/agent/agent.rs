@@ -184,6 +184,7 @@ pub fn run(directory: &str) -> ExitCode {
         host_root: "/".into(),
         limits: Limits::default(),
         elements_per_node: palisade_agent::ELEMENTS_PER_NODE,
+        failsafe_sources: Vec::new(),
     };
     match palisade_agent::run(settings) {
         Ok(()) => ExitCode::SUCCESS,

@@ -8,7 +8,7 @@ use super::Engine;
 use crate::host_unit::HostUnit;
 use crate::report::Obstacle;
 use crate::settings::BootRestore;
-use crate::state::{StateError, Unsaved};
+use crate::state::{Pause, StateError, Unsaved};
 
 /// The state file is written at most so often: it is only read after a crash or a reboot.
 const SAVE_INTERVAL: Duration = Duration::from_secs(2);
@@ -136,24 +136,30 @@ impl Engine {
         self.unsaved()
     }
 
-    pub(super) fn pause(&mut self) -> Result<(), Box<dyn std::error::Error>> {
-        self.directory.set_paused(true)?;
+    pub(super) fn pause(&mut self, pause: Pause) -> Result<(), Box<dyn std::error::Error>> {
+        // What cannot be remembered is done all the same.
+        let remembered = self.directory.set_pause(Some(pause));
         self.take_over_last_counts(Instant::now());
         self.programming.remove()?;
         self.sources.remove()?;
-        self.paused = true;
-        self.in_force_since.clear();
-        if self.settings.boot_restore == BootRestore::Install {
+        self.stand_by();
+        if pause == Pause::Cleanup && self.settings.boot_restore == BootRestore::Install {
             // Before the answer: whoever asked may end the agent next.
             HostUnit::new(&self.settings.host_root, &self.settings.state_dir).uninstall()?;
         }
+        Ok(remembered?)
+    }
+
+    /// Enforces nothing from here on; the kernel holds nothing of ours any more.
+    pub(super) fn stand_by(&mut self) {
+        self.paused = true;
+        self.in_force_since.clear();
         tracing::warn!("paused: nothing is enforced until 'palisade agent --resume'");
-        Ok(())
     }
 
     pub(super) fn resume(&mut self) -> Result<(), StateError> {
         let now = Instant::now();
-        self.directory.set_paused(false)?;
+        self.directory.set_pause(None)?;
         self.paused = false;
         self.sources.doubt(now);
         if !self.is_listed() {

@@ -26,6 +26,9 @@ impl Engine {
     /// nothing happens.
     pub fn settle(&mut self, now: Instant) -> (Errands, Option<Instant>) {
         let mut errands = Errands::default();
+        if self.is_stopped() {
+            self.stand_by();
+        }
         if self.paused {
             self.note_changes();
         } else {
@@ -45,6 +48,12 @@ impl Engine {
             tracing::warn!("{lines} more {kind} within a minute");
         }
         (errands, self.wake())
+    }
+
+    /// Whether an emergency stop took the rules away beside us. The marker is looked for when something is wrong with them.
+    fn is_stopped(&self) -> bool {
+        let is_wrong = self.pending.drift.is_some() || self.due.retry.is_some();
+        !self.paused && is_wrong && self.directory.pause().is_some()
     }
 
     /// When something is due that would be done then: a time that nothing serves would be waited for without a pause.

@@ -121,10 +121,14 @@ fn after_another_boot_no_pod_is_known() {
 fn a_pause_is_remembered() {
     let directory = tempfile::tempdir().unwrap();
     let state = StateDirectory::open(directory.path()).unwrap();
-    state.set_paused(false).unwrap();
-    assert!(!state.is_paused());
-    state.set_paused(true).unwrap();
-    assert!(StateDirectory::open(directory.path()).unwrap().is_paused());
-    state.set_paused(false).unwrap();
-    assert!(!state.is_paused());
+    state.set_pause(None).unwrap();
+    assert_eq!(state.pause(), None);
+    for pause in [Pause::Cleanup, Pause::EmergencyStop] {
+        state.set_pause(Some(pause)).unwrap();
+        assert_eq!(StateDirectory::open(directory.path()).unwrap().pause(), Some(pause));
+    }
+    std::fs::write(directory.path().join(PAUSED), [0xff]).unwrap();
+    assert_eq!(state.pause(), Some(Pause::EmergencyStop));
+    state.set_pause(None).unwrap();
+    assert_eq!(state.pause(), None);
 }

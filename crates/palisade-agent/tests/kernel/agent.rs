@@ -10,6 +10,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 
+use ipnet::IpNet;
 use palisade_agent::{Enforce, Settings};
 use palisade_compile::UnknownPods;
 use palisade_nft::{Denied, Established};
@@ -32,6 +33,7 @@ pub struct Told {
     pub elements_per_node: usize,
     /// Policies of pods, and of hosts.
     pub enforce: [bool; 2],
+    pub failsafe_sources: Vec<IpNet>,
 }
 
 /// A running agent.
@@ -64,18 +66,31 @@ impl Agent {
         assert_eq!(line, "ready\n");
     }
 
-    /// The most memory that it has had, in bytes. The process is a grandchild, known by what it was told.
+    /// The most memory that it has had, in bytes.
     pub fn memory(&self) -> u64 {
+        let status = std::fs::read_to_string(self.process().join("status")).unwrap();
+        let most = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        most.trim_matches([' ', '\t', 'k', 'B']).parse::<u64>().unwrap() << 10
+    }
+
+    /// Makes it hang, or lets it go on.
+    pub fn hang(&self, hangs: bool) {
+        use rustix::process::{Pid, Signal, kill_process};
+
+        let number = self.process().file_name().unwrap().to_str().unwrap().parse().unwrap();
+        let signal = if hangs { Signal::STOP } else { Signal::CONT };
+        kill_process(Pid::from_raw(number).unwrap(), signal).unwrap();
+    }
+
+    /// Where the kernel tells of the process: a grandchild, known by what it was told.
+    fn process(&self) -> PathBuf {
         let wanted = format!("\0agent\0{}\0", self.told);
         let processes = std::fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path());
         let is_wanted = |path: &PathBuf| {
             let command = std::fs::read_to_string(path.join("cmdline")).unwrap_or_default();
             command.ends_with(&wanted) && !command.contains("\0exec\0")
         };
-        let path = processes.into_iter().find(is_wanted).unwrap();
-        let status = std::fs::read_to_string(path.join("status")).unwrap();
-        let most = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-        most.trim_matches([' ', '\t', 'k', 'B']).parse::<u64>().unwrap() << 10
+        processes.into_iter().find(is_wanted).unwrap()
     }
 
     /// Ends it as a kubelet would.
@@ -126,6 +141,7 @@ pub fn settings(told: Told, kubeconfig: Option<PathBuf>) -> Settings {
         state_dir: told.state_dir,
         unknown_pods: if told.unknown_pods && network_policy { UnknownPods::Drop } else { UnknownPods::Allow },
         pod_cidrs: Vec::new(),
+        failsafe_sources: told.failsafe_sources,
         bind_sources: told.bind_sources && network_policy,
         verdict: Denied::Drop,
         established: if told.keep { Established::Keep } else { Established::Cut },

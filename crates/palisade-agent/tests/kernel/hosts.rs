@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use palisade_agent::restore::{Restored, restore};
 use palisade_agent::wait::Subject;
 use palisade_compile::UnknownPods;
@@ -58,6 +59,23 @@ pub fn host_policies_are_followed() {
     next.host_policies.clear();
     follow(&mut world, &next);
     assert_eq!(world.host_ruleset(&"n1".into()).chains.len(), 0, "a table without guards is no table");
+}
+
+/// Who is failsafe reaches what is guarded, as if each policy named it; nobody else does.
+pub fn failsafe_sources_are_let_in() {
+    let snapshot = guarded();
+    let mut world = World::without_agents(&snapshot, UnknownPods::Drop);
+    let client = &snapshot.pods[&PodName::new("shop", "client")];
+    let sources: Vec<IpNet> = client.addresses.iter().map(|address| IpNet::from(*address)).collect();
+    for node in ["n1", "n2"] {
+        let failsafe_sources = sources.clone();
+        world.start_agent_told(&Told { failsafe_sources, ..world.told(node) });
+    }
+    let mut policy = (*snapshot.host_policies["guard"]).clone();
+    policy.from.extend(sources.into_iter().map(|cidr| HostPeer::Block { cidr, except: Vec::new() }));
+    world.snapshot.host_policies.insert(policy.name.clone(), Arc::new(policy));
+    world.settle();
+    world.agrees_on(&FLOWS);
 }
 
 fn follow(world: &mut World, next: &Snapshot) {

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use palisade_agent::cleanup::{cleanup, resume};
+use palisade_agent::cleanup::{cleanup, emergency_stop, resume};
 use palisade_agent::report::Phase;
 use palisade_compile::UnknownPods;
 use palisade_core::NodeName;
@@ -114,6 +114,36 @@ pub fn paused_is_without_rules() {
     world.start_agent(&node);
     until(|| get(&world, "/readyz").is_some(), || "an answer".to_owned());
     paused(&world);
+}
+
+/// An emergency stop does not rely on the agent: one that hangs finds out when it goes on, and stands by.
+pub fn an_emergency_stop_waits_for_nobody() {
+    let mut world = World::start(&guarded(), UnknownPods::Drop);
+    let node: NodeName = "n1".into();
+    let none = [false; Table::ALL.len()];
+    let directory = world.state_dir("n1");
+    world.agents[&node].hang(true);
+    let stopped = directory.clone();
+    world.lab.inside(&node, move || emergency_stop(&stopped).unwrap()).unwrap();
+    assert_eq!(tables(&world), none);
+    // What happens meanwhile is not brought into force either.
+    let mut next = world.snapshot.clone();
+    next.host_policies.clear();
+    world.say(&next);
+    world.agents[&node].hang(false);
+    let is_paused = || get(&world, "/readyz").is_some_and(|(_, waits)| waits.contains("paused"));
+    until(is_paused, || "the agent to stand by".to_owned());
+    assert_eq!((status(&world).phase, tables(&world)), (Phase::Paused, none));
+    resume(&directory).unwrap();
+    world.settle();
+    world.agrees_on(&["shop/client -> shop/open udp 5300", "shop/client -> shop/closed udp 5300"]);
+    // One that answers stops as it is told, and so does the next.
+    world.lab.inside(&node, move || emergency_stop(&directory).unwrap()).unwrap();
+    assert_eq!((status(&world).phase, tables(&world)), (Phase::Paused, none));
+    world.agents.remove(&node).unwrap().terminate();
+    world.start_agent(&node);
+    until(|| get(&world, "/readyz").is_some(), || "an answer".to_owned());
+    assert_eq!((status(&world).phase, tables(&world)), (Phase::Paused, none));
 }
 
 /// Which of our tables the kernel of the node holds.

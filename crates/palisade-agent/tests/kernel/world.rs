@@ -74,6 +74,7 @@ impl World {
             bind_sources: true,
             elements_per_node: self.elements_per_node,
             enforce: [true, true],
+            failsafe_sources: Vec::new(),
         }
     }
 
