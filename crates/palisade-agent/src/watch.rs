@@ -100,7 +100,7 @@ async fn forward<K: Watched>(
             Ok(Event::InitApply(raw) | Event::Apply(raw)) => WatchNews::Put(Box::new(raw.object)),
             Ok(Event::Delete(raw)) => WatchNews::Remove(Box::new(raw.object)),
             Ok(Event::InitDone) => WatchNews::End,
-            Err(error) => WatchNews::Failed { absent: trouble.is_absent(&error), error: chain(&error) },
+            Err(error) => WatchNews::Failed { absent: trouble.is_absent(&error), error: in_words(&error) },
         };
         let failed = match news {
             WatchNews::Failed { absent, .. } => Some(absent),
@@ -144,15 +144,22 @@ struct Trouble {
 impl Trouble {
     /// Takes note of an error; whether the kind is not there.
     fn is_absent(&mut self, error: &watcher::Error) -> bool {
-        let not_found = |error: &kube::Error| matches!(error, kube::Error::Api(status) if status.code == 404);
-        self.absences = match error {
-            watcher::Error::WatchStartFailed(error) | watcher::Error::InitialListFailed(error) if not_found(error) => {
-                self.absences.saturating_add(1)
-            }
-            _ => 0,
-        };
+        self.absences = if is_not_found(error) { self.absences.saturating_add(1) } else { 0 };
         !self.is_known && self.absences >= ABSENT_TOLD
     }
+}
+
+/// Whether the server says that there is no such kind.
+fn is_not_found(error: &watcher::Error) -> bool {
+    let (watcher::Error::WatchStartFailed(error) | watcher::Error::InitialListFailed(error)) = error else {
+        return false;
+    };
+    matches!(error, kube::Error::Api(status) if status.code == 404)
+}
+
+/// An error in one line. Of a kind that is not there the server says no more than that a page was not found.
+fn in_words(error: &watcher::Error) -> String {
+    if is_not_found(error) { "the API server does not know the kind".to_string() } else { chain(error) }
 }
 
 /// Whether the server says that it does not know `sendInitialEvents`: it answers 422, or 400.

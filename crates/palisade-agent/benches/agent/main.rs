@@ -143,7 +143,9 @@ fn namespaces_here(cluster: &Snapshot) -> Vec<NamespaceName> {
 
 fn api(cluster: &Snapshot) -> TestApi {
     let api = TestApi::start();
-    api.register(Resource::new("palisade.dev/v1alpha1", "nodestates", "NodeState").cluster_scoped().without_status());
+    for (plural, kind) in [("nodestates", "NodeState"), ("hostpolicies", "HostPolicy")] {
+        api.register(Resource::new("palisade.dev/v1alpha1", plural, kind).cluster_scoped().without_status());
+    }
     for object in objects(cluster) {
         api.put(object);
     }
