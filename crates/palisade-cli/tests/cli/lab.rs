@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Read};
 use std::process::{Child, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -98,7 +98,15 @@ impl Running {
         // Two pods, two nodes, and the outside.
         assert!(namespaces.len() >= 5, "{namespaces:?}");
         kill_process(pid(&self.process), signal).unwrap();
-        let status = self.process.wait().unwrap();
+        let start = Instant::now();
+        let status = loop {
+            match self.process.try_wait().unwrap() {
+                Some(status) => break status,
+                // Whoever runs the tests may ignore the signal, and then the lab does.
+                None => assert!(start.elapsed() < PATIENCE, "it goes on after {signal:?}"),
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        };
         (status, holders(&namespaces))
     }
 }
