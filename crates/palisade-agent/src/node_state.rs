@@ -47,6 +47,9 @@ pub struct NodeStateStatus {
     pub version: String,
     /// What the agent is doing.
     pub phase: Phase,
+    /// What it enforces, as --enforce names it: network-policy, host.
+    #[serde(default)]
+    pub enforce: Vec<String>,
     /// The number of the rules in force, 1 to 255; it goes on with each change that may deny something. 0 where NetworkPolicies are not
     /// enforced.
     pub generation: u8,
@@ -82,7 +85,7 @@ pub enum Phase {
     InForce,
     /// The kernel refuses; it has the rules from before.
     Failing,
-    /// Nothing is enforced, by palisade agent --cleanup.
+    /// Nothing is enforced, by palisade agent --cleanup or --emergency-stop.
     Paused,
 }
 

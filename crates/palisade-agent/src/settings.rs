@@ -58,6 +58,17 @@ pub struct Enforce {
 }
 
 impl Enforce {
+    /// `network-policy`.
+    pub const NETWORK_POLICY: &'static str = "network-policy";
+    /// `host`.
+    pub const HOST: &'static str = "host";
+
+    /// What is enforced, as the flag names it.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        let named = [(self.network_policy, Enforce::NETWORK_POLICY), (self.host, Enforce::HOST)];
+        named.into_iter().filter(|(is_enforced, _)| *is_enforced).map(|(_, name)| name)
+    }
+
     /// The kinds that it takes.
     pub fn kinds(self) -> impl Iterator<Item = Kind> {
         Kind::ALL.into_iter().filter(move |kind| match kind {

@@ -204,6 +204,7 @@ impl Engine {
         NodeStateStatus {
             version: env!("CARGO_PKG_VERSION").to_string(),
             phase: self.phase().into(),
+            enforce: self.settings.enforce.names().map(str::to_string).collect(),
             generation: self.programming.generation().map_or(0, Generation::number),
             covered: Covered {
                 namespaces: covered(Kind::Namespace),

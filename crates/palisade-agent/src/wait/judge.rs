@@ -6,6 +6,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use crate::node_state::{NodeState, NodeStateStatus, Phase};
+use crate::settings::Enforce;
 
 /// An agent that has not spoken for so long is gone; it speaks once a minute at least.
 const HEARTBEAT_AGE_MAX: SignedDuration = SignedDuration::from_mins(3);
@@ -23,6 +24,14 @@ pub enum PolicyKind {
 }
 
 impl PolicyKind {
+    /// What an agent is told to enforce these.
+    fn flag(self) -> &'static str {
+        match self {
+            PolicyKind::Network => Enforce::NETWORK_POLICY,
+            PolicyKind::Host => Enforce::HOST,
+        }
+    }
+
     /// Up to which version the rules on a node cover them, and how many it knows.
     fn covered(self, status: &NodeStateStatus) -> (&str, usize) {
         match self {
@@ -129,6 +138,12 @@ fn standing(target: &Target, status: &NodeStateStatus, now: Timestamp) -> (Stand
 /// What the rules in force on a node do not cover.
 fn missing(target: &Target, status: &NodeStateStatus) -> Option<String> {
     match target {
+        // An agent of before the field says nothing of it.
+        Target::Policy { of, .. }
+            if !status.enforce.is_empty() && !status.enforce.iter().any(|name| name == of.flag()) =>
+        {
+            Some(format!("its agent does not enforce it: --enforce does not name {}", of.flag()))
+        }
         Target::Policy { of, namespace, version } => {
             let (covered, _) = of.covered(status);
             if number(covered) < number(version) {
@@ -213,6 +228,11 @@ mod tests {
         );
         check(&policy, &status("Paused", "100", 1, &json!({})), "Lags it is paused: nothing is enforced there");
         check(&policy, &status("Listing", "100", 1, &json!({})), "Lags its agent has not read the whole cluster yet");
+        let pods_alone = json!({ "enforce": ["network-policy"] });
+        check(&policy, &status("InForce", "100", 1, &pods_alone), "InForce");
+        let host_alone = json!({ "enforce": ["host"] });
+        let why = "Lags its agent does not enforce it: --enforce does not name network-policy";
+        check(&policy, &status("InForce", "100", 1, &host_alone), why);
         let silent = json!({ "lastHeartbeat": "2025-12-31T23:59:59Z" });
         check(&policy, &status("InForce", "100", 1, &silent), "NoAgent its agent last spoke 181 s ago");
         check(&policy, &status("InForce", "100", 1, &json!({ "closedNamespaces": ["db"] })), "InForce");
