@@ -63,11 +63,13 @@ pub fn emergency_stop(state_dir: &Path) -> Result<(), CleanupError> {
     }
 }
 
+/// Removes every table, also where one cannot be.
 fn remove_tables() -> Result<(), CleanupError> {
-    for table in Table::ALL {
+    let remove = |table| -> Result<(), CleanupError> {
         Kernel::open_table(table)?.remove_table()?;
-    }
-    Ok(())
+        Ok(())
+    };
+    Table::ALL.map(remove).into_iter().collect()
 }
 
 /// Ends what [`cleanup`] or [`emergency_stop`] began: the agent that runs enforces again, or the next one does.
