@@ -25,8 +25,9 @@ use crate::message::{Message, WatchNews};
 use crate::settings::Enforce;
 
 /// The objects that wait for the engine take at most so much memory together, in KiB; beyond it the watches wait, and the
-/// API server keeps what is to come. One policy may be as long as the API server takes.
-const ROOM_KIB: u32 = 16 << 10;
+/// API server keeps what is to come: what waits lies between what stays, and leaves holes that no allocator gives back. One policy
+/// may be as long as the API server takes.
+const ROOM_KIB: u32 = 1 << 10;
 
 /// A kind that the API server has not known so often in a row it does not know. One that has just started knows none of those
 /// that were added to it for a moment.

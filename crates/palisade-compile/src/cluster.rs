@@ -66,6 +66,11 @@ impl Cluster {
                 }
             }
         }
+        // As many changes pay for it.
+        if changes.len() > self.pods.len() / 2 {
+            pack(&mut self.pods);
+            pack(&mut self.by_address);
+        }
         touched
     }
 
@@ -254,6 +259,11 @@ impl Touched {
             self.subjects.extend(&pod.addresses);
         }
     }
+}
+
+/// Builds a map anew. One that was filled in the order of its keys, as lists of an API server are, is half empty; this one is full.
+fn pack<K: Ord, V>(map: &mut BTreeMap<K, V>) {
+    *map = std::mem::take(map).into_iter().collect();
 }
 
 /// Whether the pod runs on the node.
