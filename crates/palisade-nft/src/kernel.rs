@@ -252,8 +252,16 @@ impl Kernel {
         }
     }
 
-    /// Reads the table with everything in it; `None` if it changed meanwhile.
+    /// Reads the table with everything in it; `None` if it changed meanwhile, or went.
     fn read_table(&mut self) -> Result<Option<Ruleset>, KernelError> {
+        match self.read_parts() {
+            Err(KernelError::Io { errno: Errno::NOENT, .. }) => Ok(None),
+            read => read,
+        }
+    }
+
+    /// The same, where a table that went is an error.
+    fn read_parts(&mut self) -> Result<Option<Ruleset>, KernelError> {
         let mut reader = Reader::of(self.of);
         let mut names = Vec::new();
         let table = self.of.name();

@@ -50,6 +50,20 @@ fn what_is_written_is_read_back() {
     });
 }
 
+/// Somebody else may take the table away between two questions of one reading.
+#[test]
+fn a_table_may_go_while_it_is_read() {
+    in_new_namespace(|| {
+        let mut kernel = Kernel::open().unwrap();
+        load(&mut kernel, &lowered(&sample()));
+        kernel.look().unwrap();
+        assert!(Kernel::open().unwrap().remove_table().unwrap());
+        assert!(kernel.table.is_some());
+        assert_eq!(kernel.read_table().unwrap(), None);
+        assert_eq!(kernel.read_back().unwrap(), None);
+    });
+}
+
 /// Our text, loaded by nft itself, is what we write: the same for nft's eyes and for ours.
 #[test]
 fn the_text_is_what_the_kernel_holds() {
