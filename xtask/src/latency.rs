@@ -80,7 +80,7 @@ fn judge(attempts: &[Attempt], pairs: &[Pair]) -> anyhow::Result<Latencies> {
     let let_in = |from: Instant, to: Instant| {
         attempts
             .iter()
-            .filter(move |attempt| attempt.answered && (from..to).contains(&attempt.at))
+            .filter(move |attempt| attempt.answered.is_some() && (from..to).contains(&attempt.at))
             .map(|attempt| attempt.at)
     };
     for pair in pairs {

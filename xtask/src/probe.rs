@@ -31,8 +31,8 @@ const TICK: Duration = Duration::from_micros(100);
 pub struct Attempt {
     /// When the first packet was sent.
     pub at: Instant,
-    /// Whether the connection came about, or the datagram was answered; a reset is no answer.
-    pub answered: bool,
+    /// When the connection came about, or the datagram was answered; a reset is no answer.
+    pub answered: Option<Instant>,
 }
 
 /// A probe that runs until it is stopped.
@@ -73,7 +73,7 @@ pub fn connect(from: &Network, to: SocketAddr, pace: Duration) -> Probe<Vec<Atte
             let now = Instant::now();
             if now >= next && !stop.load(Ordering::Relaxed) {
                 next = (next + pace).max(now);
-                attempts.push(Attempt { at: now, answered: false });
+                attempts.push(Attempt { at: now, answered: None });
                 waiting.push_back((attempts.len() - 1, attempt(to)?));
             }
             settle(&mut attempts, &mut waiting, next)?;
@@ -106,7 +106,8 @@ fn settle(attempts: &mut [Attempt], waiting: &mut VecDeque<(usize, Socket)>, nex
     waiting.retain(|(index, socket)| {
         let attempt = &mut attempts[*index];
         if ready.next() == Some(true) {
-            attempt.answered = matches!(socket.take_error(), Ok(None)) && socket.peer_addr().is_ok();
+            let is_open = matches!(socket.take_error(), Ok(None)) && socket.peer_addr().is_ok();
+            attempt.answered = is_open.then(Instant::now);
             return false;
         }
         attempt.at.elapsed() < PATIENCE
@@ -157,11 +158,11 @@ pub fn live_udp(from: &Network, to: SocketAddr, pace: Duration) -> Probe<Vec<Att
                 next = (next + pace).max(now);
                 // An ICMP error of before may be told here.
                 let _ = socket.send(format!("echo {}", attempts.len()).as_bytes());
-                attempts.push(Attempt { at: now, answered: false });
+                attempts.push(Attempt { at: now, answered: None });
             }
             socket.set_read_timeout(Some(next.saturating_duration_since(now).clamp(TICK, GLANCE)))?;
             if let Some(attempt) = answered(&socket).and_then(|index| attempts.get_mut(index)) {
-                attempt.answered = true;
+                attempt.answered = Some(Instant::now());
             }
         }
     })

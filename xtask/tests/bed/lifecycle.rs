@@ -56,12 +56,12 @@ impl Watchers {
         for probe in self.allowed {
             let attempts = probe.stop()?;
             tried += attempts.len();
-            lost += attempts.iter().filter(|attempt| !attempt.answered).count();
+            lost += attempts.iter().filter(|attempt| attempt.answered.is_none()).count();
         }
         for probe in self.denied {
             let attempts = probe.stop()?;
             tried += attempts.len();
-            open += attempts.iter().filter(|attempt| attempt.answered).count();
+            open += attempts.iter().filter(|attempt| attempt.answered.is_some()).count();
         }
         println!("  {tried} probes");
         ensure!(lost == 0 && open == 0, "of {tried} probes {lost} were lost and {open} passed that must not");
@@ -193,7 +193,7 @@ fn power_loss(sandbox: &Sandbox<'_>, restore: bool) -> anyhow::Result<Vec<Instan
     let started = start(bed, sandbox, &before);
     let mut open = Vec::new();
     for probe in probes {
-        open.extend(probe.stop()?.iter().filter(|attempt| attempt.answered).map(|attempt| attempt.at));
+        open.extend(probe.stop()?.iter().filter(|attempt| attempt.answered.is_some()).map(|attempt| attempt.at));
     }
     started?;
     let now = web(sandbox)?.addresses;
