@@ -185,11 +185,9 @@ impl Links {
                     Err(errno) => return Err(error("read news of interfaces", errno)),
                 }
             }
-            let left = end.saturating_duration_since(Instant::now());
-            if changed || left.is_zero() {
+            if changed || !self.news.wait_until(end, "wait for news of interfaces")? {
                 return Ok(changed);
             }
-            self.news.wait(left).map_err(|errno| error("wait for news of interfaces", errno))?;
         }
     }
 

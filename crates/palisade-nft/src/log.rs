@@ -117,13 +117,8 @@ impl Log {
             if let Some(logged) = self.logged.pop_front() {
                 return Ok(Some(logged));
             }
-            if !self.receive()? {
-                let left = end.saturating_duration_since(Instant::now());
-                if left.is_zero() {
-                    return Ok(None);
-                }
-                let waited = self.socket.wait(left);
-                waited.map_err(|errno| KernelError::Io { operation: "wait for logged packets", errno })?;
+            if !self.receive()? && !self.socket.wait_until(end, "wait for logged packets")? {
+                return Ok(None);
             }
         }
     }

@@ -84,13 +84,8 @@ impl Monitor {
             if let Some(event) = self.events.pop_front() {
                 return Ok(Some(event));
             }
-            if !self.receive()? {
-                let left = end.saturating_duration_since(Instant::now());
-                if left.is_zero() {
-                    return Ok(None);
-                }
-                let waited = self.socket.wait(left);
-                waited.map_err(|errno| KernelError::Io { operation: "wait for news of nf_tables", errno })?;
+            if !self.receive()? && !self.socket.wait_until(end, "wait for news of nf_tables")? {
+                return Ok(None);
             }
         }
     }

@@ -3,7 +3,7 @@
 
 use std::io::IoSliceMut;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::time::Duration;
+use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -12,6 +12,8 @@ use rustix::net::{
     AddressFamily, Protocol, RecvAncillaryBuffer, RecvFlags, SendFlags, SocketFlags, SocketType, bind, getsockname,
     recvmsg, send, socket_with, sockopt,
 };
+
+use crate::kernel::KernelError;
 
 /// What we ask for; the kernel takes it as a limit and allocates nothing. Enough for any table of one node.
 const SEND_BYTES_WANTED: usize = 256 << 20;
@@ -96,13 +98,18 @@ impl Socket {
         }
     }
 
-    /// Waits until there may be something to receive, at most so long.
-    pub(crate) fn wait(&self, patience: Duration) -> Result<(), Errno> {
+    /// Waits until there may be something to receive; `false` if it is past that time already. `operation` says in an error what
+    /// is waited for.
+    pub(crate) fn wait_until(&self, end: Instant, operation: &'static str) -> Result<bool, KernelError> {
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(false);
+        }
         // A time that the kernel cannot express is for ever.
-        let timeout = Timespec::try_from(patience).ok();
+        let timeout = Timespec::try_from(left).ok();
         match poll(&mut [PollFd::new(self, PollFlags::IN)], timeout.as_ref()) {
-            Ok(_) | Err(Errno::INTR) => Ok(()),
-            Err(errno) => Err(errno),
+            Ok(_) | Err(Errno::INTR) => Ok(true),
+            Err(errno) => Err(KernelError::Io { operation, errno }),
         }
     }
 }
