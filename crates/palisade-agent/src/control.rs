@@ -31,6 +31,7 @@ use tokio::time::timeout;
 use crate::crowd::Crowd;
 use crate::denials::DeniedPacket;
 use crate::engine::Followed;
+use crate::files::{self, FileError};
 use crate::message::Message;
 use crate::report::Report;
 use crate::state::Pause;
@@ -118,16 +119,8 @@ pub enum ControlError {
         source: io::Error,
     },
     /// Something failed.
-    #[error("cannot {operation} {path}", path = path.display())]
-    Io {
-        /// What was tried.
-        operation: &'static str,
-        /// With what.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The answer is none.
     #[error(
         "the agent gave an answer that this version of palisade does not know\nhint: use the palisade of the agent's version"
@@ -149,15 +142,15 @@ pub struct Lock(#[expect(dead_code, reason = "held, not used")] File);
 /// If another agent runs, or the lock cannot be made.
 pub fn lock(directory: &Path) -> Result<Lock, ControlError> {
     let path = directory.join("agent.lock");
-    let failed = |source| ControlError::Io { operation: "lock", path: path.clone(), source };
-    let file = File::options().create(true).truncate(false).write(true).mode(0o600).open(&path).map_err(failed)?;
+    let failed = || FileError::of("lock", &path);
+    let file = File::options().create(true).truncate(false).write(true).mode(0o600).open(&path).map_err(failed())?;
     let end = Instant::now() + LOCK_PATIENCE;
     loop {
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => return Ok(Lock(file)),
             Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < end => std::thread::sleep(LOCK_PAUSE),
             Err(rustix::io::Errno::WOULDBLOCK) => return Err(ControlError::Taken { directory: directory.to_owned() }),
-            Err(errno) => return Err(failed(errno.into())),
+            Err(errno) => return Err(failed()(errno.into()).into()),
         }
     }
 }
@@ -168,14 +161,8 @@ pub fn lock(directory: &Path) -> Result<Lock, ControlError> {
 ///
 /// If it cannot be made.
 pub fn bind(path: &Path, _: &Lock) -> Result<StdListener, ControlError> {
-    let failed = |operation| {
-        let path = path.to_owned();
-        move |source| ControlError::Io { operation, path, source }
-    };
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("remove")(error)),
-        _ => {}
-    }
+    let failed = |operation| FileError::of(operation, path);
+    files::remove(path)?;
     let listener = StdListener::bind(path).map_err(failed("listen on"))?;
     fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(failed("set the mode of"))?;
     listener.set_nonblocking(true).map_err(failed("listen on"))?;
@@ -319,13 +306,19 @@ mod tests {
         assert!(ask(&path, Request::Status {}).is_ok());
     }
 
+    /// A socket in this directory, and what is asked there.
+    fn served(directory: &Path) -> (PathBuf, mpsc::Receiver<Message>) {
+        let path = directory.join("agent.sock");
+        let listener = bind(&path, &lock(directory).unwrap()).unwrap();
+        let (sender, inbox) = mpsc::channel(8);
+        tokio::spawn(serve(listener, sender));
+        (path, inbox)
+    }
+
     #[tokio::test]
     async fn who_hangs_or_follows_holds_up_nobody() {
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("agent.sock");
-        let listener = bind(&path, &lock(directory.path()).unwrap()).unwrap();
-        let (sender, mut inbox) = mpsc::channel(8);
-        tokio::spawn(serve(listener, sender));
+        let (path, mut inbox) = served(directory.path());
         let coming = tokio::sync::broadcast::Sender::new(1);
         tokio::spawn(async move {
             while let Some(message) = inbox.recv().await {
@@ -364,10 +357,7 @@ mod tests {
     #[tokio::test]
     async fn the_engine_is_asked_and_answers() {
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("agent.sock");
-        let listener = bind(&path, &lock(directory.path()).unwrap()).unwrap();
-        let (sender, mut inbox) = mpsc::channel(8);
-        tokio::spawn(serve(listener, sender));
+        let (path, mut inbox) = served(directory.path());
         tokio::spawn(async move {
             while let Some(message) = inbox.recv().await {
                 match message {

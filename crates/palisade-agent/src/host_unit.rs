@@ -6,10 +6,10 @@
 #![expect(clippy::disallowed_methods, reason = "the file that writes the host's unit")]
 
 use std::fs;
-use std::io;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
+use crate::files::{self, FileError};
 use crate::node_state::BootGap;
 use crate::report::Obstacle;
 use crate::restore::{RESTORED, boot_id};
@@ -38,16 +38,8 @@ pub struct HostUnit {
 #[derive(Debug, thiserror::Error)]
 pub enum HostUnitError {
     /// A file cannot be read, or written.
-    #[error("cannot {operation} {path}", path = path.display())]
-    Io {
-        /// What was tried.
-        operation: &'static str,
-        /// With what.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// There are no units of systemd.
     #[error("there are no units of systemd in {}", .0.display())]
     NoSystemd(PathBuf),
@@ -69,7 +61,7 @@ impl HostUnit {
             return Err(HostUnitError::NoSystemd(self.units.clone()));
         }
         let (program, unit, link) = (self.program(), self.units.join(UNIT), self.link());
-        let ourselves = fs::read(OURSELVES).map_err(failed("read", Path::new(OURSELVES)))?;
+        let ourselves = fs::read(OURSELVES).map_err(FileError::of("read", Path::new(OURSELVES)))?;
         replace(&program, &ourselves, 0o755)?;
         replace(&unit, self.text().as_bytes(), 0o644)?;
         let target = Path::new("/").join(UNITS).join(UNIT);
@@ -77,10 +69,10 @@ impl HostUnit {
             return Ok(());
         }
         let wants = self.units.join(WANTS);
-        fs::create_dir_all(&wants).map_err(failed("make", &wants))?;
-        remove(&link)?;
+        fs::create_dir_all(&wants).map_err(FileError::of("make", &wants))?;
+        files::remove(&link)?;
         replace(&self.state_dir.join(INSTALLED), boot_id().as_bytes(), 0o644)?;
-        symlink(&target, &link).map_err(failed("make", &link))
+        Ok(symlink(&target, &link).map_err(FileError::of("make", &link))?)
     }
 
     /// Takes it away.
@@ -90,7 +82,7 @@ impl HostUnit {
     /// If its files cannot be removed.
     pub fn uninstall(&self) -> Result<(), HostUnitError> {
         for path in [self.link(), self.units.join(UNIT), self.program(), self.state_dir.join(INSTALLED)] {
-            remove(&path)?;
+            files::remove(&path)?;
         }
         Ok(())
     }
@@ -182,28 +174,16 @@ pub(crate) fn obstacle(found: String) -> Obstacle {
 }
 
 /// Writes a file whole beside the old one, then renames it over that; not at all if it is the same.
-fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), HostUnitError> {
+fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), FileError> {
     if fs::read(path).is_ok_and(|found| found == content) {
         return Ok(());
     }
     let mut new = path.as_os_str().to_owned();
     new.push(".new");
     let new = PathBuf::from(new);
-    fs::write(&new, content).map_err(failed("write", &new))?;
-    fs::set_permissions(&new, fs::Permissions::from_mode(mode)).map_err(failed("change the mode of", &new))?;
-    fs::rename(&new, path).map_err(failed("replace", path))
-}
-
-fn remove(path: &Path) -> Result<(), HostUnitError> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", path)(error)),
-        _ => Ok(()),
-    }
-}
-
-fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> HostUnitError {
-    let path = path.to_owned();
-    move |source| HostUnitError::Io { operation, path, source }
+    fs::write(&new, content).map_err(FileError::of("write", &new))?;
+    fs::set_permissions(&new, fs::Permissions::from_mode(mode)).map_err(FileError::of("change the mode of", &new))?;
+    fs::rename(&new, path).map_err(FileError::of("replace", path))
 }
 
 #[cfg(test)]

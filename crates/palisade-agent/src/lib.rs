@@ -22,6 +22,7 @@ mod definition;
 pub mod denials;
 mod engine;
 mod events;
+mod files;
 mod host_policy;
 mod host_unit;
 mod http;

@@ -6,13 +6,13 @@
 #![expect(clippy::disallowed_methods, reason = "reads the boot's identity, and notes that it was restored")]
 
 use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use palisade_nft::{ApplyError, Kernel, KernelError, Settings as Layout, Table};
 
+use crate::files::FileError;
 use crate::namespace::{self, NamespaceError};
 use crate::programming::{HostTable, PolicyTable};
 use crate::state::{StateDirectory, StateError};
@@ -60,14 +60,8 @@ pub enum RestoreError {
     #[error("the kernel refuses the rules")]
     Apply(#[from] ApplyError),
     /// It cannot be noted that it was restored.
-    #[error("cannot write {path}", path = path.display())]
-    Io {
-        /// What.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
 }
 
 /// Drops, from now on, what comes from and goes to the pods of the node whose state is in this directory.
@@ -82,7 +76,7 @@ pub fn restore(state_dir: &Path) -> Result<Restored, RestoreError> {
     let restored = restore_from(&StateDirectory::at(state_dir))?;
     if matches!(restored, Restored::Closed { .. } | Restored::InForceAlready) {
         let path = state_dir.join(RESTORED);
-        fs::write(&path, boot_id()).map_err(|source| RestoreError::Io { path, source })?;
+        fs::write(&path, boot_id()).map_err(FileError::of("write", &path))?;
     }
     Ok(restored)
 }

@@ -20,6 +20,7 @@ use palisade_core::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::files::{self, FileError};
 use host::HostFile;
 
 /// The version of the format. A file of another one is put aside.
@@ -94,16 +95,8 @@ pub struct StateDirectory(PathBuf);
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
     /// A file cannot be read, or written.
-    #[error("cannot {operation} {path}")]
-    Io {
-        /// What was tried.
-        operation: &'static str,
-        /// With what.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The file holds something else.
     #[error(
         "{path} is no state of this version of palisade\nhint: it is replaced by the next state; nothing is enforced from it"
@@ -144,9 +137,9 @@ impl StateDirectory {
     ///
     /// If it cannot be made.
     pub fn open(path: &Path) -> Result<StateDirectory, StateError> {
-        fs::create_dir_all(path).map_err(failed("make", path))?;
+        fs::create_dir_all(path).map_err(FileError::of("make", path))?;
         // Addresses and selectors of the whole cluster are in it, and the lock that keeps a second agent out.
-        fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(failed("close", path))?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(FileError::of("close", path))?;
         Ok(StateDirectory(path.to_owned()))
     }
 
@@ -175,7 +168,7 @@ impl StateDirectory {
         let text = match fs::read(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(failed("read", &path)(error)),
+            Err(error) => return Err(FileError::of("read", &path)(error).into()),
         };
         let unreadable = |source| StateError::Unreadable { path: path.clone(), source };
         let file: StateFile = serde_json::from_slice(&text).map_err(unreadable)?;
@@ -196,8 +189,8 @@ impl StateDirectory {
             file.write_all(text)?;
             file.sync_all()
         });
-        written.map_err(failed("write", &new))?;
-        fs::rename(&new, &path).map_err(failed("replace", &path))
+        written.map_err(FileError::of("write", &new))?;
+        Ok(fs::rename(&new, &path).map_err(FileError::of("replace", &path))?)
     }
 
     /// Puts the state aside, for people to look at: it is that of another cluster.
@@ -207,7 +200,7 @@ impl StateDirectory {
     /// If it cannot be renamed.
     pub fn put_aside(&self) -> Result<PathBuf, StateError> {
         let (path, aside) = (self.0.join(FILE), self.0.join("state.of-another-cluster.json"));
-        fs::rename(&path, &aside).map_err(failed("rename", &path))?;
+        fs::rename(&path, &aside).map_err(FileError::of("rename", &path))?;
         Ok(aside)
     }
 
@@ -227,24 +220,17 @@ impl StateDirectory {
     /// If the marker cannot be written or removed.
     pub fn set_pause(&self, pause: Option<Pause>) -> Result<(), StateError> {
         let path = self.0.join(PAUSED);
-        if let Some(pause) = pause {
-            return fs::write(&path, marker(pause)).map_err(failed("write", &path));
+        match pause {
+            Some(pause) => fs::write(&path, marker(pause)).map_err(FileError::of("write", &path))?,
+            None => files::remove(&path)?,
         }
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", &path)(error)),
-            _ => Ok(()),
-        }
+        Ok(())
     }
 }
 
 /// What the marker of a pause says.
 fn marker(pause: Pause) -> String {
     format!("by palisade agent {}; ended by palisade agent --resume\n", pause.flag())
-}
-
-fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StateError {
-    let path = path.to_owned();
-    move |source| StateError::Io { operation, path, source }
 }
 
 /// The text of the state file.

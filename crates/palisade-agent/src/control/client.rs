@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{Answer, ControlError, Request};
+use crate::files::FileError;
 
 /// How long an answer may take, unless packets are waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -23,17 +24,17 @@ pub struct Answers {
 ///
 /// If no agent answers there, or the socket fails.
 pub fn ask(path: &Path, request: Request) -> Result<Answers, ControlError> {
-    let failed = |operation| move |source| ControlError::Io { operation, path: path.to_owned(), source };
+    let failed = || FileError::of("ask at", path);
     let mut stream = UnixStream::connect(path).map_err(|source| match source.kind() {
         ErrorKind::NotFound | ErrorKind::ConnectionRefused => ControlError::NoAgent { path: path.to_owned(), source },
-        _ => failed("ask at")(source),
+        _ => failed()(source).into(),
     })?;
     if !matches!(request, Request::Denied { follow: true }) {
-        stream.set_read_timeout(Some(PATIENCE)).map_err(failed("ask at"))?;
+        stream.set_read_timeout(Some(PATIENCE)).map_err(failed())?;
     }
     let mut line = serde_json::to_vec(&request).map_err(ControlError::Unreadable)?;
     line.push(b'\n');
-    stream.write_all(&line).map_err(failed("ask at"))?;
+    stream.write_all(&line).map_err(failed())?;
     Ok(Answers { path: path.to_owned(), reader: BufReader::new(stream) })
 }
 
@@ -49,9 +50,7 @@ impl Iterator for Answers {
                 Ok(answer) => Ok(answer),
                 Err(error) => Err(ControlError::Unreadable(error)),
             }),
-            Err(source) => {
-                Some(Err(ControlError::Io { operation: "read the answer at", path: self.path.clone(), source }))
-            }
+            Err(error) => Some(Err(FileError::of("read the answer at", &self.path)(error).into())),
         }
     }
 }
