@@ -122,8 +122,10 @@ const LIMITS: &str = "Limits";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Enforced {
     /// networking.k8s.io/v1 NetworkPolicy, for pods
+    #[value(name = Enforce::NETWORK_POLICY)]
     NetworkPolicy,
     /// palisade.dev/v1alpha1 HostPolicy, for ports of nodes
+    #[value(name = Enforce::HOST)]
     Host,
 }
 

@@ -353,7 +353,11 @@ fn settings(rng: &mut Rng) -> Settings {
 }
 
 fn started(snapshot: &Snapshot, settings: &Settings) -> Compiler {
-    let mut compiler = Compiler::with("n1".into(), settings.clone());
+    started_on(&"n1".into(), snapshot, settings)
+}
+
+fn started_on(node: &NodeName, snapshot: &Snapshot, settings: &Settings) -> Compiler {
+    let mut compiler = Compiler::with(node.clone(), settings.clone());
     compiler.update(&Snapshot::default().changes_to(snapshot));
     compiler
 }
@@ -378,11 +382,7 @@ fn tables_of_every_node(snapshot: &Snapshot) -> BTreeMap<NodeName, Tables> {
 }
 
 fn tables_with(snapshot: &Snapshot, settings: &Settings) -> BTreeMap<NodeName, Tables> {
-    let tables = |node: &NodeName| {
-        let mut compiler = Compiler::with(node.clone(), settings.clone());
-        compiler.update(&Snapshot::default().changes_to(snapshot));
-        compiler.into_tables()
-    };
+    let tables = |node: &NodeName| started_on(node, snapshot, settings).into_tables();
     snapshot.nodes.keys().map(|node| (node.clone(), tables(node))).collect()
 }
 

@@ -17,6 +17,7 @@ use crate::node::PATIENCE;
 
 /// How long a cut connection must stay silent.
 const SILENCE: Duration = Duration::from_millis(400);
+
 /// A change that forbids a connection stops both its ends, one that allows it again lets it go on, and a
 /// connection that was allowed all the time goes on all the time.
 pub fn a_change_cuts_what_it_forbids_and_nothing_else() {

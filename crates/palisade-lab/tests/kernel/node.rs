@@ -63,9 +63,7 @@ impl Node {
         let handle = open(&runtime);
         up(&runtime, &handle, LOOPBACK);
         for address in addresses("node") {
-            let mut request = handle.address().add(LOOPBACK, address, host_prefix(address));
-            request.message_mut().attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
-            runtime.block_on(request.execute()).unwrap();
+            add_address(&runtime, &handle, LOOPBACK, address);
         }
         let mut netns = BTreeMap::new();
         for (index, name) in (LINK..).zip(ends) {
@@ -78,9 +76,7 @@ impl Node {
             runtime.block_on(handle.link().add(pair).execute()).unwrap();
             up(&runtime, &end_handle, LINK);
             for address in addresses(name) {
-                let mut request = end_handle.address().add(LINK, address, host_prefix(address));
-                request.message_mut().attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
-                runtime.block_on(request.execute()).unwrap();
+                add_address(&runtime, &end_handle, LINK, address);
                 let any = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
                 runtime.block_on(end_handle.route().add(route(any, 0, LINK)).execute()).unwrap();
                 runtime.block_on(handle.route().add(route(address, host_prefix(address), index)).execute()).unwrap();
@@ -301,6 +297,13 @@ fn open(runtime: &Runtime) -> Handle {
 fn up(runtime: &Runtime, handle: &Handle, link: u32) {
     let message = LinkUnspec::new_with_index(link).up().build();
     runtime.block_on(handle.link().change(message).execute()).unwrap();
+}
+
+/// Gives a link an address that is in use at once.
+fn add_address(runtime: &Runtime, handle: &Handle, link: u32, address: IpAddr) {
+    let mut request = handle.address().add(link, address, host_prefix(address));
+    request.message_mut().attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
+    runtime.block_on(request.execute()).unwrap();
 }
 
 fn pair(index: u32, end: &Netns) -> rtnetlink::packet_route::link::LinkMessage {
