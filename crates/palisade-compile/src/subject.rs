@@ -105,8 +105,10 @@ impl Entries {
             }
             self.add_stretch(transport, (first, last), peers);
         }
+        // Where pods share an address nobody may come to mean many things. Whoever is granted all ports is granted these, so that a range
+        // of nobody repeats what is said of all else.
         let otherwise = &self.otherwise;
-        self.ranges.retain(|(_, _, peers)| peers != otherwise);
+        self.ranges.retain(|(_, _, peers)| peers != otherwise && !peers.is_nobody());
     }
 
     /// Adds a stretch of ports, to the one before it if the same peers are admitted there.

@@ -75,6 +75,35 @@ fn a_change_leads_to_the_same_tables_as_a_fresh_start() {
     }
 }
 
+/// What the tables say to people follows from the cluster, too. An address of two pods that admit nobody together says the same as one
+/// that nobody may reach.
+#[test]
+fn descriptions_do_not_depend_on_what_was_before() {
+    let pod = |name: &str, address: &str| {
+        format!(
+            "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, labels: {{app: {name}}}}}\nspec: {{nodeName: n1}}\nstatus: {{phase: Running, podIPs: [{{ip: {address}}}]}}\n"
+        )
+    };
+    let policy = |app: &str, ingress: &str| {
+        format!(
+            "---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: {app}}}\nspec: {{podSelector: {{matchLabels: {{app: {app}}}}}, ingress: {ingress}}}\n"
+        )
+    };
+    let rule = "[{ports: [{port: 1, endPort: 100}], from: [{podSelector: {}}]}]";
+    let alone = pod("shut", "10.244.1.2") + &policy("shut", "[]");
+    let twins = [pod("open", "10.244.1.1"), pod("none", "10.244.1.1"), policy("open", rule), policy("none", "[]")];
+    let snapshot = |text: String| {
+        let parsed = parse(&[SourceText { file: "-".into(), text }], &Options::default());
+        assert_eq!(parsed.snapshot.pods.values().filter(|pod| pod.assumed.addresses).count(), 0);
+        parsed.snapshot
+    };
+    let [with_twins, without] = [twins.concat() + &alone, alone].map(snapshot);
+    let mut compiler = started(&with_twins, &Settings::default());
+    assert_eq!(compiler.tables().rests.len(), 1, "{:?}", compiler.tables().rests);
+    compiler.update(&with_twins.changes_to(&without));
+    assert_eq!(*compiler.tables(), started(&without, &Settings::default()).into_tables());
+}
+
 /// Whom there is no room for follows from the cluster alone, whatever happened before.
 #[test]
 fn where_there_is_no_room_the_largest_namespaces_are_closed() {
