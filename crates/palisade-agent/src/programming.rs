@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use palisade_compile::Compiler;
 use palisade_core::{Change, HostTables, NamespaceName, Tables, TablesChange};
-use palisade_nft::{Applied, ApplyError, Generation, Kernel, KernelError, Transaction};
+use palisade_nft::{Applied, ApplyError, Generation, Kernel, KernelError, Ruleset, Transaction};
 
 pub use host::HostTable;
 pub use policies::PolicyTable;
@@ -41,7 +41,7 @@ pub struct Programmed {
     pub operations: usize,
     /// The longest commit that it took.
     pub longest_commit: Duration,
-    /// There was no table of policies before, so that its counters begin at zero.
+    /// There was no table before, of both that of policies, so that its counters begin at zero.
     pub is_new: bool,
     /// The kernel refused this of the table of host policies; the rest was done.
     pub host_refused: Option<ApplyError>,
@@ -234,6 +234,25 @@ impl Programming {
         let host = self.host.as_mut().map_or(Ok(()), HostTable::remove);
         policies.and(host)
     }
+}
+
+/// Reads a table back and applies what is to differ, `None` being nothing; what was done, without steps.
+fn load(
+    kernel: &mut Kernel,
+    mut towards: impl FnMut(Option<Ruleset>) -> Result<Option<Transaction>, KernelError>,
+) -> Result<Programmed, ApplyError> {
+    for _ in 0..LOADS_TRIED {
+        let have = kernel.read_back()?;
+        let is_new = have.is_none();
+        let Some(transaction) = towards(have)? else { return Ok(Programmed::default()) };
+        match kernel.apply(&transaction) {
+            Ok(applied) => return Ok(Programmed { is_new, ..Programmed::by(&transaction, applied) }),
+            // Somebody changed our table since we read it: what differs is something else now.
+            Err(ApplyError::Changed) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(ApplyError::Changed)
 }
 
 /// What was done to both tables. Each was tried, whatever became of the other.

@@ -6,7 +6,7 @@
 use palisade_core::{HostTables, Tables, TablesChange};
 use palisade_nft::{ApplyError, HostHeld, Kernel, KernelError, Ruleset, Settings as Layout, Table, diff, lower_host};
 
-use super::{LOADS_TRIED, Programmed};
+use super::Programmed;
 
 /// What the kernel holds of the policies of hosts.
 #[derive(Debug)]
@@ -141,7 +141,11 @@ impl HostTable {
 
     fn load_host(&mut self, tables: &HostTables) -> Result<Programmed, ApplyError> {
         self.holds = Holds::Unknown;
-        let done = load(&mut self.kernel, tables, self.layout)?;
+        let want = lower_host(tables, &self.layout);
+        let done = super::load(&mut self.kernel, |have| {
+            let have = have.unwrap_or_else(|| Ruleset::nothing(Table::Host));
+            Ok(Some(diff(&have, &want)))
+        })?;
         self.holds = Holds::Known(HostHeld::of(tables, &self.layout));
         Ok(done)
     }
@@ -155,20 +159,4 @@ impl HostTable {
         self.holds = Holds::Unknown;
         self.kernel.remove_table().map(drop)
     }
-}
-
-/// Applies what differs between the kernel and these tables.
-fn load(kernel: &mut Kernel, tables: &HostTables, layout: Layout) -> Result<Programmed, ApplyError> {
-    let want = lower_host(tables, &layout);
-    for _ in 0..LOADS_TRIED {
-        let have = kernel.read_back()?.unwrap_or_else(|| Ruleset::nothing(Table::Host));
-        let transaction = diff(&have, &want);
-        match kernel.apply(&transaction) {
-            Ok(applied) => return Ok(Programmed::by(&transaction, applied)),
-            // Somebody changed our table since we read it: what differs is something else now.
-            Err(ApplyError::Changed) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Err(ApplyError::Changed)
 }

@@ -8,7 +8,7 @@ use palisade_nft::{
     Transaction, diff, lower,
 };
 
-use super::{LOADS_TRIED, Programmed};
+use super::Programmed;
 
 /// Live connections are judged again at most so often; a change that denies waits no longer than this for it, while new
 /// connections meet it at once.
@@ -245,8 +245,8 @@ fn load(
     generation: &mut Generation,
     judged: Judged,
 ) -> Result<Programmed, ApplyError> {
-    for _ in 0..LOADS_TRIED {
-        let have = kernel.read_back()?;
+    let mut reached = *generation;
+    let done = super::load(kernel, |have| {
         let there = have.as_ref().and_then(palisade_nft::Ruleset::generation);
         if there.is_none() {
             // Connections may still bear marks of a table that is gone, and would pass unjudged.
@@ -254,26 +254,17 @@ fn load(
         }
         // The mark that was kept is not that of the next generation.
         let in_force = there.unwrap_or(Generation::FIRST);
-        let is_new = have.is_none();
         let have = have.unwrap_or_default();
-        *generation = in_force;
+        (*generation, reached) = (in_force, in_force);
         let same = || diff(&have, &lower(tables, &layout, in_force)).operations().is_empty();
         if judged == Judged::AsTheyAre && same() {
-            return Ok(Programmed::default());
+            return Ok(None);
         }
-        let next = in_force.next();
-        let transaction = diff(&have, &lower(tables, &layout, next));
-        match kernel.apply(&transaction) {
-            Ok(applied) => {
-                *generation = next;
-                return Ok(Programmed { is_new, ..Programmed::by(&transaction, applied) });
-            }
-            // Somebody changed our table since we read it: what differs is something else now.
-            Err(ApplyError::Changed) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Err(ApplyError::Changed)
+        reached = in_force.next();
+        Ok(Some(diff(&have, &lower(tables, &layout, reached))))
+    })?;
+    *generation = reached;
+    Ok(done)
 }
 
 /// Clears the marks of all generations but this. Where the kernel cannot (preflight says so), nothing is cleared: rules

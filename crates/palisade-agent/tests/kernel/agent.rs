@@ -75,11 +75,14 @@ impl Agent {
 
     /// Makes it hang, or lets it go on.
     pub fn hang(&self, hangs: bool) {
-        use rustix::process::{Pid, Signal, kill_process};
+        use rustix::process::{Signal, kill_process};
 
+        kill_process(self.pid(), if hangs { Signal::STOP } else { Signal::CONT }).unwrap();
+    }
+
+    fn pid(&self) -> rustix::process::Pid {
         let number = self.process().file_name().unwrap().to_str().unwrap().parse().unwrap();
-        let signal = if hangs { Signal::STOP } else { Signal::CONT };
-        kill_process(Pid::from_raw(number).unwrap(), signal).unwrap();
+        rustix::process::Pid::from_raw(number).unwrap()
     }
 
     /// Where the kernel tells of the process: a grandchild, known by what it was told.
@@ -100,10 +103,15 @@ impl Agent {
         self.process.wait().unwrap();
     }
 
-    /// Ends it as a crash would. The command goes with whoever runs it in the namespace.
+    /// Ends it as a crash would, and waits until it is gone. The command goes with whoever runs it in the namespace, a moment later.
     pub fn kill(mut self) {
+        use rustix::event::{PollFd, PollFlags, poll};
+        use rustix::process::{PidfdFlags, pidfd_open};
+
+        let agent = pidfd_open(self.pid(), PidfdFlags::empty()).unwrap();
         self.process.kill().unwrap();
         self.process.wait().unwrap();
+        poll(&mut [PollFd::new(&agent, PollFlags::IN)], None).unwrap();
     }
 }
 
