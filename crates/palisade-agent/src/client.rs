@@ -38,6 +38,15 @@ pub enum ClientError {
 ///
 /// If the configuration is not there or not usable. The API server is not asked yet.
 pub async fn client(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<Client, ClientError> {
+    Client::try_from(config(kubeconfig, context).await?).map_err(ClientError::Client)
+}
+
+/// What such a client is made of.
+///
+/// # Errors
+///
+/// As for [`client`].
+pub async fn config(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<Config, ClientError> {
     let options = KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
     let mut config = match (kubeconfig, context) {
         (Some(path), _) => {
@@ -53,5 +62,5 @@ pub async fn client(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<
     config.reset_reader_on_write = true;
     // Whoever asks decides when to ask again, and says so meanwhile; a retry down here would look like silence.
     config.default_retry = false;
-    Client::try_from(config).map_err(ClientError::Client)
+    Ok(config)
 }

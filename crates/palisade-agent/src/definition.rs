@@ -1,6 +1,7 @@
 //! What the definitions of our kinds have in common.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::core::schema::{OptionalEnum, OptionalIntOrString, StructuralSchemaRewriter};
 use schemars::generate::SchemaSettings;
 use schemars::transform::RecursiveTransform;
@@ -11,6 +12,31 @@ use serde_json::{Value, json};
 pub const GROUP: &str = "palisade.dev";
 /// Their version.
 pub const VERSION: &str = "v1alpha1";
+
+/// Whether packets are denied.
+#[derive(JsonSchema, serde::Serialize)]
+#[expect(dead_code, reason = "only its schema is used")]
+pub enum Enforcement {
+    Enforce,
+    Audit,
+}
+
+impl Enforcement {
+    pub fn enforce() -> Enforcement {
+        Enforcement::Enforce
+    }
+}
+
+/// Pods.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase")]
+#[expect(dead_code, reason = "only its schema is used")]
+pub struct PodsPeer {
+    /// Of which namespaces; absent selects every namespace.
+    namespace_selector: Option<LabelSelector>,
+    /// Which; absent selects every pod.
+    pod_selector: Option<LabelSelector>,
+}
 
 /// A cluster-scoped kind.
 pub struct Kind<'a> {

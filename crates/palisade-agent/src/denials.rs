@@ -1,5 +1,6 @@
 //! Denied packets by name: who sent what to whom, and which policies do not let it, or would not.
 
+mod bans;
 mod host;
 
 use std::fmt;
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 use k8s_openapi::jiff::Timestamp;
 use palisade_core::{Audit, Direction, Family, Port, Snapshot, Traffic, Transport};
 use palisade_nft::ruleset::Side;
-use palisade_nft::{Denial, Guarded, Headers, KernelError, Log, LoggedPacket};
+use palisade_nft::{Ban, Denial, Guarded, Headers, KernelError, Log, LoggedPacket};
 use palisade_sim::reason::Isolator;
 use palisade_sim::{DirectionDecision, Endpoint, Owner, Packet, decide, owners};
 use serde::{Deserialize, Serialize};
@@ -42,12 +43,13 @@ pub struct DeniedPacket {
     pub port: Option<u16>,
     /// The direction in which the pod was judged.
     pub direction: String,
-    /// The pod whose policies deny it; `None` if no pod has the address, or a port of a node is guarded.
+    /// The pod whose policies deny it, or at the other end of what is banned; `None` if no pod has the address, or a port of a node is
+    /// guarded.
     pub pod: Option<String>,
     /// The node whose port is guarded; `None` if a pod was judged.
     #[serde(default)]
     pub node: Option<String>,
-    /// The policies that isolate the pod in this direction, or the host policies that guard the port.
+    /// The policies that isolate the pod in this direction, the host policies that guard the port, or the lists that ban an end.
     pub policies: Vec<String>,
     /// How the verdict would change with all audited policies in force: `would deny` (it passed), `would allow` (it was denied); `None` if
     /// it would not.
@@ -87,6 +89,9 @@ pub fn name(snapshot: &Snapshot, logged: &LoggedPacket) -> Option<DeniedPacket> 
     let headers = logged.headers?;
     if let Some(guarded) = Guarded::of_prefix(&logged.prefix) {
         return Some(host::name(snapshot, guarded, &headers, time(logged)));
+    }
+    if let Some(ban) = Ban::of_prefix(&logged.prefix) {
+        return Some(bans::name(snapshot, ban, &headers, time(logged)));
     }
     let denial = Denial::of_prefix(&logged.prefix)?;
     let is_reply = matches!(denial, Denial::Policy { reply: true, .. });

@@ -5,7 +5,7 @@
 //! [`Engine::settle`] brings it into force at once, in one transaction.
 
 mod denied;
-mod host;
+mod kinds;
 mod memory;
 mod node_state;
 mod ranges;
@@ -28,13 +28,14 @@ use palisade_sources::live::{Kind, Live, Object, Update};
 use crate::binding::Binding;
 use crate::message::{Message, WatchNews};
 use crate::metrics::Metrics;
-use crate::programming::{HostTable, PolicyTable, Programming};
+use crate::programming::{BanTable, HostTable, PolicyTable, Programming};
 use crate::repeated::Repeated;
 use crate::report::{Obstacle, Repair, Watch};
 use crate::settings::Settings;
 use crate::state::StateDirectory;
 use denied::Seen;
 pub(crate) use denied::{DeniedPackets, Followed};
+use kinds::may_be_absent;
 use node_state::Telling;
 
 /// The namespace whose `metadata.uid` tells clusters apart.
@@ -112,6 +113,8 @@ pub struct Kernels {
     pub policies: Option<Kernel>,
     /// To that of host policies.
     pub host: Option<Kernel>,
+    /// To that of bans.
+    pub bans: Option<Kernel>,
     /// To those of pods that are bound to their addresses.
     pub binding: Option<Binding>,
 }
@@ -126,10 +129,11 @@ pub struct Errands {
 }
 
 impl Engine {
-    /// For the namespace of the calling thread. What the kernel holds stays in force; where it holds nothing, the last
-    /// state on disk is brought into force.
+    /// For the namespace of the calling thread, where no list bans what is `protected`. What the kernel holds stays in force; where it
+    /// holds nothing, the last state on disk is brought into force.
     pub fn start(
         settings: Arc<Settings>,
+        protected: Vec<IpNet>,
         kernels: Kernels,
         directory: StateDirectory,
         metrics: Arc<Metrics>,
@@ -140,6 +144,7 @@ impl Engine {
                 unknown_pods: settings.unknown_pods,
                 pod_cidrs: settings.pod_cidrs.clone(),
                 failsafe_sources: settings.failsafe_sources.clone(),
+                protected,
                 elements_max: Some(settings.elements_per_node),
             },
         );
@@ -151,6 +156,7 @@ impl Engine {
                 compiler,
                 kernels.policies.map(|kernel| PolicyTable::new(kernel, layout)),
                 kernels.host.map(|kernel| HostTable::new(kernel, layout)),
+                kernels.bans.map(|kernel| BanTable::new(kernel, layout)),
             ),
             watches: settings.enforce.kinds().map(|kind| (kind, Watch::default())).collect(),
             findings: BTreeMap::new(),
@@ -248,13 +254,11 @@ impl Engine {
                 if !was_listed && self.is_listed() {
                     self.pending.listed = Some(at);
                 }
-                if kind == Kind::HostPolicy {
-                    self.host_policies_are_known();
-                }
+                self.is_known(kind);
                 self.live.end(kind)
             }
             WatchNews::Failed { error, absent } => {
-                self.host_kind_is(absent, kind);
+                self.kind_is(absent, kind);
                 if self.repeated.may_write("watches that failed", at) {
                     tracing::warn!(?kind, "watch failed, trying again: {error}");
                 }
@@ -315,10 +319,10 @@ impl Engine {
         }
     }
 
-    /// Whether the API server has told everything at least once. Host policies hold up nothing else: without them, what was in force of
+    /// Whether the API server has told everything at least once. Kinds of ours hold up nothing else: without them, what was in force of
     /// them stays.
     pub fn is_listed(&self) -> bool {
-        self.watches.iter().all(|(kind, watch)| watch.complete || *kind == Kind::HostPolicy)
+        self.watches.iter().all(|(kind, watch)| watch.complete || may_be_absent(*kind))
     }
 
     /// Whether the policies of the cluster are in force.

@@ -109,6 +109,7 @@ fn event(finding: &Unreadable, node: &str, now: Timestamp) -> Event {
     let policy = &finding.policy;
     let (effect, version, namespace) = match finding.kind {
         Kind::HostPolicy => ("admits nobody to the ports that can be read", format!("{GROUP}/{VERSION}"), None),
+        Kind::BanList => ("bans nothing of what cannot be read", format!("{GROUP}/{VERSION}"), None),
         _ => (
             "isolates what it selects and allows nothing",
             "networking.k8s.io/v1".to_string(),

@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use schemars::JsonSchema;
 use serde_json::json;
 
-use crate::definition::{Kind, definition, schema_of};
+use crate::definition::{Enforcement, Kind, PodsPeer, definition, schema_of};
 
 /// The kind.
 pub const KIND: &str = "HostPolicy";
@@ -34,14 +34,6 @@ struct HostPolicySpec {
     /// What becomes of packets of others: dropped without a word (Drop), or answered by a reset or an ICMP error (Reject).
     #[schemars(default = "Otherwise::drop")]
     otherwise: Otherwise,
-}
-
-/// Whether packets are denied.
-#[derive(JsonSchema, serde::Serialize)]
-#[expect(dead_code, reason = "only its schema is used")]
-enum Enforcement {
-    Enforce,
-    Audit,
 }
 
 /// What becomes of packets of those who are not admitted.
@@ -108,17 +100,6 @@ struct NodesPeer {
     node_selector: Option<LabelSelector>,
 }
 
-/// Pods.
-#[derive(JsonSchema)]
-#[schemars(rename_all = "camelCase")]
-#[expect(dead_code, reason = "only its schema is used")]
-struct PodsPeer {
-    /// Of which namespaces; absent selects every namespace.
-    namespace_selector: Option<LabelSelector>,
-    /// Which; absent selects every pod.
-    pod_selector: Option<LabelSelector>,
-}
-
 /// Addresses.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "camelCase")]
@@ -137,12 +118,6 @@ struct BlockPeer {
     /// Blocks within it that are not meant.
     #[schemars(length(max = 64), inner(length(max = 43)))]
     except: Option<Vec<String>>,
-}
-
-impl Enforcement {
-    fn enforce() -> Enforcement {
-        Enforcement::Enforce
-    }
 }
 
 impl Otherwise {

@@ -13,6 +13,7 @@
 //! and `http`, `node_state`, `events` and `wait` (the cluster's view), `preflight` (what stands in the way).
 
 mod backoff;
+mod ban_list;
 mod binding;
 pub mod cleanup;
 mod client;
@@ -33,6 +34,7 @@ pub mod namespace;
 pub mod node_state;
 mod preflight;
 mod programming;
+mod protected;
 mod repeated;
 pub mod report;
 pub mod restore;
@@ -42,6 +44,7 @@ mod state;
 pub mod wait;
 mod watch;
 
+pub use ban_list::ban_list_definition;
 pub use host_policy::host_policy_definition;
 pub use k8s_openapi::jiff::Timestamp;
 pub use run::{RunError, run};

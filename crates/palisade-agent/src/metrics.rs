@@ -43,6 +43,8 @@ pub struct Metrics {
     forged: Family<AttachedLabel, Counter>,
     host_denied: Counter,
     host_would_deny: Counter,
+    banned: Counter,
+    would_ban: Counter,
     events: Family<KindLabel, Counter>,
     last_event: Family<KindLabel, Gauge<f64, std::sync::atomic::AtomicU64>>,
     watch_failures: Family<KindLabel, Counter>,
@@ -84,6 +86,8 @@ pub struct Elements {
     pub ports: usize,
     /// Addresses and blocks of peers.
     pub peers: usize,
+    /// Ranges that are banned for every pod and node.
+    pub banned: usize,
 }
 
 impl DeniedLabel {
@@ -137,6 +141,8 @@ impl Default for Metrics {
             forged: Family::default(),
             host_denied: Counter::default(),
             host_would_deny: Counter::default(),
+            banned: Counter::default(),
+            would_ban: Counter::default(),
             events: Family::default(),
             last_event: Family::default(),
             watch_failures: Family::default(),
@@ -175,7 +181,7 @@ impl Metrics {
         registry.register("repairs", "Repairs after another program changed the table", self.repairs.clone());
         registry.register(
             "elements",
-            "Elements of the node's tables: subjects (addresses of isolated pods, each direction), ports (of subjects), peers",
+            "Elements of the node's tables: subjects (addresses of isolated pods, each direction), ports (of subjects), peers, banned (ranges)",
             self.elements.clone(),
         );
         registry.register("cut_flows", "Connections that passed and were denied later", self.cut_flows.clone());
@@ -218,6 +224,12 @@ impl Metrics {
             "Packets to ports of nodes that opened connections, passed, and would be denied with all audited host policies in force",
             self.host_would_deny.clone(),
         );
+        registry.register("banned_packets", "Packets from or to banned addresses, dropped", self.banned.clone());
+        registry.register(
+            "would_ban_packets",
+            "Packets from or to addresses that audited lists would ban",
+            self.would_ban.clone(),
+        );
     }
 
     fn register_cluster(&mut self) {
@@ -225,7 +237,7 @@ impl Metrics {
         registry.register("pods", "Pods of this node, by whether their rules are in force", self.pods.clone());
         registry.register(
             "unreadable_policies",
-            "Policies of the cluster that cannot be read, so that they isolate, or guard, and allow nothing",
+            "Policies of the cluster that cannot be read, so that they isolate or guard and allow nothing, or ban nothing",
             self.unreadable.clone(),
         );
         registry.register(
@@ -302,6 +314,12 @@ impl Metrics {
         self.host_would_deny.inc_by(would_deny);
     }
 
+    /// So many more packets were dropped by bans, and would be.
+    pub(crate) fn banned(&self, denied: u64, would_deny: u64) {
+        self.banned.inc_by(denied);
+        self.would_ban.inc_by(would_deny);
+    }
+
     /// So many more connections were cut.
     pub(crate) fn cut_flows(&self, more: u64) {
         self.cut_flows.inc_by(more);
@@ -309,7 +327,13 @@ impl Metrics {
 
     /// What the tables of the node hold.
     pub(crate) fn elements(&self, elements: Elements) {
-        for (of, count) in [("subjects", elements.subjects), ("ports", elements.ports), ("peers", elements.peers)] {
+        let counts = [
+            ("subjects", elements.subjects),
+            ("ports", elements.ports),
+            ("peers", elements.peers),
+            ("banned", elements.banned),
+        ];
+        for (of, count) in counts {
             self.elements.get_or_create(&ElementLabel { of }).set(gauge(count));
         }
     }

@@ -47,7 +47,7 @@ pub struct NodeStateStatus {
     pub version: String,
     /// What the agent is doing.
     pub phase: Phase,
-    /// What it enforces, as --enforce names it: network-policy, host.
+    /// What it enforces, as --enforce names it: network-policy, host, bans.
     #[serde(default)]
     pub enforce: Vec<String>,
     /// The number of the rules in force, 1 to 255; it goes on with each change that may deny something. 0 where NetworkPolicies are not
@@ -104,6 +104,9 @@ pub struct Covered {
     /// Of HostPolicies.
     #[serde(default)]
     pub host_policies: String,
+    /// Of BanLists.
+    #[serde(default)]
+    pub ban_lists: String,
 }
 
 /// The pods of a node that have a network of their own.
@@ -136,6 +139,12 @@ pub struct Cluster {
     /// How many HostPolicies have something wrong in them.
     #[serde(default)]
     pub host_policies_with_findings: usize,
+    /// How many BanLists are in force.
+    #[serde(default)]
+    pub ban_lists: usize,
+    /// How many BanLists have something wrong in them.
+    #[serde(default)]
+    pub ban_lists_with_findings: usize,
 }
 
 /// Whether pods are open between a reboot and the start of the agent.

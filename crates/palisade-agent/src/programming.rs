@@ -4,20 +4,24 @@
 //! table back and applies what differs; it is the way of the first time, of repairs, and of recovery after a refusal.
 //! Neither ever flushes: what is in force stays so until the transaction that replaces it.
 //!
-//! The policies of pods and those of hosts have a table each. What the kernel refuses of one holds up nothing of the other.
+//! The policies of pods, those of hosts and bans have a table each. What the kernel refuses of one holds up nothing of the others.
 
-mod host;
+mod kept;
 mod policies;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use palisade_compile::Compiler;
-use palisade_core::{Change, HostTables, NamespaceName, Tables, TablesChange};
+use palisade_core::{BanTables, Change, HostTables, NamespaceName, Tables, TablesChange};
 use palisade_nft::{Applied, ApplyError, Generation, Kernel, KernelError, Ruleset, Transaction};
 
-pub use host::HostTable;
 pub use policies::PolicyTable;
+
+/// The table of host policies.
+pub type HostTable = kept::KeptTable<kept::Hosts>;
+/// That of ban lists.
+pub type BanTable = kept::KeptTable<kept::Bans>;
 
 /// How often a load begins again because another program changed the table meanwhile.
 const LOADS_TRIED: usize = 5;
@@ -30,6 +34,8 @@ pub struct Programming {
     policies: Option<PolicyTable>,
     /// `None` where those of hosts are not.
     host: Option<HostTable>,
+    /// `None` where ban lists are not.
+    bans: Option<BanTable>,
 }
 
 /// What was done to the kernel.
@@ -41,10 +47,10 @@ pub struct Programmed {
     pub operations: usize,
     /// The longest commit that it took.
     pub longest_commit: Duration,
-    /// There was no table before, of both that of policies, so that its counters begin at zero.
+    /// There was no table before, of all that of policies, so that its counters begin at zero.
     pub is_new: bool,
-    /// The kernel refused this of the table of host policies; the rest was done.
-    pub host_refused: Option<ApplyError>,
+    /// The kernel refused this of the tables of host policies and bans; the rest was done.
+    pub refused: Option<ApplyError>,
 }
 
 impl Programmed {
@@ -53,22 +59,27 @@ impl Programmed {
         Programmed { operations, longest_commit: applied.longest, ..Programmed::default() }
     }
 
-    fn and(self, host: Result<Programmed, ApplyError>) -> Programmed {
-        match host {
-            Ok(host) => Programmed {
-                operations: self.operations + host.operations,
-                longest_commit: self.longest_commit.max(host.longest_commit),
+    fn and(self, other: Result<Programmed, ApplyError>) -> Programmed {
+        match other {
+            Ok(other) => Programmed {
+                operations: self.operations + other.operations,
+                longest_commit: self.longest_commit.max(other.longest_commit),
                 ..self
             },
-            Err(error) => Programmed { host_refused: Some(error), ..self },
+            Err(error) => Programmed { refused: Some(error), ..self },
         }
     }
 }
 
 impl Programming {
     /// Touches nothing yet.
-    pub fn new(compiler: Compiler, policies: Option<PolicyTable>, host: Option<HostTable>) -> Programming {
-        Programming { compiler, policies, host }
+    pub fn new(
+        compiler: Compiler,
+        policies: Option<PolicyTable>,
+        host: Option<HostTable>,
+        bans: Option<BanTable>,
+    ) -> Programming {
+        Programming { compiler, policies, host, bans }
     }
 
     /// What is wanted.
@@ -82,14 +93,21 @@ impl Programming {
         self.host.as_ref().map_or(&tables.host, |host| host.wanted(tables))
     }
 
-    /// Whether the kernel holds tables of ours, of whenever: that of policies, and that of host policies if there were some.
+    /// The same of bans.
+    pub fn ban_tables(&self) -> &BanTables {
+        let tables = self.compiler.tables();
+        self.bans.as_ref().map_or(&tables.bans, |bans| bans.wanted(tables))
+    }
+
+    /// Whether the kernel holds tables of ours, of whenever: that of policies, and those of host policies and bans if there were some.
     ///
     /// # Errors
     ///
     /// If the kernel cannot be read.
     pub fn holds_something(&mut self) -> Result<bool, KernelError> {
         let policies = self.policies.as_mut().map_or(Ok(true), PolicyTable::is_there)?;
-        Ok(policies && self.host.as_mut().map_or(Ok(true), HostTable::is_there)?)
+        let host = self.host.as_mut().map_or(Ok(true), HostTable::is_there)?;
+        Ok(policies && host && self.bans.as_mut().map_or(Ok(true), BanTable::is_there)?)
     }
 
     /// The namespaces for whose policies there is no room.
@@ -112,9 +130,16 @@ impl Programming {
         self.host.as_mut().map(HostTable::kernel_mut)
     }
 
+    /// The one to the table of bans.
+    pub fn bans_kernel(&mut self) -> Option<&mut Kernel> {
+        self.bans.as_mut().map(BanTable::kernel_mut)
+    }
+
     /// Whether what is wanted is in force, as far as is known.
     pub fn is_in_force(&self) -> bool {
-        self.policies_are_in_force() && self.host.as_ref().is_none_or(HostTable::is_in_force)
+        self.policies_are_in_force()
+            && self.host.as_ref().is_none_or(HostTable::is_in_force)
+            && self.bans.as_ref().is_none_or(BanTable::is_in_force)
     }
 
     /// The same of the policies of pods alone.
@@ -126,11 +151,17 @@ impl Programming {
     pub fn doubt(&mut self) {
         self.policies.iter_mut().for_each(PolicyTable::doubt);
         self.host.iter_mut().for_each(HostTable::doubt);
+        self.bans.iter_mut().for_each(BanTable::doubt);
     }
 
     /// The policies of hosts are known from here on.
     pub fn follow_host(&mut self) {
         self.host.iter_mut().for_each(HostTable::follow);
+    }
+
+    /// Bans are known from here on.
+    pub fn follow_bans(&mut self) {
+        self.bans.iter_mut().for_each(BanTable::follow);
     }
 
     /// Brings changes of the cluster into force.
@@ -157,7 +188,8 @@ impl Programming {
         let tables = self.compiler.tables();
         let policies = self.policies.as_mut().map(|table| table.take(&steps, tables, now));
         let host = self.host.as_mut().map(|table| table.take(&steps, tables));
-        both(policies, host).map(|done| Programmed { steps, ..done })
+        let bans = self.bans.as_mut().map(|table| table.take(&steps, tables));
+        all(policies, [host, bans]).map(|done| Programmed { steps, ..done })
     }
 
     /// Takes changes of the cluster into account, and leaves the kernel alone: the next step is a load.
@@ -174,17 +206,20 @@ impl Programming {
     pub fn load_other(&mut self, tables: &Tables, now: Instant) -> Result<Programmed, ApplyError> {
         let policies = self.policies.as_mut().map(|table| table.load_other(tables, now));
         let host = self.host.as_mut().map(|table| table.load_other(&tables.host));
-        both(policies, host)
+        let bans = self.bans.as_mut().map(|table| table.load_other(&tables.bans));
+        all(policies, [host, bans])
     }
 
-    /// Remembers what was in force of the policies of hosts, which goes on to be wanted until those of the cluster are known.
-    pub fn remember_host(&mut self, tables: &HostTables) {
-        self.host.iter_mut().for_each(|table| table.remember(tables));
+    /// Remembers what was in force of host policies and of bans, which goes on to be wanted until those of the cluster are known.
+    pub fn remember(&mut self, tables: &Tables) {
+        self.host.iter_mut().for_each(|table| table.remember(&tables.host));
+        self.bans.iter_mut().for_each(|table| table.remember(&tables.bans));
     }
 
-    /// What was in force of the policies of hosts was of another cluster, and is wanted no more.
-    pub fn forget_host(&mut self) {
+    /// What was in force of them was of another cluster, and is wanted no more.
+    pub fn forget(&mut self) {
         self.host.iter_mut().for_each(HostTable::forget);
+        self.bans.iter_mut().for_each(BanTable::forget);
     }
 
     /// Reads the tables back and applies what differs from what is wanted.
@@ -196,7 +231,8 @@ impl Programming {
         let tables = self.compiler.tables();
         let policies = self.policies.as_mut().map(|table| table.load(tables, now));
         let host = self.host.as_mut().map(|table| table.load(tables));
-        both(policies, host)
+        let bans = self.bans.as_mut().map(|table| table.load(tables));
+        all(policies, [host, bans])
     }
 
     /// When connections are to be judged again, if that waits.
@@ -232,7 +268,8 @@ impl Programming {
     pub fn remove(&mut self) -> Result<(), ApplyError> {
         let policies = self.policies.as_mut().map_or(Ok(()), PolicyTable::remove);
         let host = self.host.as_mut().map_or(Ok(()), HostTable::remove);
-        policies.and(host)
+        let bans = self.bans.as_mut().map_or(Ok(()), BanTable::remove);
+        policies.and(host).and(bans)
     }
 }
 
@@ -255,11 +292,11 @@ fn load(
     Err(ApplyError::Changed)
 }
 
-/// What was done to both tables. Each was tried, whatever became of the other.
-fn both(
+/// What was done to all tables. Each was tried, whatever became of the others.
+fn all(
     policies: Option<Result<Programmed, ApplyError>>,
-    host: Option<Result<Programmed, ApplyError>>,
+    kept: [Option<Result<Programmed, ApplyError>>; 2],
 ) -> Result<Programmed, ApplyError> {
     let done = policies.unwrap_or_else(|| Ok(Programmed::default()))?;
-    Ok(done.and(host.unwrap_or_else(|| Ok(Programmed::default()))))
+    Ok(kept.into_iter().flatten().fold(done, Programmed::and))
 }

@@ -40,6 +40,9 @@ pub struct Report {
     pub forged_sources: ForgedSourcesReport,
     /// Host policies; `None` where they are not enforced.
     pub host: Option<HostReport>,
+    /// Ban lists; `None` where they are not enforced.
+    #[serde(default)]
+    pub bans: Option<BansReport>,
     /// What stands in the way of enforcement, or limits it.
     pub preflight: Vec<Obstacle>,
     /// Whether pods are open between a reboot and the start of the agent.
@@ -119,6 +122,26 @@ pub struct HostReport {
     /// Packets to guarded ports that were denied, and replies from them, since the agent runs.
     pub denied: u64,
     /// Packets that would have been denied with audited policies in force.
+    pub would_deny: u64,
+}
+
+/// What is in force of ban lists.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct BansReport {
+    /// How many lists are known.
+    pub lists: usize,
+    /// Those of them that are audited, so that they ban nothing.
+    pub audited: Vec<String>,
+    /// How many entries the lists have, without those that have expired.
+    pub entries: usize,
+    /// How many ranges of addresses they come to, overlaps united and what is spared taken out.
+    pub ranges: usize,
+    /// When the next entry expires.
+    pub next_expiry: Option<Timestamp>,
+    /// Packets with a banned end that were dropped, since the agent runs.
+    pub denied: u64,
+    /// Packets that would have been dropped with audited lists in force.
     pub would_deny: u64,
 }
 

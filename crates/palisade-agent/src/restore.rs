@@ -14,7 +14,7 @@ use palisade_nft::{ApplyError, Kernel, KernelError, Settings as Layout, Table};
 
 use crate::files::FileError;
 use crate::namespace::{self, NamespaceError};
-use crate::programming::{HostTable, PolicyTable};
+use crate::programming::{BanTable, HostTable, PolicyTable};
 use crate::state::{StateDirectory, StateError};
 
 /// The file in the state directory that holds the identity of the boot at which the state was restored.
@@ -29,7 +29,7 @@ pub enum Restored {
     Nothing,
     /// Enforcement is paused.
     Paused,
-    /// The pod ranges of the node were not known, or unknown pods are let through; and no port was guarded.
+    /// The pod ranges of the node were not known, or unknown pods are let through; no port was guarded, and nothing banned.
     NoPodRanges,
     /// The kernel holds rules of ours already.
     InForceAlready,
@@ -41,6 +41,8 @@ pub enum Restored {
         pod_ranges: Vec<IpNet>,
         /// Whether ports of nodes are guarded by what the state holds of host policies; pods are not admitted.
         guarded: bool,
+        /// Whether addresses are banned by what the state holds of ban lists.
+        banned: bool,
     },
 }
 
@@ -96,7 +98,7 @@ fn restore_from(directory: &StateDirectory) -> Result<Restored, RestoreError> {
     let Some(state) = directory.load()? else { return Ok(Restored::Nothing) };
     let is_of_this_boot = is_of_this_boot(&state.boot, directory);
     let tables = state.after_boot();
-    if tables.pod_ranges.is_empty() && tables.host.is_empty() {
+    if tables.pod_ranges.is_empty() && tables.host.is_empty() && tables.bans.is_empty() {
         return Ok(Restored::NoPodRanges);
     }
     let _only = match namespace::lock(Duration::ZERO) {
@@ -106,21 +108,27 @@ fn restore_from(directory: &StateDirectory) -> Result<Restored, RestoreError> {
     let layout = Layout::default();
     let mut policies = PolicyTable::new(Kernel::open()?, layout);
     let mut host = HostTable::new(Kernel::open_table(Table::Host)?, layout);
+    let mut bans = BanTable::new(Kernel::open_table(Table::Bans)?, layout);
     host.remember(&tables.host);
+    bans.remember(&tables.bans);
     let is_closed = is_of_this_boot && policies.is_there()?;
     let is_guarded = is_of_this_boot && host.is_there()?;
+    let is_banned = is_of_this_boot && bans.is_there()?;
     let (closed, guarded) = (!is_closed && !tables.pod_ranges.is_empty(), !is_guarded && !tables.host.is_empty());
-    // Each is tried, whatever becomes of the other.
+    let banned = !is_banned && !tables.bans.is_empty();
+    // Each is tried, whatever becomes of the others.
     let guarding = guarded.then(|| host.load_other(&tables.host)).transpose();
+    let banning = banned.then(|| bans.load_other(&tables.bans)).transpose();
     if closed {
         policies.load_other(&tables, Instant::now())?;
     }
     guarding?;
-    Ok(match (closed, guarded) {
-        (false, false) => Restored::InForceAlready,
-        (false, true) => Restored::Closed { pod_ranges: Vec::new(), guarded },
-        (true, _) => Restored::Closed { pod_ranges: tables.pod_ranges, guarded },
-    })
+    banning?;
+    if !closed && !guarded && !banned {
+        return Ok(Restored::InForceAlready);
+    }
+    let pod_ranges = if closed { tables.pod_ranges } else { Vec::new() };
+    Ok(Restored::Closed { pod_ranges, guarded, banned })
 }
 
 /// The identity of this boot; empty if the kernel does not tell.

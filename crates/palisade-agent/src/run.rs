@@ -24,6 +24,7 @@ use crate::metrics::Metrics;
 use crate::namespace::{self, NamespaceError};
 use crate::node_state;
 use crate::preflight;
+use crate::protected::protected;
 use crate::report::Obstacle;
 use crate::settings::Settings;
 use crate::state::{StateDirectory, StateError};
@@ -87,9 +88,10 @@ pub fn run(settings: Settings) -> Result<(), RunError> {
     let metrics = Arc::new(Metrics::default());
     let kernels = kernels(&settings)?;
     let bound = kernels.binding.iter().flat_map(Binding::kernels);
-    let monitor = Monitor::open(kernels.policies.iter().chain(&kernels.host).chain(bound))?;
+    let monitor = Monitor::open(kernels.policies.iter().chain(&kernels.host).chain(&kernels.bans).chain(bound))?;
     let interfaces = settings.bind_sources.then(Links::open).transpose()?;
-    let mut engine = Engine::start(Arc::clone(&settings), kernels, directory.clone(), Arc::clone(&metrics));
+    let protected = runtime()?.block_on(protected(&settings));
+    let mut engine = Engine::start(Arc::clone(&settings), protected, kernels, directory.clone(), Arc::clone(&metrics));
     let (changed, looked_after) = (Arc::clone(&engine.telling.changed), directory.clone());
     let (tell, found) = mpsc::channel(events::WAITING_MAX);
     engine.telling.findings = Some(tell);
@@ -139,10 +141,11 @@ fn kernels(settings: &Settings) -> Result<Kernels, RunError> {
     };
     let policies = open(settings.enforce.network_policy, Table::Policies)?;
     let host = open(settings.enforce.host, Table::Host)?;
+    let bans = open(settings.enforce.bans, Table::Bans)?;
     for table in [Table::BridgedSources, Table::RoutedSources] {
         open(settings.bind_sources, table)?;
     }
-    Ok(Kernels { policies, host, binding: settings.bind_sources.then(Binding::open).transpose()? })
+    Ok(Kernels { policies, host, bans, binding: settings.bind_sources.then(Binding::open).transpose()? })
 }
 
 fn thread(name: &str, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, RunError> {

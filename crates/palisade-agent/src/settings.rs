@@ -30,6 +30,8 @@ pub struct Settings {
     pub bind_sources: bool,
     /// `--failsafe-source`: who reaches guarded ports of this node whatever host policies say.
     pub failsafe_sources: Vec<IpNet>,
+    /// `--protect`: what no list bans on this node.
+    pub protected: Vec<IpNet>,
     /// `--verdict`: what the sender of a denied packet notices.
     pub verdict: Denied,
     /// `--established`: what becomes of live connections that a change forbids.
@@ -55,6 +57,8 @@ pub struct Enforce {
     pub network_policy: bool,
     /// `host`: those of ports of nodes.
     pub host: bool,
+    /// `bans`: lists of addresses with which nobody may speak.
+    pub bans: bool,
 }
 
 impl Enforce {
@@ -62,10 +66,13 @@ impl Enforce {
     pub const NETWORK_POLICY: &'static str = "network-policy";
     /// `host`.
     pub const HOST: &'static str = "host";
+    /// `bans`.
+    pub const BANS: &'static str = "bans";
 
     /// What is enforced, as the flag names it.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
-        let named = [(self.network_policy, Enforce::NETWORK_POLICY), (self.host, Enforce::HOST)];
+        let named =
+            [(self.network_policy, Enforce::NETWORK_POLICY), (self.host, Enforce::HOST), (self.bans, Enforce::BANS)];
         named.into_iter().filter(|(is_enforced, _)| *is_enforced).map(|(_, name)| name)
     }
 
@@ -74,6 +81,7 @@ impl Enforce {
         Kind::ALL.into_iter().filter(move |kind| match kind {
             Kind::NetworkPolicy => self.network_policy,
             Kind::HostPolicy => self.host,
+            Kind::BanList => self.bans,
             Kind::Namespace | Kind::Node | Kind::Pod => true,
         })
     }

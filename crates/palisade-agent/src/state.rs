@@ -2,6 +2,7 @@
 //! reboot before the kubelet starts.
 #![expect(clippy::disallowed_methods, reason = "the file that reads and writes the state directory")]
 
+mod bans;
 mod host;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,11 +17,13 @@ use ipnet::IpNet;
 use k8s_openapi::jiff::Timestamp;
 use palisade_core::tables::{SubjectPort, Subjects};
 use palisade_core::{
-    Admit, Direction, GroupId, HostTables, PeerGroup, PerDirection, Port, PortRange, Rest, RestId, Tables, Transport,
+    Admit, BanTables, Direction, GroupId, HostTables, PeerGroup, PerDirection, Port, PortRange, Rest, RestId, Tables,
+    Transport,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::files::{self, FileError};
+use bans::BansFile;
 use host::HostFile;
 
 /// The version of the format. A file of another one is put aside.
@@ -81,6 +84,8 @@ pub struct Unsaved<'a> {
     pub tables: &'a Tables,
     /// What is in force of those of hosts.
     pub host: &'a HostTables,
+    /// What is in force of bans.
+    pub bans: &'a BanTables,
     /// As [`State::node_ranges`].
     pub node_ranges: &'a [IpNet],
     /// As [`State::node_addresses`].
@@ -112,7 +117,8 @@ pub enum StateError {
 
 impl State {
     /// What of it holds in this boot. After another one every pod has a new network, and addresses of old pods may be
-    /// those of others: then it is the pod ranges alone, and nobody is known; ports of nodes are guarded, and no pod is admitted.
+    /// those of others: then it is the pod ranges alone, and nobody is known; ports of nodes are guarded, and no pod is
+    /// admitted; what is banned stays so.
     pub fn tables_in(self, boot: &str) -> Tables {
         if !boot.is_empty() && self.boot == boot {
             return self.tables;
@@ -126,7 +132,9 @@ impl State {
         for group in host.groups.values_mut() {
             group.addresses.retain(|address| self.node_addresses.contains(address));
         }
-        Tables { pod_ranges: self.tables.pod_ranges, host, ..Tables::default() }
+        let mut bans = self.tables.bans;
+        bans.targeted.values_mut().for_each(|ban| ban.pods.clear());
+        Tables { pod_ranges: self.tables.pod_ranges, host, bans, ..Tables::default() }
     }
 }
 
@@ -253,6 +261,7 @@ pub fn to_text(state: &Unsaved<'_>) -> Result<Vec<u8>, serde_json::Error> {
         pod_ranges: tables.pod_ranges.clone(),
         known: tables.known.iter().copied().collect(),
         host: HostFile::of(state.host),
+        bans: BansFile::of(state.bans),
         node_ranges: state.node_ranges.to_vec(),
         node_addresses: state.node_addresses.clone(),
     };
@@ -275,6 +284,8 @@ struct StateFile {
     known: Vec<IpAddr>,
     #[serde(default)]
     host: HostFile,
+    #[serde(default)]
+    bans: BansFile,
     #[serde(default)]
     node_ranges: Vec<IpNet>,
     #[serde(default)]
@@ -427,6 +438,7 @@ impl TryFrom<StateFile> for State {
             rests: rests.collect::<Result<_, String>>()?,
             pod_ranges: file.pod_ranges,
             host: file.host.read()?,
+            bans: file.bans.read()?,
             known: file.known.into_iter().collect(),
         };
         named_things_exist(&tables)?;

@@ -23,6 +23,7 @@ use serde::Serialize;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::backoff::Patience;
+use crate::ban_list;
 use crate::definition::{GROUP, VERSION};
 use crate::host_policy;
 use crate::node_state::NodeState;
@@ -70,6 +71,10 @@ pub enum Subject {
     HostPolicy,
     /// That a host policy is gone, on every node.
     HostPolicyGone,
+    /// A ban list, on every node.
+    BanList,
+    /// That a ban list is gone, on every node.
+    BanListGone,
 }
 
 /// What came of it.
@@ -238,14 +243,18 @@ impl Wait {
                 let kind = GroupVersionKind::gvk(GROUP, VERSION, host_policy::KIND);
                 (PolicyKind::Host, ApiResource::from_gvk_with_plural(&kind, host_policy::PLURAL))
             }
+            Subject::BanList | Subject::BanListGone => {
+                let kind = GroupVersionKind::gvk(GROUP, VERSION, ban_list::KIND);
+                (PolicyKind::Ban, ApiResource::from_gvk_with_plural(&kind, ban_list::PLURAL))
+            }
             _ => (PolicyKind::Network, ApiResource::erase::<NetworkPolicy>(&())),
         };
         let all = Api::<DynamicObject>::all_with(client.clone(), &resource);
         let policies = match of {
             PolicyKind::Network => Api::namespaced_with(client.clone(), &self.namespace, &resource),
-            PolicyKind::Host => all.clone(),
+            PolicyKind::Host | PolicyKind::Ban => all.clone(),
         };
-        let is_to_go = matches!(self.subject, Subject::PolicyGone | Subject::HostPolicyGone);
+        let is_to_go = matches!(self.subject, Subject::PolicyGone | Subject::HostPolicyGone | Subject::BanListGone);
         let policy = policies.get_metadata_opt(&self.name).await.map_err(failed("read the policy"))?;
         let target = match policy {
             None if !is_to_go => return Err(WaitError::Missing(self.to_string())),
@@ -275,6 +284,7 @@ impl fmt::Display for Wait {
             Subject::Pod => write!(f, "pod {}/{}", self.namespace, self.name),
             Subject::Policy | Subject::PolicyGone => write!(f, "policy {}/{}", self.namespace, self.name),
             Subject::HostPolicy | Subject::HostPolicyGone => write!(f, "host policy {}", self.name),
+            Subject::BanList | Subject::BanListGone => write!(f, "ban list {}", self.name),
         }
     }
 }

@@ -19,6 +19,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::sleep;
 
 use crate::backoff::Steadiness;
+use crate::ban_list;
 use crate::definition::{GROUP, VERSION};
 use crate::host_policy;
 use crate::message::{Message, WatchNews};
@@ -47,6 +48,7 @@ pub async fn watch_all(enforce: Enforce, client: Client, engine: mpsc::Sender<Me
             Kind::Pod => watch_kind::<Pods>(client, &engine, &room).boxed(),
             Kind::NetworkPolicy => watch_kind::<NetworkPolicies>(client, &engine, &room).boxed(),
             Kind::HostPolicy => watch_kind::<HostPolicies>(client, &engine, &room).boxed(),
+            Kind::BanList => watch_kind::<BanLists>(client, &engine, &room).boxed(),
         }
     });
     join_all(watches).await;
@@ -275,6 +277,7 @@ watched! {
     Pods = Pod in "", "v1", "pods";
     NetworkPolicies = NetworkPolicy in "networking.k8s.io", "v1", "networkpolicies";
     HostPolicies = HostPolicy in GROUP, VERSION, host_policy::PLURAL;
+    BanLists = BanList in GROUP, VERSION, ban_list::PLURAL;
 }
 
 #[cfg(test)]

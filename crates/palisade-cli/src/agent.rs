@@ -36,7 +36,7 @@ pub struct AgentArguments {
     state_dir: Option<PathBuf>,
 
     /// What to enforce, separated by commas
-    #[arg(long, value_name = "WHAT", value_enum, value_delimiter = ',', default_values_t = [Enforced::NetworkPolicy, Enforced::Host])]
+    #[arg(long, value_name = "WHAT", value_enum, value_delimiter = ',', default_values_t = [Enforced::NetworkPolicy, Enforced::Host, Enforced::Bans])]
     enforce: Vec<Enforced>,
 
     /// What becomes of packets from or to addresses in the node's pod ranges that no known pod has
@@ -47,9 +47,13 @@ pub struct AgentArguments {
     #[arg(long, value_name = "CIDR")]
     pod_cidr: Vec<IpNet>,
 
-    /// Who reaches guarded ports of this node whatever host policies say; may be given several times
+    /// Who reaches guarded ports of this node whatever host policies say, and is never banned; may be given several times
     #[arg(long, value_name = "CIDR")]
     failsafe_source: Vec<IpNet>,
+
+    /// What no list bans on this node, besides nodes, pods, the API server, resolvers and failsafe sources; may be given several times
+    #[arg(long, value_name = "CIDR")]
+    protect: Vec<IpNet>,
 
     /// What becomes of packets that pods send under addresses that are not theirs
     #[arg(long, value_name = "VERDICT", value_enum, default_value_t = ForgedArgument::Drop)]
@@ -127,6 +131,9 @@ enum Enforced {
     /// palisade.dev/v1alpha1 HostPolicy, for ports of nodes
     #[value(name = Enforce::HOST)]
     Host,
+    /// palisade.dev/v1alpha1 BanList, for addresses with which nobody may speak
+    #[value(name = Enforce::BANS)]
+    Bans,
 }
 
 /// What becomes of unknown pods.
@@ -218,6 +225,7 @@ impl AgentArguments {
         let enforce = Enforce {
             network_policy: self.enforce.contains(&Enforced::NetworkPolicy),
             host: self.enforce.contains(&Enforced::Host),
+            bans: self.enforce.contains(&Enforced::Bans),
         };
         Settings {
             enforce,
@@ -230,6 +238,7 @@ impl AgentArguments {
             },
             pod_cidrs: self.pod_cidr.clone(),
             failsafe_sources: self.failsafe_source.clone(),
+            protected: self.protect.clone(),
             bind_sources: enforce.network_policy && self.forged_sources == ForgedArgument::Drop,
             verdict: match self.verdict {
                 VerdictArgument::Drop => Denied::Drop,

@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::{self, Read as _};
 use std::path::Path;
+use std::time::SystemTime;
 
 use anyhow::{Context as _, anyhow};
 use palisade_core::{Diagnostic, Flow, Snapshot};
@@ -27,6 +28,7 @@ impl InputArguments {
             nodes: usize::from(self.nodes),
             pod_cidrs: vec![self.pod_cidr.into(), self.pod_cidr6.into()],
             node_cidrs: vec![self.node_cidr.into(), self.node_cidr6.into()],
+            now: now(),
             ..Options::default()
         }
     }
@@ -141,4 +143,10 @@ fn all<T>(results: impl Iterator<Item = Result<T, Hinted>>) -> Result<Vec<T>, Se
         }
     }
     if errors.is_empty() { Ok(values) } else { Err(Several(errors)) }
+}
+
+/// What time it is, in seconds since 1970; `None` if the clock is set to before that.
+fn now() -> Option<i64> {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    i64::try_from(since.as_secs()).ok()
 }

@@ -142,6 +142,7 @@ fn in_words(before: &Snapshot, change: &Change) -> String {
         Change::HostPolicy(name, now) => {
             (format!("HostPolicy {name}"), before.host_policies.contains_key(name), now.is_some())
         }
+        Change::BanList(name, now) => (format!("BanList {name}"), before.ban_lists.contains_key(name), now.is_some()),
     };
     let verb = match (was, is) {
         (false, _) => "new",
@@ -246,8 +247,8 @@ mod tests {
                 node: None,
             };
             let packet = Packet { family: Family::V4, source: end(1), destination: end(2), traffic: flow.traffic };
-            let shadow = Way { verdict: tables, steps: Vec::new(), guards: Vec::new() };
-            let tables = Trace { verdict: tables, steps: Vec::new(), guards: Vec::new(), shadow };
+            let shadow = Way { verdict: tables, steps: Vec::new(), guards: Vec::new(), bans: Vec::new() };
+            let tables = Trace { verdict: tables, steps: Vec::new(), guards: Vec::new(), bans: Vec::new(), shadow };
             let row =
                 Row { flow, testimonies: vec![Testimony { packet, oracle, oracle_shadow: oracle, tables, kernel }] };
             assert_eq!(exit(&Report { rows: vec![row] }), expected);

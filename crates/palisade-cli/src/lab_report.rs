@@ -82,6 +82,9 @@ fn print_testimony(out: &mut impl Write, snapshot: &Snapshot, testimony: &Testim
     writeln!(out, "  {} {} -> {}", packet.family, packet.source.address, packet.destination.address)?;
     writeln!(out, "    oracle: {oracle}")?;
     let decision = decide(snapshot, packet);
+    for ban in &decision.bans {
+        writeln!(out, "      {ban}")?;
+    }
     for direction in &decision.directions {
         writeln!(out, "      {direction}")?;
     }
@@ -89,6 +92,9 @@ fn print_testimony(out: &mut impl Write, snapshot: &Snapshot, testimony: &Testim
         writeln!(out, "      {host}")?;
     }
     writeln!(out, "    tables: {}", tables.verdict)?;
+    for ban in &tables.bans {
+        writeln!(out, "      {ban}")?;
+    }
     for guard in &tables.guards {
         writeln!(out, "      {guard}")?;
     }
@@ -97,6 +103,9 @@ fn print_testimony(out: &mut impl Write, snapshot: &Snapshot, testimony: &Testim
     }
     if *oracle_shadow != tables.shadow.verdict {
         writeln!(out, "    oracle, with audited policies: {oracle_shadow}")?;
+        for ban in decision.shadow.iter().flat_map(|shadow| &shadow.bans) {
+            writeln!(out, "      {ban}")?;
+        }
         for direction in decision.shadow.iter().flat_map(|shadow| &shadow.directions) {
             writeln!(out, "      {direction}")?;
         }
@@ -104,6 +113,9 @@ fn print_testimony(out: &mut impl Write, snapshot: &Snapshot, testimony: &Testim
             writeln!(out, "      {host}")?;
         }
         writeln!(out, "    tables, with audited policies: {}", tables.shadow.verdict)?;
+        for ban in &tables.shadow.bans {
+            writeln!(out, "      {ban}")?;
+        }
         for guard in &tables.shadow.guards {
             writeln!(out, "      {guard}")?;
         }

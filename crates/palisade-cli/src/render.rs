@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use anyhow::Context as _;
 use palisade_compile::compile;
 use palisade_core::NodeName;
-use palisade_nft::{Generation, Settings, lower, lower_host};
+use palisade_nft::{Generation, Settings, lower, lower_bans, lower_host};
 
 use crate::args::RenderArguments;
 use crate::output::{Exit, Hinted};
@@ -20,9 +20,10 @@ pub fn run(arguments: &RenderArguments) -> anyhow::Result<Exit> {
         return Err(Hinted { message: format!("there is no node '{node}' in the input"), hint }.into());
     }
     let (tables, settings) = (compile(&snapshot, &node), Settings::default());
-    let pods = lower(&tables, &settings, Generation::FIRST);
-    let host = lower_host(&tables.host, &settings);
-    let text = if host.is_nothing() { pods.to_string() } else { format!("{pods}\n{host}") };
+    let beside = [lower_host(&tables.host, &settings), lower_bans(&tables.bans, &settings)];
+    let tables = [lower(&tables, &settings, Generation::FIRST)].into_iter();
+    let tables = tables.chain(beside.into_iter().filter(|table| !table.is_nothing()));
+    let text = tables.map(|table| table.to_string()).collect::<Vec<_>>().join("\n");
     io::stdout().lock().write_all(text.as_bytes()).context("cannot write the ruleset")?;
     Ok(Exit::Clean)
 }

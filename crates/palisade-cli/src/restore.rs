@@ -28,9 +28,10 @@ pub fn run(arguments: RestoreArguments) -> anyhow::Result<Exit> {
         Restored::NoPodRanges => "nothing to restore: unknown pods were not dropped on this node".to_string(),
         Restored::InForceAlready => "nothing to restore: the kernel holds the rules already".to_string(),
         Restored::AgentRuns(agent) => format!("nothing to restore: an agent runs: {agent}"),
-        Restored::Closed { pod_ranges, guarded } => {
+        Restored::Closed { pod_ranges, guarded, banned } => {
             let mut closed: Vec<String> = pod_ranges.iter().map(ToString::to_string).collect();
             closed.extend(guarded.then(|| "guarded ports of nodes".to_string()));
+            closed.extend(banned.then(|| "banned addresses".to_string()));
             format!("closed until the agent runs: {}", closed.join(", "))
         }
     };

@@ -9,7 +9,7 @@ use clap::Args;
 use palisade_agent::cleanup::left_behind;
 use palisade_agent::control::{self, Answer, ControlError, Request};
 use palisade_agent::node_state::BootGap;
-use palisade_agent::report::{HostReport, Phase, Report};
+use palisade_agent::report::{BansReport, HostReport, Phase, Report};
 use palisade_agent::{Timestamp, state_directory};
 
 use crate::args::OutputFormat;
@@ -158,6 +158,9 @@ fn facts(report: &Report) -> Vec<Vec<String>> {
     if let Some(host) = &report.host {
         facts.push(("host policies", host_policies(host)));
     }
+    if let Some(bans) = &report.bans {
+        facts.push(("bans", bans_line(bans)));
+    }
     let boot_gap = match report.boot_gap {
         BootGap::Open => "open: pods are open from a reboot until the agent has its lists",
         BootGap::Closed => "closed: the last state is loaded before the kubelet starts",
@@ -186,6 +189,30 @@ fn host_policies(host: &HostReport) -> String {
     }
     if host.would_deny > 0 {
         parts.push(format!("{} packets would be denied", host.would_deny));
+    }
+    parts.join("; ")
+}
+
+/// `2 lists ban 1204 ranges; 4 packets dropped so far`.
+fn bans_line(bans: &BansReport) -> String {
+    let mut parts = vec![match bans.lists {
+        0 => "none".to_string(),
+        lists => format!(
+            "{} ban{} {}",
+            counted(lists, "list", "lists"),
+            if lists == 1 { "s" } else { "" },
+            counted(bans.ranges, "range of addresses", "ranges of addresses")
+        ),
+    }];
+    if !bans.audited.is_empty() {
+        parts.push(format!("audited: {}", bans.audited.join(", ")));
+    }
+    parts.extend(bans.next_expiry.map(|expiry| format!("the next entry expires {expiry}")));
+    if bans.denied > 0 {
+        parts.push(format!("{} packets dropped so far", bans.denied));
+    }
+    if bans.would_deny > 0 {
+        parts.push(format!("{} packets would be dropped", bans.would_deny));
     }
     parts.join("; ")
 }
@@ -365,6 +392,21 @@ objects with something wrong in them:
         check(
             r#"{"policies":2,"audited":["trial"],"guarded":[],"denied":0,"wouldDeny":7}"#,
             "2 policies, no port of this node is guarded; audited: trial; 7 packets would be denied",
+        );
+    }
+
+    #[test]
+    fn bans_are_one_line() {
+        let check = |report: &str, expected: &str| {
+            assert_eq!(bans_line(&serde_json::from_str(report).unwrap()), expected);
+        };
+        let report = r#"{"lists":0,"audited":[],"entries":0,"ranges":0,"nextExpiry":null,"denied":0,"wouldDeny":0}"#;
+        check(report, "none");
+        let report = r#"{"lists":2,"audited":["trial"],"entries":9,"ranges":1,"nextExpiry":"2030-01-31T12:00:00Z","denied":4,"wouldDeny":7}"#;
+        check(
+            report,
+            "2 lists ban 1 range of addresses; audited: trial; the next entry expires 2030-01-31T12:00:00Z; 4 packets dropped so far; \
+             7 packets would be dropped",
         );
     }
 

@@ -51,6 +51,22 @@ pub enum WaitCommand {
         how: HowArguments,
     },
 
+    /// Until a ban list, as it is now, is in force on every node
+    BanList {
+        /// The list
+        #[arg(value_name = "NAME")]
+        name: String,
+
+        /// in-force, or delete: until it is gone on every node
+        #[arg(long = "for", value_name = "WHAT", value_enum, default_value_t = ForArgument::InForce)]
+        #[arg(hide_possible_values = true)]
+        until: ForArgument,
+
+        /// How.
+        #[command(flatten)]
+        how: HowArguments,
+    },
+
     /// Until a policy, as it is now, is in force on every node
     Policy {
         /// The policy
@@ -105,6 +121,13 @@ pub fn run(arguments: WaitArguments) -> anyhow::Result<Exit> {
             let subject = match until {
                 ForArgument::InForce => Subject::HostPolicy,
                 ForArgument::Delete => Subject::HostPolicyGone,
+            };
+            (subject, ObjectName::new("", name), how)
+        }
+        WaitCommand::BanList { name, until, how } => {
+            let subject = match until {
+                ForArgument::InForce => Subject::BanList,
+                ForArgument::Delete => Subject::BanListGone,
             };
             (subject, ObjectName::new("", name), how)
         }

@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use palisade_core::{
-    Change, HostPolicy, HostPolicyName, Labels, Namespace, NamespaceName, NetworkPolicy, Node, NodeName, Pod, PodName,
-    PolicyName,
+    BanList, BanListName, Change, HostPolicy, HostPolicyName, Labels, Namespace, NamespaceName, NetworkPolicy, Node,
+    NodeName, Pod, PodName, PolicyName,
 };
 
 use crate::matching::selects;
@@ -25,6 +25,7 @@ pub struct Cluster {
     nodes: BTreeMap<NodeName, Arc<Node>>,
     by_node_address: BTreeMap<IpAddr, BTreeSet<NodeName>>,
     host_policies: BTreeMap<HostPolicyName, Arc<HostPolicy>>,
+    ban_lists: BTreeMap<BanListName, Arc<BanList>>,
 }
 
 /// The pods that have an address. A set of one would take ten times the memory of its pod's name.
@@ -45,6 +46,8 @@ pub struct Touched {
     pub subjects: BTreeSet<IpAddr>,
     /// Whether the guards of nodes may have changed.
     pub guards: bool,
+    /// Whether lists of bans, or the nodes that they spare, may have changed.
+    pub bans: bool,
 }
 
 impl Cluster {
@@ -62,6 +65,13 @@ impl Cluster {
                     match new {
                         Some(policy) => drop(self.host_policies.insert(name.clone(), Arc::clone(policy))),
                         None => drop(self.host_policies.remove(name)),
+                    }
+                }
+                Change::BanList(name, new) => {
+                    touched.bans = true;
+                    match new {
+                        Some(list) => drop(self.ban_lists.insert(name.clone(), Arc::clone(list))),
+                        None => drop(self.ban_lists.remove(name)),
                     }
                 }
             }
@@ -146,9 +156,10 @@ impl Cluster {
         }
     }
 
-    /// No rule of `NetworkPolicy` looks at a node, whose own pods are exempt by the path of their packets; host policies do.
+    /// No rule of `NetworkPolicy` looks at a node, whose own pods are exempt by the path of their packets; host policies and bans do.
     fn update_node(&mut self, name: &NodeName, new: Option<&Arc<Node>>, touched: &mut Touched) {
         touched.guards |= !self.host_policies.is_empty();
+        touched.bans |= !self.ban_lists.is_empty();
         if let Some(old) = self.nodes.remove(name) {
             for address in &old.addresses {
                 touched.addresses.insert(*address);
@@ -172,6 +183,11 @@ impl Cluster {
     /// The host policies, by name.
     pub fn host_policies(&self) -> impl Iterator<Item = &HostPolicy> {
         self.host_policies.values().map(|policy| &**policy)
+    }
+
+    /// The ban lists, by name.
+    pub fn ban_lists(&self) -> impl Iterator<Item = &BanList> {
+        self.ban_lists.values().map(|list| &**list)
     }
 
     /// Every node.

@@ -11,6 +11,7 @@ use palisade_core::{
 };
 
 use crate::atom::AtomMembers;
+use crate::bans::Bans;
 use crate::cluster::{Cluster, Touched, is_on};
 use crate::digest::Canonical;
 use crate::grants::{self, grants, is_audited};
@@ -35,6 +36,7 @@ pub struct Compiler {
     /// How many entries name each rest.
     rests: BTreeMap<RestId, usize>,
     host: Host,
+    bans: Bans,
     tables: Tables,
     /// The elements that the tables come to.
     elements: usize,
@@ -76,6 +78,7 @@ impl Compiler {
             groups: BTreeMap::new(),
             rests: BTreeMap::new(),
             host: Host::default(),
+            bans: Bans::default(),
             tables,
             elements: 0,
             closed: BTreeSet::new(),
@@ -119,6 +122,15 @@ impl Compiler {
         }
         self.remove_unnamed(&mut update);
         self.update_host(&touched.addresses, touched.guards, &mut update);
+        let steps = self.bans.update(
+            &self.cluster,
+            &self.settings.protected,
+            (touched.bans, &touched.addresses),
+            &self.tables.bans,
+        );
+        for change in steps {
+            self.step(&mut update, TablesChange::Ban(change));
+        }
         update.changes
     }
 

@@ -5,9 +5,10 @@
 //!
 //! Read in this order: `grants` (what the policies of a pod grant, rule by rule), `subject` (from grants to the
 //! entries of one address), `atom` and `peers` (who is meant), `digest` (its name in the tables), `host` (the guards
-//! of nodes), `compiler` (what a change touches), `room` (how much of it a node holds).
+//! of nodes), `bans` (what is banned), `compiler` (what a change touches), `room` (how much of it a node holds).
 
 mod atom;
+mod bans;
 mod cluster;
 mod compiler;
 mod digest;

@@ -57,7 +57,8 @@ pub fn difference(tables: &Tables, change: &TablesChange) -> (usize, usize) {
         | TablesChange::Known(..)
         | TablesChange::PodRanges(_)
         // No namespace has a say in them.
-        | TablesChange::Host(_) => (0, 0),
+        | TablesChange::Host(_)
+        | TablesChange::Ban(_) => (0, 0),
     }
 }
 

@@ -22,6 +22,8 @@ pub struct Settings {
     pub pod_cidrs: Vec<IpNet>,
     /// Sources that every guarded port of a node admits, whatever host policies say.
     pub failsafe_sources: Vec<IpNet>,
+    /// What no ban list bans, beside what the cluster has.
+    pub protected: Vec<IpNet>,
     /// The most elements that the tables may come to; `None` is without a limit.
     pub elements_max: Option<usize>,
 }

@@ -21,9 +21,12 @@ use palisade_testkit::shrink::shrink;
 
 #[test]
 fn oracle_and_tables_agree_on_random_flows() {
-    let (mut judged, mut audited) = (0, BTreeMap::new());
+    let (mut judged, mut audited, mut banned) = (0, BTreeMap::new(), [0, 0]);
     for seed in 0..400 {
         let case = random::case(seed, 60);
+        for ban in packets(&case).iter().flat_map(|packet| decide(&case.snapshot, packet).bans) {
+            banned[usize::from(ban.pod.is_some())] += 1;
+        }
         for audit in packets(&case).iter().filter_map(|packet| decide(&case.snapshot, packet).audit()) {
             *audited.entry(audit).or_insert(0) += 1;
         }
@@ -33,6 +36,7 @@ fn oracle_and_tables_agree_on_random_flows() {
     for audit in [Audit::WouldDeny, Audit::WouldAllow] {
         assert!(audited.get(&audit) >= Some(&100), "{audited:?}");
     }
+    assert!(banned.iter().all(|banned| *banned > 100), "{banned:?} banned for all, and for a target");
 }
 
 #[test]
@@ -253,8 +257,9 @@ fn a_change_that_denies_says_so() {
                 .map(|snapshot| Case { snapshot: snapshot.clone(), flows: random::flows(snapshot, &mut rng, 30) });
             let passes =
                 |tables: &BTreeMap<NodeName, Tables>, packet: &Packet| walk(tables, packet).verdict == Verdict::Allow;
-            // What guards ports of nodes judges each packet, and needs nobody to say so.
-            let is_judged_once = |packet: &Packet| packet.destination.owner != Owner::Node;
+            // What guards ports of nodes, or bans, judges each packet, and needs nobody to say so.
+            let is_judged_once =
+                |packet: &Packet| packet.destination.owner != Owner::Node && walk(&after, packet).bans.is_empty();
             let denied = |packet: &Packet| is_judged_once(packet) && passes(&before, packet) && !passes(&after, packet);
             let denied = asked.iter().flat_map(packets).find(denied);
             let says_so = changes.iter().any(TablesChange::may_deny);

@@ -4,6 +4,8 @@
 //! or what a policy allows is *meaning*, and each witness (`palisade-compile`, `palisade-sim`) has its own
 //! reading of it, so that one can judge the other. Nothing here does I/O.
 
+pub mod ban;
+pub mod ban_tables;
 pub mod diagnostic;
 pub mod flow;
 pub mod host_policy;
@@ -16,6 +18,8 @@ pub mod snapshot;
 pub mod tables;
 pub mod verdict;
 
+pub use ban::{BanEntry, BanList, BanListName, BanTarget};
+pub use ban_tables::{AddressRange, AddressSet, BanChange, BanId, BanTables, TargetedBan};
 pub use diagnostic::{Diagnostic, Level, Place};
 pub use flow::{End, Flow};
 pub use host_policy::{HostPeer, HostPolicy, HostPolicyName, HostPort, Otherwise};

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use crate::ban::{BanList, BanListName};
 use crate::host_policy::{HostPolicy, HostPolicyName};
 use crate::labels::Labels;
 use crate::name::{NamespaceName, NodeName, PodName, PolicyName, WorkloadName};
@@ -25,6 +26,8 @@ pub struct Snapshot {
     pub policies: BTreeMap<PolicyName, Arc<NetworkPolicy>>,
     /// Every `HostPolicy`.
     pub host_policies: BTreeMap<HostPolicyName, Arc<HostPolicy>>,
+    /// Every `BanList`.
+    pub ban_lists: BTreeMap<BanListName, Arc<BanList>>,
     /// The pods of each workload and of each Service, by name. For naming ends of a flow; it has no say in verdicts.
     pub workloads: BTreeMap<WorkloadName, Arc<[PodName]>>,
 }
@@ -110,6 +113,8 @@ pub enum Change {
     Policy(PolicyName, Option<Arc<NetworkPolicy>>),
     /// A host policy.
     HostPolicy(HostPolicyName, Option<Arc<HostPolicy>>),
+    /// A ban list.
+    BanList(BanListName, Option<Arc<BanList>>),
 }
 
 impl Snapshot {
@@ -122,6 +127,7 @@ impl Snapshot {
         difference(&self.policies, &other.policies, |name, new| changes.push(Change::Policy(name, new)));
         let (before, now) = (&self.host_policies, &other.host_policies);
         difference(before, now, |name, new| changes.push(Change::HostPolicy(name, new)));
+        difference(&self.ban_lists, &other.ban_lists, |name, new| changes.push(Change::BanList(name, new)));
         changes
     }
 }

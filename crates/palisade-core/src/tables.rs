@@ -24,6 +24,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use crate::ban_tables::{BanChange, BanTables};
 use crate::host_tables::{HostChange, HostTables};
 use crate::net::{Port, PortRange, Transport};
 use crate::policy::{Direction, PerDirection};
@@ -48,6 +49,8 @@ pub struct Tables {
     pub known: BTreeSet<IpAddr>,
     /// Who may reach ports of nodes.
     pub host: HostTables,
+    /// With whom nobody may speak.
+    pub bans: BanTables,
 }
 
 /// Which of the two pictures of the tables.
@@ -161,6 +164,8 @@ pub enum TablesChange {
     PodRanges(Vec<IpNet>),
     /// A step between two states of the host tables.
     Host(HostChange),
+    /// A step between two states of the ban tables.
+    Ban(BanChange),
 }
 
 impl Subjects {
@@ -202,8 +207,9 @@ impl TablesChange {
             | TablesChange::GroupRemoved(_)
             | TablesChange::RestAdded(..)
             | TablesChange::RestRemoved(_)
-            // Packets to nodes are judged one by one: no connection remembers what held before.
-            | TablesChange::Host(_) => false,
+            // These judge packets one by one: no connection remembers what held before.
+            | TablesChange::Host(_)
+            | TablesChange::Ban(_) => false,
             TablesChange::Known(_, known) => !known,
             TablesChange::PodRanges(ranges) => !ranges.is_empty(),
         }
@@ -251,6 +257,7 @@ impl Tables {
             }
             TablesChange::PodRanges(ranges) => self.pod_ranges.clone_from(ranges),
             TablesChange::Host(change) => self.host.apply(change),
+            TablesChange::Ban(change) => self.bans.apply(change),
         }
     }
 }

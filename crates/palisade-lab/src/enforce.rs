@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use palisade_compile::Compiler;
+use palisade_compile::{Compiler, Settings as Compiling};
 use palisade_core::{Change, NodeName, Snapshot, Tables, TablesChange};
-use palisade_nft::{Generation, Held, HostHeld, Kernel, Ruleset, Settings, Table, diff, lower, lower_host};
+use palisade_nft::{
+    BanHeld, Generation, Held, HostHeld, Kernel, Ruleset, Settings, Table, diff, lower, lower_bans, lower_host,
+};
 
 use crate::error::LabError;
 use crate::netns::write_setting;
-use crate::topology::{Place, Topology};
+use crate::topology::{CONTROL_NETWORKS, Place, Topology};
 
 /// What all nodes enforce.
 #[derive(Default)]
@@ -26,6 +28,8 @@ struct Enforced {
     generation: Generation,
     host: HostHeld,
     host_kernel: Kernel,
+    bans: BanHeld,
+    bans_kernel: Kernel,
 }
 
 impl Enforcer {
@@ -70,7 +74,9 @@ impl Enforcer {
             let is_as_wanted = held(&mut enforced.kernel, Table::Policies, name)?
                 == lower(tables, &Settings::default(), enforced.generation)
                 && held(&mut enforced.host_kernel, Table::Host, name)?
-                    == lower_host(&tables.host, &Settings::default());
+                    == lower_host(&tables.host, &Settings::default())
+                && held(&mut enforced.bans_kernel, Table::Bans, name)?
+                    == lower_bans(&tables.bans, &Settings::default());
             if !is_as_wanted {
                 strayed.push(name.clone());
             }
@@ -85,7 +91,8 @@ impl Enforced {
             member.netns.enter()?;
         }
         let mut kernel = Kernel::open().map_err(|error| refused(node, error))?;
-        let mut compiler = Compiler::new(node.clone());
+        let protected = CONTROL_NETWORKS.into();
+        let mut compiler = Compiler::with(node.clone(), Compiling { protected, ..Compiling::default() });
         compiler.update(&Snapshot::default().changes_to(snapshot));
         let generation = Generation::FIRST;
         load_table(&mut kernel, &lower(compiler.tables(), &Settings::default(), generation), node)?;
@@ -95,18 +102,25 @@ impl Enforced {
         let guards = &compiler.tables().host;
         load_table(&mut host_kernel, &lower_host(guards, &Settings::default()), node)?;
         let host = HostHeld::of(guards, &Settings::default());
-        Ok(Enforced { compiler, held, kernel, generation, host, host_kernel })
+        let mut bans_kernel = Kernel::open_table(Table::Bans).map_err(|error| refused(node, error))?;
+        let banned = &compiler.tables().bans;
+        load_table(&mut bans_kernel, &lower_bans(banned, &Settings::default()), node)?;
+        let bans = BanHeld::of(banned, &Settings::default());
+        Ok(Enforced { compiler, held, kernel, generation, host, host_kernel, bans, bans_kernel })
     }
 
     fn update(mut self, node: &NodeName, changes: &[Change]) -> Result<Enforced, LabError> {
         let steps = self.compiler.update(changes);
-        if steps.iter().any(|step| !matches!(step, TablesChange::Host(_))) {
+        if steps.iter().any(|step| !matches!(step, TablesChange::Host(_) | TablesChange::Ban(_))) {
             self.generation = self.generation.next();
             let transaction = self.held.lower_changes(&steps, Some(self.generation));
             self.kernel.apply(&transaction).map_err(|error| refused(node, error))?;
         }
         let transaction = self.host.lower_changes(&steps);
         self.host_kernel.apply(&transaction).map_err(|error| refused(node, error))?;
+        for transaction in self.bans.lower_changes(&steps) {
+            self.bans_kernel.apply(&transaction).map_err(|error| refused(node, error))?;
+        }
         Ok(self)
     }
 }

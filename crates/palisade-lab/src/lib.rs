@@ -36,5 +36,5 @@ pub use progress::progress_bar;
 pub use rendezvous::Rendezvous;
 pub use rootless::{RootlessError, become_root};
 pub use session::Lab;
-pub use topology::Place;
+pub use topology::{CONTROL_NETWORKS, Place};
 pub use witness::{Case, Reach, Report, Row, Testimony, Verdicts, witness};

@@ -18,6 +18,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsFd;
 
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use palisade_core::{Family, NodeName, PodName, Snapshot};
 use palisade_sim::{Endpoint, Owner};
 
@@ -342,7 +343,10 @@ impl Topology {
             self.wire.add_default_route(&member.socket, *family, UPLINK)?;
             let control = control_address(member.number, *family);
             self.wire.add_address(&member.socket, UPLINK, control)?;
-            self.wire.add_route(&self.core.socket, control, index)?;
+            // What is outside is at the end of the default route, all of it.
+            if *place != Place::Outside {
+                self.wire.add_route(&self.core.socket, control, index)?;
+            }
         }
         Ok(index)
     }
@@ -392,8 +396,14 @@ fn member(wire: &Wire, name: &str, families: &[Family], forwards: bool, number: 
     Ok(Member { netns, socket, addresses: BTreeSet::new(), node: None, upstream: 0, next_index: UPLINK + 1, number })
 }
 
-/// From 255.254.0.0/16 (reserved, RFC 1112 section 4) and `100::/64` (discard-only, RFC 6666), where no cluster has
-/// its addresses.
+/// Where control flows come from and go to: 255.254.0.0/16 (reserved, RFC 1112 section 4) and `100::/64` (discard-only, RFC 6666), where no
+/// cluster has its addresses. No list may ban them: rules that the lab is to try with real packets have to protect them.
+pub const CONTROL_NETWORKS: [IpNet; 2] = [
+    IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(255, 254, 0, 0), 16)),
+    IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, 0), 64)),
+];
+
+/// From [`CONTROL_NETWORKS`].
 fn control_address(number: u16, family: Family) -> IpAddr {
     let [high, low] = number.to_be_bytes();
     match family {

@@ -245,8 +245,8 @@ mod tests {
     }
 
     fn trace(verdict: Verdict, shadow: Verdict) -> Trace {
-        let shadow = Way { verdict: shadow, steps: Vec::new(), guards: Vec::new() };
-        Trace { verdict, steps: Vec::new(), guards: Vec::new(), shadow }
+        let shadow = Way { verdict: shadow, steps: Vec::new(), guards: Vec::new(), bans: Vec::new() };
+        Trace { verdict, steps: Vec::new(), guards: Vec::new(), bans: Vec::new(), shadow }
     }
 
     fn check(oracle: Verdict, tables: Verdict, kernel: &Outcome, agrees: bool) {

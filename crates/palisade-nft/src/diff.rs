@@ -25,15 +25,20 @@ pub fn diff(have: &Ruleset, want: &Ruleset) -> Transaction {
         return Builder::whole(want, true).finish();
     }
     let mut builder = Builder::of(want.table);
+    diff_in_place(&mut builder, have, want);
+    builder.finish()
+}
+
+/// What differs, where the heads of all that both have are the same.
+pub(crate) fn diff_in_place(builder: &mut Builder, have: &Ruleset, want: &Ruleset) {
     for name in have.counters.keys().filter(|name| !want.counters.contains_key(*name)) {
         builder.remove_counter(name.clone());
     }
     for (name, comment) in want.counters.iter().filter(|(name, _)| !have.counters.contains_key(*name)) {
         builder.add_counter(name.clone(), comment.clone());
     }
-    diff_sets(&mut builder, have, want);
-    diff_chains(&mut builder, have, want);
-    builder.finish()
+    diff_sets(builder, have, want);
+    diff_chains(builder, have, want);
 }
 
 fn can_change_in_place(have: &Ruleset, want: &Ruleset) -> bool {

@@ -11,6 +11,7 @@
 //! [`Transaction`] first: a value that can be printed, compared and thrown away.
 //! How packets are judged is written in [`mod@lower`], under which addresses pods may send in [`sources`], and nowhere else.
 
+pub mod bans;
 mod conntrack;
 mod dialogue;
 mod diff;
@@ -30,6 +31,7 @@ mod text;
 mod transaction;
 mod wire;
 
+pub use bans::{Ban, BanHeld, lower_bans};
 pub use conntrack::{Conntrack, Occupancy, Swept};
 pub use diff::diff;
 pub use foreign::{ForeignName, ForeignTable, foreign_tables};

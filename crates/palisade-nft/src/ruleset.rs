@@ -68,11 +68,15 @@ pub enum Hook {
     GuardOutput,
     /// `type filter hook postrouting priority 300`: after addresses of replies were translated back.
     GuardReply,
+    /// `type filter hook prerouting priority raw - 10` (-310): before connection tracking, after fragments are put together.
+    BanSource,
+    /// `type filter hook postrouting priority srcnat - 10` (90): after destinations are translated, before sources are.
+    BanDestination,
 }
 
 impl Hook {
     /// All of them.
-    pub const ALL: [Hook; 7] = [
+    pub const ALL: [Hook; 9] = [
         Hook::Forward,
         Hook::Prerouting,
         Hook::Guard,
@@ -80,6 +84,8 @@ impl Hook {
         Hook::GuardForward,
         Hook::GuardOutput,
         Hook::GuardReply,
+        Hook::BanSource,
+        Hook::BanDestination,
     ];
 }
 

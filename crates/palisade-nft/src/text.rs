@@ -284,6 +284,8 @@ impl Display for HookOf {
             HookOf(_, Hook::GuardInput) => "type filter hook input priority filter - 5; policy accept;",
             HookOf(_, Hook::GuardForward) => "type filter hook forward priority filter - 5; policy accept;",
             HookOf(_, Hook::GuardOutput) => "type filter hook output priority filter - 5; policy accept;",
+            HookOf(_, Hook::BanSource) => "type filter hook prerouting priority raw - 10; policy accept;",
+            HookOf(_, Hook::BanDestination) => "type filter hook postrouting priority srcnat - 10; policy accept;",
             HookOf(_, Hook::GuardReply) => "type filter hook postrouting priority 300; policy accept;",
         })
     }

@@ -13,10 +13,11 @@ use palisade_core::{
     Direction, NamespaceName, NetworkPolicy, Pod, PodName, PolicyName, Ports, Rule, Snapshot, Verdict,
 };
 
+use crate::ban::bans;
 use crate::host::Guarded;
 use crate::matching::selects;
 use crate::packet::{Endpoint, Owner, Packet};
-use crate::reason::{Decision, DirectionDecision, Exemption, Grant, Isolator, Near, Outcome, Shadow};
+use crate::reason::{Banned, Decision, DirectionDecision, Exemption, Grant, Isolator, Near, Outcome, Shadow};
 use crate::rule::{Matched, NamedPod, Question};
 
 /// Judges one packet, the first of a flow; replies are not judged.
@@ -31,30 +32,39 @@ pub fn decide(snapshot: &Snapshot, packet: &Packet) -> Decision {
     let (verdict, assumed, directions) = now.judge();
     let shadow = then.is_audited().then(|| {
         let (verdict, assumed, directions) = then.judge();
-        Shadow { verdict, assumed, directions, host: then.guarded.as_ref().map(Guarded::decision) }
+        Shadow { verdict, assumed, directions, host: then.guarded.as_ref().map(Guarded::decision), bans: then.bans }
     });
-    Decision { verdict, assumed, directions, host: now.guarded.as_ref().map(Guarded::decision), shadow }
+    let host = now.guarded.as_ref().map(Guarded::decision);
+    Decision { verdict, assumed, directions, host, bans: now.bans, shadow }
 }
 
 /// Everything that is asked about a packet.
 struct Judged<'a> {
     sides: Vec<Side<'a>>,
     guarded: Option<Guarded<'a>>,
+    bans: Vec<Banned>,
 }
 
 impl<'a> Judged<'a> {
     fn new(snapshot: &'a Snapshot, packet: &'a Packet, asked: Asked) -> Judged<'a> {
-        Judged { sides: sides(snapshot, packet, asked), guarded: Guarded::of(snapshot, packet, asked) }
+        Judged {
+            sides: sides(snapshot, packet, asked),
+            guarded: Guarded::of(snapshot, packet, asked),
+            bans: bans(snapshot, packet, asked),
+        }
     }
 
     fn is_audited(&self) -> bool {
         self.sides.iter().flat_map(|side| &side.policies).any(|(_, policy)| policy.audit)
             || self.guarded.as_ref().is_some_and(Guarded::is_audited)
+            || self.bans.iter().any(|ban| ban.audit)
     }
 
     /// Whether all allow, whether that rests on something invented, and what each side says.
     fn judge(&self) -> (Verdict, bool, Vec<DirectionDecision>) {
-        let admits = |reading| self.guarded.as_ref().is_none_or(|guarded| guarded.outcome(reading).admits());
+        let admits = |reading| {
+            self.bans.is_empty() && self.guarded.as_ref().is_none_or(|guarded| guarded.outcome(reading).admits())
+        };
         let allows = |reading| self.sides.iter().all(|side| side.outcome(reading).allows()) && admits(reading);
         // More matches never turn an allow into a deny, so the two extreme readings bound all others.
         let invented = self.sides.iter().any(|side| side.peer_assumed || side.subject.1.assumed.node)

@@ -223,6 +223,7 @@ fn outline(decision: &Decision) -> Vec<String> {
         outline.push(format!("{direction}: {}: {decided}", policies.join(",")));
     }
     outline.extend(decision.host.iter().chain(decision.audit_host()).map(ToString::to_string));
+    outline.extend(decision.bans.iter().chain(decision.audit_bans()).map(ToString::to_string));
     outline
 }
 
@@ -249,7 +250,8 @@ impl Group<'_> {
     /// The reasons of its first packet.
     fn lines(&self) -> Vec<String> {
         let (_, decision) = self.packets[0];
-        let mut lines: Vec<String> = decision.directions.iter().map(ToString::to_string).collect();
+        let mut lines: Vec<String> = decision.bans.iter().map(ToString::to_string).collect();
+        lines.extend(decision.directions.iter().map(ToString::to_string));
         lines.extend(decision.host.iter().map(ToString::to_string));
         if lines.is_empty() {
             lines.push("no NetworkPolicy applies, neither end is a pod".to_string());
@@ -261,8 +263,8 @@ impl Group<'_> {
     fn audit_lines(&self) -> Vec<String> {
         let (_, decision) = self.packets[0];
         let Some(heading) = audit_heading(decision) else { return Vec::new() };
-        let mut lines: Vec<String> =
-            decision.audit_directions().iter().map(|direction| format!("{heading}: {direction}")).collect();
+        let mut lines: Vec<String> = decision.audit_bans().iter().map(|ban| format!("{heading}: {ban}")).collect();
+        lines.extend(decision.audit_directions().iter().map(|direction| format!("{heading}: {direction}")));
         lines.extend(decision.audit_host().map(|host| format!("{heading}: {host}")));
         lines
     }

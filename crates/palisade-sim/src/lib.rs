@@ -5,6 +5,7 @@
 //! flow. That reading is naive on purpose: it loops over everything and keeps no index, so that it can judge
 //! the compiler, with which it shares no code. [`walk`](walk::walk) runs a packet through what the compiler made.
 
+mod ban;
 pub mod decide;
 pub mod explain;
 mod host;
@@ -18,6 +19,6 @@ pub mod walk;
 pub use decide::{audited, decide, isolators};
 pub use explain::{Answer, Explanation, explain};
 pub use packet::{Endpoint, Owner, Packet};
-pub use reason::{Decision, DirectionDecision, HostDecision, HostOutcome, Outcome, Shadow};
+pub use reason::{Banned, Decision, DirectionDecision, HostDecision, HostOutcome, Outcome, Shadow};
 pub use resolve::{ResolveError, owners, resolve};
 pub use walk::{Trace, Way, walk};

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use palisade_core::{
-    Audit, Direction, HostPeer, HostPolicyName, NamespaceName, NodeName, Peer, PodName, PolicyName, Port, PortMatch,
-    Traffic, Transport, Verdict,
+    Audit, BanEntry, BanListName, Direction, HostPeer, HostPolicyName, NamespaceName, NodeName, Peer, PodName,
+    PolicyName, Port, PortMatch, Traffic, Transport, Verdict,
 };
 
 pub use crate::matching::{Labelled, Unmet};
@@ -25,7 +25,10 @@ pub struct Decision {
     pub directions: Vec<DirectionDecision>,
     /// What guards the port of the node that the packet goes to; `None` if it goes to none, or nothing guards the port.
     pub host: Option<HostDecision>,
-    /// What would be with all audited policies in force; `None` if no audited policy selects what is judged.
+    /// The bans that the packet meets; each of them denies it.
+    pub bans: Vec<Banned>,
+    /// What would be with all audited policies in force; `None` if no audited policy selects what is judged,
+    /// and no audited list bans an end.
     pub shadow: Option<Shadow>,
 }
 
@@ -40,6 +43,8 @@ pub struct Shadow {
     pub directions: Vec<DirectionDecision>,
     /// What would guard the port of the node that the packet goes to.
     pub host: Option<HostDecision>,
+    /// The bans that the packet would meet.
+    pub bans: Vec<Banned>,
 }
 
 impl Decision {
@@ -76,6 +81,29 @@ impl Decision {
         };
         decides.then_some(then)
     }
+
+    /// The same of bans: those that would deny the packet, if the verdict would change.
+    pub fn audit_bans(&self) -> &[Banned] {
+        match (self.audit(), &self.shadow) {
+            (Some(Audit::WouldDeny), Some(shadow)) => &shadow.bans,
+            _ => &[],
+        }
+    }
+}
+
+/// A list that bans an end of a packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Banned {
+    /// The list.
+    pub list: BanListName,
+    /// The entry, the first of the list that does.
+    pub entry: BanEntry,
+    /// The end.
+    pub address: IpAddr,
+    /// The pod at the other end that is in the target of the list; `None` if the list has no target.
+    pub pod: Option<PodName>,
+    /// Whether the list is audited, so that it has a say in the shadow verdict alone.
+    pub audit: bool,
 }
 
 /// What the policies of a port of a node say.
@@ -320,6 +348,19 @@ pub enum PortProblem {
         /// The packet's port.
         number: Port,
     },
+}
+
+impl fmt::Display for Banned {
+    /// One line: `203.0.113.9: banned by BanList abuse, 203.0.113.0/24 (scans)`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: banned ", self.address)?;
+        if let Some(pod) = &self.pod {
+            write!(f, "for {pod} ")?;
+        }
+        write!(f, "by BanList {}", self.list)?;
+        write_marks(f, self.audit, None, "")?;
+        write!(f, ", {}", self.entry)
+    }
 }
 
 impl fmt::Display for DirectionDecision {

@@ -1,13 +1,16 @@
 //! The second witness: a packet's way through the compiled tables of the nodes it crosses, with the entries
 //! that decided.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use palisade_core::tables::{PeerGroup, SubjectPort, Subjects, Tables};
-use palisade_core::{Admit, Direction, GuardedPorts, Guards, HostTables, Layer, NodeName, PortRange, Traffic, Verdict};
+use palisade_core::{
+    AddressSet, Admit, BanTables, Direction, GuardedPorts, Guards, HostTables, Layer, NodeName, PortRange, Traffic,
+    Verdict,
+};
 
 use crate::packet::{Owner, Packet};
 
@@ -20,6 +23,8 @@ pub struct Trace {
     pub steps: Vec<Step>,
     /// The guards of the node that it goes to, on the nodes that have a say.
     pub guards: Vec<GuardStep>,
+    /// The bans that it meets, on the nodes that have a say.
+    pub bans: Vec<BanStep>,
     /// The way through the shadow: as it would be with all audited policies in force.
     pub shadow: Way,
 }
@@ -33,6 +38,19 @@ pub struct Way {
     pub steps: Vec<Step>,
     /// The guards of the node that it goes to, on the nodes that have a say.
     pub guards: Vec<GuardStep>,
+    /// The bans that it meets, on the nodes that have a say.
+    pub bans: Vec<BanStep>,
+}
+
+/// A ban on the way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BanStep {
+    /// Where.
+    pub node: NodeName,
+    /// What is banned.
+    pub address: IpAddr,
+    /// The list, if it has a target and the other end is in it.
+    pub target: Option<Arc<str>>,
 }
 
 /// One look at the guard of a node's port.
@@ -98,12 +116,13 @@ pub enum Admitted {
 
 /// Lets a packet walk through the tables of the nodes. A node that has none lets everything pass.
 pub fn walk(tables: &BTreeMap<NodeName, Tables>, packet: &Packet) -> Trace {
-    let Way { verdict, steps, guards } = way(tables, packet, Layer::InForce);
-    Trace { verdict, steps, guards, shadow: way(tables, packet, Layer::Shadow) }
+    let Way { verdict, steps, guards, bans } = way(tables, packet, Layer::InForce);
+    Trace { verdict, steps, guards, bans, shadow: way(tables, packet, Layer::Shadow) }
 }
 
 fn way(tables: &BTreeMap<NodeName, Tables>, packet: &Packet, layer: Layer) -> Way {
-    let mut way = Way { verdict: Verdict::Allow, steps: Vec::new(), guards: Vec::new() };
+    let bans = bans(tables, packet, layer);
+    let mut way = Way { verdict: Verdict::allow_if(bans.is_empty()), steps: Vec::new(), guards: Vec::new(), bans };
     for node in guarding_nodes(packet) {
         let Some(tables) = tables.get(node).map(|tables| &tables.host) else { continue };
         let Some(ports) = guarded_ports(tables, layer, node, packet) else { continue };
@@ -128,6 +147,33 @@ fn way(tables: &BTreeMap<NodeName, Tables>, packet: &Packet, layer: Layer) -> Wa
         }
     }
     way
+}
+
+/// What the nodes at the ends ban. In the shadow all lists are in force.
+fn bans(tables: &BTreeMap<NodeName, Tables>, packet: &Packet, layer: Layer) -> Vec<BanStep> {
+    let Packet { source, destination, .. } = packet;
+    let nodes: BTreeSet<&NodeName> = source.node.iter().chain(&destination.node).collect();
+    let mut steps = Vec::new();
+    for (node, tables) in nodes.into_iter().filter_map(|node| Some((node, &tables.get(node)?.bans))) {
+        for (end, other) in [(source.address, destination.address), (destination.address, source.address)] {
+            let step = |target| BanStep { node: node.clone(), address: end, target };
+            if is_banned(tables, layer, end) {
+                steps.push(step(None));
+            }
+            let lists = tables.targeted.values().filter(|ban| ban.layer == Layer::InForce || layer == Layer::Shadow);
+            let banning = lists.filter(|ban| holds(&ban.banned, end) && ban.pods.contains(&other));
+            steps.extend(banning.map(|ban| step(Some(ban.description.clone()))));
+        }
+    }
+    steps
+}
+
+fn is_banned(tables: &BanTables, layer: Layer, address: IpAddr) -> bool {
+    holds(&tables.banned, address) || layer == Layer::Shadow && holds(&tables.would_ban, address)
+}
+
+fn holds(set: &AddressSet, address: IpAddr) -> bool {
+    set.iter().any(|range| (range.first..=range.last).contains(&address))
 }
 
 /// What no audited policy is about has no shadow: for it holds what holds.
@@ -288,6 +334,17 @@ impl fmt::Display for GuardStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let GuardStep { node, ports, admitted, verdict } = self;
         write!(f, "{node}: guarded ports {ports} admit {admitted}: {verdict}")
+    }
+}
+
+impl fmt::Display for BanStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let BanStep { node, address, target } = self;
+        write!(f, "{node}: {address} is banned")?;
+        match target {
+            Some(list) => write!(f, " for the target of {list}: {}", Verdict::Deny),
+            None => write!(f, ": {}", Verdict::Deny),
+        }
     }
 }
 

@@ -21,7 +21,7 @@ use crate::pod::{PodObject, Template};
 use crate::reading::Reading;
 use crate::report::{Origin, Report};
 use crate::workload::WorkloadObject;
-use crate::{limits, namespace};
+use crate::{ban_list, limits, namespace};
 
 /// Makes the snapshot.
 pub fn snapshot(mut objects: Objects, options: &Options, reading: &mut Reading, report: &mut Report<'_>) -> Snapshot {
@@ -48,6 +48,11 @@ pub fn snapshot(mut objects: Objects, options: &Options, reading: &mut Reading, 
             .host_policies
             .into_iter()
             .map(|(name, policy)| (name, Arc::new(policy.object)))
+            .collect(),
+        ban_lists: objects
+            .ban_lists
+            .into_iter()
+            .map(|(name, list)| (name, Arc::new(ban_list::in_force(&list.object, options.now.unwrap_or(i64::MIN)))))
             .collect(),
         policies: objects.policies.into_iter().map(|(name, policy)| (name, Arc::new(policy.object))).collect(),
         nodes,

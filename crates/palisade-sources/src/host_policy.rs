@@ -103,7 +103,7 @@ fn read_spec(spec: &At<'_>, policy: &mut HostPolicy, peers_max: usize, reading: 
 }
 
 /// A field that is one of a few words; absent it is the first of them.
-fn choice<T: Copy>(spec: &At<'_>, name: &str, [first, second]: [(&str, T); 2], reading: &mut Reading) -> T {
+pub fn choice<T: Copy>(spec: &At<'_>, name: &str, [first, second]: [(&str, T); 2], reading: &mut Reading) -> T {
     let Some(at) = spec.field(name) else { return first.1 };
     match at.text(reading) {
         Some(text) if text == second.0 => second.1,
@@ -163,7 +163,7 @@ fn pods_peer(at: &At<'_>, reading: &mut Reading) -> Option<HostPeer> {
 }
 
 /// A selector that selects everything if it is absent.
-fn optional_selector(at: &At<'_>, name: &str, reading: &mut Reading) -> Option<Selector> {
+pub fn optional_selector(at: &At<'_>, name: &str, reading: &mut Reading) -> Option<Selector> {
     match at.field(name) {
         Some(at) => selector::read(&at, reading),
         None => Some(Selector::everything()),

@@ -4,12 +4,13 @@
 //! readable is used, and a policy that cannot be read isolates what it selects.
 //!
 //! Read in this order: `document` (text to documents), `objects` (documents to objects, one reader a kind:
-//! `network_policy`, `host_policy`, `pod`, `workload`, `namespace`, `node`, `service`, over `metadata`, `selector`, `syntax` and
+//! `network_policy`, `host_policy`, `ban_list`, `pod`, `workload`, `namespace`, `node`, `service`, over `metadata`, `selector`, `syntax` and
 //! `reading`), `cluster` (objects to the snapshot), `placement` (nodes and addresses that the input leaves out).
 //!
 //! [`live`] reads the objects of a running cluster, event by event, with the same readers of kinds.
 
 mod addresses;
+mod ban_list;
 mod cluster;
 mod document;
 mod host_policy;
@@ -62,6 +63,8 @@ pub struct Options {
     pub replicas_max: usize,
     /// How much is read.
     pub limits: Limits,
+    /// What time it is, in seconds since 1970: what has expired is left out. `None` is before anything expires.
+    pub now: Option<i64>,
 }
 
 impl Default for Options {
@@ -77,6 +80,7 @@ impl Default for Options {
             families: Family::ALL.to_vec(),
             replicas_max: 2,
             limits: Limits::default(),
+            now: None,
         }
     }
 }

@@ -5,9 +5,10 @@
 //! as what it touches.
 //!
 //! Read in this order: `object` (what is kept of what the API server sends), `read` (an object to what it describes),
-//! then one file for what depends on other objects: `namespaces`, `nodes`, `policies`; `view` and `findings` hold the
+//! then one file for what depends on other objects, or on the time: `namespaces`, `nodes`, `policies`, `bans`; `view` and `findings` hold the
 //! results and tell what is news.
 
+mod bans;
 mod findings;
 mod namespaces;
 mod nodes;
@@ -28,6 +29,7 @@ use crate::metadata::{Owner, Scope, Syntax};
 use crate::pod::PodObject;
 use crate::reading::Reading;
 use crate::{Limits, cluster, placement, syntax};
+use bans::Bans;
 use findings::Findings;
 use namespaces::Namespaces;
 use nodes::{Nodes, has_node_addresses};
@@ -48,6 +50,8 @@ pub enum Kind {
     NetworkPolicy,
     /// palisade.dev/v1alpha1 `HostPolicy`.
     HostPolicy,
+    /// palisade.dev/v1alpha1 `BanList`.
+    BanList,
 }
 
 /// What an event means.
@@ -80,6 +84,7 @@ pub struct Live {
     namespaces: Namespaces,
     nodes: Nodes,
     policies: Policies,
+    bans: Bans,
     /// For each kind that is being listed, the objects that the list has not held so far.
     unlisted: BTreeMap<Kind, BTreeSet<ObjectName>>,
 }
@@ -95,6 +100,7 @@ impl Live {
             namespaces: Namespaces::default(),
             nodes: Nodes::default(),
             policies: Policies::default(),
+            bans: Bans::default(),
             unlisted: BTreeMap::new(),
         }
     }
@@ -125,6 +131,7 @@ impl Live {
             Some(Content::Node(node)) => self.nodes.describe(&name.name, Some(node), &mut self.view),
             Some(Content::Pod(pod)) => self.put_pod(&name, pod),
             Some(Content::HostPolicy(policy)) => self.view.host_policy(&name.name, Some(Arc::new(policy))),
+            Some(Content::BanList(list)) => self.bans.set(&name.name, Some(list), &mut self.view),
             None => {}
         }
         self.findings.set(kind, &name, diagnostics);
@@ -138,6 +145,17 @@ impl Live {
         self.update()
     }
 
+    /// It is so late now, in seconds since 1970: what has expired is gone. Before the first call nothing has.
+    pub fn at(&mut self, now: i64) -> Update {
+        self.bans.at(now, &mut self.view);
+        self.update()
+    }
+
+    /// When something expires next, in seconds since 1970.
+    pub fn next_expiry(&self) -> Option<i64> {
+        self.bans.next_expiry()
+    }
+
     /// A list of all objects of a kind begins. A list that was begun before and not completed is forgotten.
     pub fn begin(&mut self, kind: Kind) {
         let cluster_wide = |name: &Arc<str>| ObjectName::new("", Arc::clone(name));
@@ -147,6 +165,7 @@ impl Live {
             Kind::Pod => self.view.snapshot.pods.keys().cloned().collect(),
             Kind::NetworkPolicy => self.view.snapshot.policies.keys().cloned().collect(),
             Kind::HostPolicy => self.view.snapshot.host_policies.keys().map(cluster_wide).collect(),
+            Kind::BanList => self.bans.names().map(cluster_wide).collect(),
         };
         unlisted.extend(self.findings.of(kind).cloned());
         self.unlisted.insert(kind, unlisted);
@@ -174,6 +193,7 @@ impl Live {
             }
             Kind::NetworkPolicy => {}
             Kind::HostPolicy => self.view.host_policy(&name.name, None),
+            Kind::BanList => self.bans.set(&name.name, None, &mut self.view),
         }
         self.findings.set(kind, name, Vec::new());
     }
@@ -229,7 +249,8 @@ impl Live {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 5] = [Kind::Namespace, Kind::Node, Kind::Pod, Kind::NetworkPolicy, Kind::HostPolicy];
+    pub const ALL: [Kind; 6] =
+        [Kind::Namespace, Kind::Node, Kind::Pod, Kind::NetworkPolicy, Kind::HostPolicy, Kind::BanList];
 
     /// The `kind` of its objects.
     pub fn name(self) -> &'static str {
@@ -239,12 +260,13 @@ impl Kind {
             Kind::Pod => "Pod",
             Kind::NetworkPolicy => "NetworkPolicy",
             Kind::HostPolicy => "HostPolicy",
+            Kind::BanList => "BanList",
         }
     }
 
     fn scope(self) -> Scope {
         match self {
-            Kind::Namespace | Kind::Node | Kind::HostPolicy => Scope::Cluster,
+            Kind::Namespace | Kind::Node | Kind::HostPolicy | Kind::BanList => Scope::Cluster,
             Kind::Pod | Kind::NetworkPolicy => Scope::Namespace,
         }
     }

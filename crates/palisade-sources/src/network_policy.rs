@@ -260,7 +260,7 @@ pub fn block_peer(at: &At<'_>, reading: &mut Reading) -> Option<(IpNet, Vec<IpNe
 }
 
 /// A block of addresses. Host bits are legal and mean nothing.
-fn block(at: &At<'_>, reading: &mut Reading) -> Option<IpNet> {
+pub fn block(at: &At<'_>, reading: &mut Reading) -> Option<IpNet> {
     let text = at.text(reading)?;
     let Ok(net) = text.parse::<IpNet>() else {
         reading.error(at, format!("expected a block such as 10.0.0.0/8 or fd00::/8, found '{}'", shortened(text)));

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use palisade_core::{
-    Diagnostic, HostPolicy, HostPolicyName, Labels, Level, Namespace, NamespaceName, NetworkPolicy,
-    Node as ClusterNode, NodeName, ObjectName, PodName, PolicyName, WorkloadKind, WorkloadName,
+    BanList, BanListName, Diagnostic, HostPolicy, HostPolicyName, Labels, Level, Namespace, NamespaceName,
+    NetworkPolicy, Node as ClusterNode, NodeName, ObjectName, PodName, PolicyName, WorkloadKind, WorkloadName,
 };
 
 use crate::Limits;
@@ -16,7 +16,7 @@ use crate::reading::{At, Reading};
 use crate::report::{Origin, Report};
 use crate::tree::{Key, Node, Span, Value, duplicates, shortened};
 use crate::workload::{self, WorkloadObject};
-use crate::{host_policy, namespace, network_policy, node, service, syntax};
+use crate::{ban_list, host_policy, namespace, network_policy, node, service, syntax};
 
 /// An object and where it stands.
 #[derive(Debug)]
@@ -35,6 +35,7 @@ pub struct Objects {
     pub services: BTreeMap<ObjectName, Placed<Labels>>,
     pub policies: BTreeMap<PolicyName, Placed<NetworkPolicy>>,
     pub host_policies: BTreeMap<HostPolicyName, Placed<HostPolicy>>,
+    pub ban_lists: BTreeMap<BanListName, Placed<BanList>>,
     /// How many objects of each policy kind of another engine.
     pub foreign: BTreeMap<String, usize>,
 }
@@ -113,7 +114,7 @@ impl Reader<'_, '_> {
             Kind::Foreign => *self.objects.foreign.entry(kind.to_string()).or_default() += 1,
             Kind::Other => {}
             known => {
-                if version.is_none() && !matches!(known, Kind::NetworkPolicy(_) | Kind::HostPolicy) {
+                if version.is_none() && !matches!(known, Kind::NetworkPolicy(_) | Kind::HostPolicy | Kind::BanList) {
                     let message = format!("apiVersion: expected that of a {kind}, found nothing");
                     self.reading.problem(Level::Warning, tree.span, message);
                 }
@@ -194,11 +195,15 @@ impl Reader<'_, '_> {
             self.policy(name, *version, &root, origin, &object, broken);
             return;
         }
-        if matches!(kind, Kind::HostPolicy) {
+        if matches!(kind, Kind::HostPolicy | Kind::BanList) {
             let problems = std::mem::take(&mut self.reading.problems);
             self.report.problems(problems, origin, Some(&object), Some(READ_ALL_THE_SAME));
-            let name = self.host_policy_name(&metadata);
-            self.host_policy(name, &root, origin, &object, broken);
+            let name = self.name_of_ours(&metadata, kind);
+            self.version_of_ours(kind_text, &root, origin);
+            match kind {
+                Kind::BanList => self.ban_list(name, &root, origin, &object, broken),
+                _ => self.host_policy(name, &root, origin, &object, broken),
+            }
             return;
         }
         let Some(name) = self.object_name(&metadata, kind, &namespace) else {
@@ -250,7 +255,9 @@ impl Reader<'_, '_> {
                 let name = WorkloadName { namespace: name.namespace, kind, name: name.name };
                 replace(&mut objects.workloads, name, Placed { origin, object })
             }
-            Kind::NetworkPolicy(_) | Kind::HostPolicy | Kind::List(_) | Kind::Foreign | Kind::Other => None,
+            Kind::NetworkPolicy(_) | Kind::HostPolicy | Kind::BanList | Kind::List(_) | Kind::Foreign | Kind::Other => {
+                None
+            }
         }
     }
 
@@ -303,11 +310,6 @@ impl Reader<'_, '_> {
         object: &str,
         broken: Option<&Broken>,
     ) {
-        if root.node.get_text("apiVersion") != Some(host_policy::VERSION) {
-            let span = root.node.get("apiVersion").map_or(origin.span, |node| node.span);
-            let message = format!("apiVersion: expected {} of a HostPolicy", host_policy::VERSION);
-            self.reading.problem(Level::Error, span, message);
-        }
         let policy = match broken {
             Some(broken) => {
                 self.reading.problem(Level::Error, broken.span, broken.message.clone());
@@ -321,11 +323,37 @@ impl Reader<'_, '_> {
         self.twice(before, origin, object);
     }
 
-    /// The name of a host policy; one that cannot be told is invented, so that the policy still guards.
-    fn host_policy_name(&mut self, metadata: &Metadata) -> HostPolicyName {
+    fn ban_list(&mut self, name: BanListName, root: &At<'_>, origin: Origin, object: &str, broken: Option<&Broken>) {
+        let list = match broken {
+            Some(broken) => {
+                self.reading.problem(Level::Error, broken.span, broken.message.clone());
+                ban_list::lost(name.clone(), &broken.message)
+            }
+            None => ban_list::read(root, name.clone(), &mut self.reading),
+        };
+        let problems = std::mem::take(&mut self.reading.problems);
+        self.report.problems(problems, origin, Some(object), Some(ban_list::effect(&list)));
+        let before = replace(&mut self.objects.ban_lists, name, Placed { origin, object: list });
+        self.twice(before, origin, object);
+    }
+
+    /// The version of a kind of ours.
+    fn version_of_ours(&mut self, kind: &str, root: &At<'_>, origin: Origin) {
+        if root.node.get_text("apiVersion") != Some(host_policy::VERSION) {
+            let span = root.node.get("apiVersion").map_or(origin.span, |node| node.span);
+            let message = format!("apiVersion: expected {} of a {kind}", host_policy::VERSION);
+            self.reading.problem(Level::Error, span, message);
+        }
+    }
+
+    /// The name of a host policy or ban list; one that cannot be told is invented, so that the object still counts.
+    fn name_of_ours(&mut self, metadata: &Metadata, kind: &Kind) -> Arc<str> {
         let invented = |reader: &mut Self| {
             let prefix = metadata.name_prefix.as_deref().unwrap_or("unnamed-");
-            reader.invent_name(prefix, |objects, name| objects.host_policies.contains_key(name))
+            reader.invent_name(prefix, |objects, name| match kind {
+                Kind::BanList => objects.ban_lists.contains_key(name),
+                _ => objects.host_policies.contains_key(name),
+            })
         };
         metadata.name.clone().unwrap_or_else(|| invented(self))
     }
@@ -398,6 +426,7 @@ enum Kind<'a> {
     Workload(WorkloadKind),
     NetworkPolicy(Version),
     HostPolicy,
+    BanList,
     /// `List`, or a list of one kind, whose name it holds.
     List(Option<&'a str>),
     /// A policy kind of another engine.
@@ -442,6 +471,7 @@ impl<'a> Kind<'a> {
                 _ => Kind::Foreign,
             },
             "HostPolicy" if is(&["palisade.dev"]) => Kind::HostPolicy,
+            "BanList" if is(&["palisade.dev"]) => Kind::BanList,
             "CiliumNetworkPolicy"
             | "CiliumClusterwideNetworkPolicy"
             | "AdminNetworkPolicy"
@@ -458,7 +488,7 @@ impl<'a> Kind<'a> {
 
     fn scope(&self) -> Scope {
         match self {
-            Kind::Namespace | Kind::Node | Kind::HostPolicy => Scope::Cluster,
+            Kind::Namespace | Kind::Node | Kind::HostPolicy | Kind::BanList => Scope::Cluster,
             _ => Scope::Namespace,
         }
     }

@@ -4,8 +4,8 @@ use std::fmt::{self, Write};
 
 use ipnet::IpNet;
 use palisade_core::{
-    Direction, HostPeer, HostPolicy, Labels, NetworkPolicy, Node, Operator, Peer, Pod, PodName, PortMatch, Ports,
-    Requirement, Rule, Selector, Snapshot,
+    BanEntry, BanList, BanTarget, Direction, HostPeer, HostPolicy, Labels, NetworkPolicy, Node, Operator, Peer, Pod,
+    PodName, PortMatch, Ports, Requirement, Rule, Selector, Snapshot,
 };
 
 /// The objects of a snapshot as YAML documents. `palisade-sources` reads them as the same snapshot, but for the
@@ -28,6 +28,7 @@ pub fn to_yaml(snapshot: &Snapshot) -> String {
         text
     }));
     documents.extend(snapshot.host_policies.values().map(|object| host_policy(object)));
+    documents.extend(snapshot.ban_lists.values().map(|object| ban_list(object)));
     documents.join("---\n")
 }
 
@@ -121,6 +122,21 @@ fn host_policy(policy: &HostPolicy) -> String {
         list(ports),
         list(policy.from.iter().map(peer)),
         if policy.unreadable.is_some() { "  unreadable: true\n" } else { "" },
+    )
+}
+
+fn ban_list(bans: &BanList) -> String {
+    let entry = |entry: &BanEntry| format!("{{cidr: {}, force: true}}", quoted(entry.cidr));
+    let target = bans.target.as_ref().map(|BanTarget { namespaces, pods }| {
+        format!("  target: {{namespaceSelector: {}, podSelector: {}}}\n", selector(namespaces), selector(pods))
+    });
+    format!(
+        "apiVersion: palisade.dev/v1alpha1\nkind: BanList\nmetadata: {{name: {}}}\nspec:\n  enforcement: {}\n  entries: {}\n  exceptCIDRs: {}\n{}",
+        quoted(&bans.name),
+        if bans.audit { "Audit" } else { "Enforce" },
+        list(bans.entries.iter().map(entry)),
+        list(bans.except.iter().map(quoted)),
+        target.unwrap_or_default(),
     )
 }
 

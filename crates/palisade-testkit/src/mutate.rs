@@ -3,21 +3,22 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use palisade_core::{Family, HostPolicy, Namespace, NetworkPolicy, Node, Pod, PodName, Snapshot};
+use palisade_core::{BanList, Family, HostPolicy, Namespace, NetworkPolicy, Node, Pod, PodName, Snapshot};
 
 use crate::random::{
-    NAMESPACES, container_ports, fresh_addresses, host_policy, labels, namespace_labels, node, pod, pod_name, policy,
+    NAMESPACES, ban_list, container_ports, fresh_addresses, host_policy, labels, namespace_labels, node, pod, pod_name,
+    policy,
 };
 use crate::rng::Rng;
 
 /// The cluster after one to three things happened to it at once: a pod added, removed, recreated, relabelled,
 /// moved to another address, finished, or given other ports; two pods' addresses swapped; a policy added,
-/// removed, changed, or audited or enforced from then on; the same of a host policy; a namespace added, relabelled or emptied and removed; a node added, readdressed or removed
+/// removed, changed, or audited or enforced from then on; the same of a host policy and of a ban list; a namespace added, relabelled or emptied and removed; a node added, readdressed or removed
 /// with its pods.
 pub fn mutate(snapshot: &Snapshot, rng: &mut Rng) -> Snapshot {
     let mut snapshot = snapshot.clone();
     for _ in 0..rng.between(1, 3) {
-        match rng.below(20) {
+        match rng.below(21) {
             // A long run neither grows without end nor dies out.
             0..4 if snapshot.pods.len() < 16 => {
                 let (name, pod) = (pod_name(&snapshot, rng), pod(&snapshot, rng));
@@ -31,7 +32,8 @@ pub fn mutate(snapshot: &Snapshot, rng: &mut Rng) -> Snapshot {
             }
             10..16 => change_policy(&mut snapshot, rng),
             16 => change_host_policy(&mut snapshot, rng),
-            17..19 => change_namespace(&mut snapshot, rng),
+            17 => change_ban_list(&mut snapshot, rng),
+            18..20 => change_namespace(&mut snapshot, rng),
             _ => change_node(&mut snapshot, rng),
         }
     }
@@ -117,6 +119,25 @@ fn change_host_policy(snapshot: &mut Snapshot, rng: &mut Rng) {
         _ => HostPolicy { name: name.clone(), ..fresh },
     };
     snapshot.host_policies.insert(name, Arc::new(changed));
+}
+
+fn change_ban_list(snapshot: &mut Snapshot, rng: &mut Rng) {
+    let names: Vec<_> = snapshot.ban_lists.keys().cloned().collect();
+    let fresh = ban_list(snapshot, rng);
+    if names.is_empty() || rng.percent(40) {
+        snapshot.ban_lists.insert(fresh.name.clone(), Arc::new(fresh));
+        return;
+    }
+    let name = rng.pick(&names);
+    let Some(old) = snapshot.ban_lists.remove(&name) else { return };
+    let changed = match rng.below(5) {
+        0 => return,
+        1 => BanList { target: fresh.target, ..(*old).clone() },
+        2 => BanList { audit: !old.audit, ..(*old).clone() },
+        3 => BanList { entries: old.entries.iter().skip(1).chain(&fresh.entries).cloned().collect(), ..(*old).clone() },
+        _ => BanList { name: name.clone(), ..fresh },
+    };
+    snapshot.ban_lists.insert(name, Arc::new(changed));
 }
 
 fn change_namespace(snapshot: &mut Snapshot, rng: &mut Rng) {

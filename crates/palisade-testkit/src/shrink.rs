@@ -5,7 +5,7 @@ use std::sync::Arc;
 use proptest::strategy::{NewTree, Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
 
-use palisade_core::{Direction, End, HostPolicy, NetworkPolicy, Peer, Pod, Ports, Rule, Selector, Snapshot};
+use palisade_core::{BanList, Direction, End, HostPolicy, NetworkPolicy, Peer, Pod, Ports, Rule, Selector, Snapshot};
 
 use crate::random::{Case, case};
 
@@ -109,6 +109,7 @@ fn smaller(case: &Case) -> Vec<Case> {
     let snapshots = without_policies(&case.snapshot)
         .into_iter()
         .chain(without_host_policies(&case.snapshot))
+        .chain(without_bans(&case.snapshot))
         .chain(without_pods(case))
         .chain(without_places(case))
         .chain(smaller_policies(&case.snapshot))
@@ -150,6 +151,28 @@ fn without_host_policies(snapshot: &Snapshot) -> Vec<Snapshot> {
         }
         for nodes in smaller_selectors(&policy.nodes) {
             push(Some(HostPolicy { nodes, ..(**policy).clone() }));
+        }
+    }
+    smaller
+}
+
+fn without_bans(snapshot: &Snapshot) -> Vec<Snapshot> {
+    let mut smaller = Vec::new();
+    for (name, list) in &snapshot.ban_lists {
+        let mut push = |list: Option<BanList>| {
+            let mut snapshot = snapshot.clone();
+            match list {
+                Some(list) => snapshot.ban_lists.insert(name.clone(), Arc::new(list)),
+                None => snapshot.ban_lists.remove(name),
+            };
+            smaller.push(snapshot);
+        };
+        push(None);
+        for entries in without_one(&list.entries) {
+            push(Some(BanList { entries, ..(**list).clone() }));
+        }
+        for except in without_one(&list.except) {
+            push(Some(BanList { except, ..(**list).clone() }));
         }
     }
     smaller

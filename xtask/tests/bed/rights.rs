@@ -38,6 +38,7 @@ fn agents_have_no_other_rights(sandbox: &Sandbox<'_>) -> anyhow::Result<()> {
     let ours: BTreeSet<&str> = agent.difference(&everybody).map(String::as_str).collect();
     let expected = [
         "events.events.k8s.io [] [] [create]",
+        "banlists.palisade.dev [] [] [list watch]",
         "hostpolicies.palisade.dev [] [] [list watch]",
         "namespaces [] [] [list watch]",
         "networkpolicies.networking.k8s.io [] [] [list watch]",

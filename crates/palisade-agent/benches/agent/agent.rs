@@ -169,7 +169,7 @@ pub fn run(directory: &str) -> ExitCode {
     tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(filter).with_writer(std::io::stdout).init();
     let directory = PathBuf::from(directory);
     let settings = Settings {
-        enforce: Enforce { network_policy: true, host: true },
+        enforce: Enforce { network_policy: true, host: true, bans: true },
         node: "n1".into(),
         kubeconfig: Some(directory.join("kubeconfig")),
         state_dir: directory,
@@ -185,6 +185,7 @@ pub fn run(directory: &str) -> ExitCode {
         limits: Limits::default(),
         elements_per_node: palisade_agent::ELEMENTS_PER_NODE,
         failsafe_sources: Vec::new(),
+        protected: Vec::new(),
     };
     match palisade_agent::run(settings) {
         Ok(()) => ExitCode::SUCCESS,

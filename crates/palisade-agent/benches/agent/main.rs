@@ -143,7 +143,7 @@ fn namespaces_here(cluster: &Snapshot) -> Vec<NamespaceName> {
 
 fn api(cluster: &Snapshot) -> TestApi {
     let api = TestApi::start();
-    for (plural, kind) in [("nodestates", "NodeState"), ("hostpolicies", "HostPolicy")] {
+    for (plural, kind) in [("nodestates", "NodeState"), ("hostpolicies", "HostPolicy"), ("banlists", "BanList")] {
         api.register(Resource::new("palisade.dev/v1alpha1", plural, kind).cluster_scoped().without_status());
     }
     for object in objects(cluster) {

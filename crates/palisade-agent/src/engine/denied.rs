@@ -34,6 +34,10 @@ pub struct Seen {
     pub(super) guarded: Counted,
     /// Packets that they would have denied with audited policies in force.
     pub(super) would_guard: Counted,
+    /// Packets that bans denied.
+    pub(super) banned: Counted,
+    /// Packets that they would have denied with audited lists in force.
+    pub(super) would_ban: Counted,
     asked: Option<Instant>,
 }
 
@@ -76,6 +80,8 @@ impl Default for Seen {
             forged: BTreeMap::new(),
             guarded: Counted::default(),
             would_guard: Counted::default(),
+            banned: Counted::default(),
+            would_ban: Counted::default(),
             asked: None,
         }
     }
@@ -143,6 +149,7 @@ impl Engine {
         self.metrics.elements(Elements {
             subjects: Direction::ALL.iter().map(|direction| tables.subjects[*direction].isolated.len()).sum(),
             ports: Direction::ALL.iter().map(|direction| tables.subjects[*direction].ports.len()).sum(),
+            banned: self.programming.ban_tables().banned.len(),
             peers: tables
                 .groups
                 .values()
@@ -155,7 +162,8 @@ impl Engine {
         let snapshot = self.snapshot();
         let unreadable = snapshot.policies.values().filter(|policy| policy.unreadable.is_some()).count();
         let host_unreadable = snapshot.host_policies.values().filter(|policy| policy.unreadable.is_some()).count();
-        self.metrics.unreadable(unreadable + host_unreadable);
+        let lists_unreadable = snapshot.ban_lists.values().filter(|list| list.unreadable.is_some()).count();
+        self.metrics.unreadable(unreadable + host_unreadable + lists_unreadable);
         self.metrics.in_force(self.is_in_force());
         self.metrics.preflight(self.boot_gap() == BootGap::Open, self.obstacles().count());
         self.refresh_counts(now);
@@ -179,12 +187,14 @@ impl Engine {
         self.seen.asked = None;
         self.refresh_counts(now);
         self.seen.table_is_new(true);
-        let of_guards = [&mut self.seen.guarded, &mut self.seen.would_guard];
-        self.seen.forged.values_mut().chain(of_guards).for_each(|counted| counted.counted = 0);
+        let seen = &mut self.seen;
+        let others = [&mut seen.guarded, &mut seen.would_guard, &mut seen.banned, &mut seen.would_ban];
+        seen.forged.values_mut().chain(others).for_each(|counted| counted.counted = 0);
     }
 
     fn take_over_counts(&mut self) -> Result<(), KernelError> {
         self.take_over_guarded()?;
+        self.take_over_banned()?;
         let cut_flows = self.of_policies(Kernel::cut_flows)?;
         self.metrics.cut_flows(since(cut_flows, self.seen.cut_flows));
         self.seen.cut_flows = cut_flows;
@@ -214,6 +224,14 @@ impl Engine {
         let Some(kernel) = self.programming.host_kernel() else { return Ok(()) };
         let GuardedCounts { denied, would_deny } = kernel.guarded()?;
         self.metrics.guarded(self.seen.guarded.take(denied), self.seen.would_guard.take(would_deny));
+        Ok(())
+    }
+
+    /// The same of bans.
+    fn take_over_banned(&mut self) -> Result<(), KernelError> {
+        let Some(kernel) = self.programming.bans_kernel() else { return Ok(()) };
+        let GuardedCounts { denied, would_deny } = kernel.banned()?;
+        self.metrics.banned(self.seen.banned.take(denied), self.seen.would_ban.take(would_deny));
         Ok(())
     }
 

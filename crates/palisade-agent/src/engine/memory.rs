@@ -32,7 +32,7 @@ impl Engine {
                 self.node_ranges.clone_from(&state.node_ranges);
                 let boot = state.boot.clone();
                 let tables = state.tables_in(&crate::restore::boot_id());
-                self.programming.remember_host(&tables.host);
+                self.programming.remember(&tables);
                 self.restored = Some(tables);
                 boot
             }
@@ -59,7 +59,7 @@ impl Engine {
                 self.error = None;
                 self.seen.table_is_new(done.is_new);
                 tracing::info!(operations = done.operations, "the last state is in force until the lists are in");
-                self.note_refused(done.host_refused, now);
+                self.note_refused(done.refused, now);
             }
             Err(error) => self.failed(&error, now),
         }
@@ -70,7 +70,7 @@ impl Engine {
         let Some(before) = self.cluster_of_state.take() else { return };
         if self.cluster.as_ref().is_some_and(|cluster| *cluster != before) {
             self.node_ranges.clear();
-            self.programming.forget_host();
+            self.programming.forget();
             match self.directory.put_aside() {
                 Ok(path) => tracing::warn!("the state file was that of another cluster; it is now {}", path.display()),
                 Err(error) => tracing::warn!("{}", crate::watch::chain(&error)),
@@ -121,6 +121,7 @@ impl Engine {
             saved: Timestamp::now(),
             tables: self.programming.tables(),
             host: self.programming.host_tables(),
+            bans: self.programming.ban_tables(),
             node_ranges: &self.node_ranges,
             node_addresses: nodes.flat_map(|node| node.addresses.iter().copied()).collect(),
         };

@@ -46,6 +46,8 @@ pub struct Telling {
     policies: usize,
     /// The same of host policies.
     host_policies: usize,
+    /// The same of ban lists.
+    ban_lists: usize,
     /// The latest resourceVersion of a pod of this node that was taken in.
     local_pods: u128,
     /// Policies with findings that no event was asked for yet.
@@ -67,6 +69,9 @@ struct Urgent {
     host_policies: u128,
     /// The same of these.
     host_policies_known: usize,
+    ban_lists: u128,
+    /// The same of these.
+    ban_lists_known: usize,
     namespaces: u128,
     local_pods: u128,
     /// Namespaces that find no room.
@@ -85,6 +90,7 @@ impl Default for Telling {
             covered: BTreeMap::new(),
             policies: 0,
             host_policies: 0,
+            ban_lists: 0,
             local_pods: 0,
             untold: BTreeSet::new(),
             findings: None,
@@ -119,7 +125,7 @@ impl Engine {
     /// Something else is wrong with an object than before.
     pub(super) fn note_finding(&mut self, kind: Kind, name: &ObjectName) {
         // What is too much for events is told by the report.
-        let is_policy = matches!(kind, Kind::NetworkPolicy | Kind::HostPolicy);
+        let is_policy = matches!(kind, Kind::NetworkPolicy | Kind::HostPolicy | Kind::BanList);
         if is_policy && self.telling.untold.len() < events::WAITING_MAX {
             self.telling.untold.insert((kind, name.clone()));
         }
@@ -135,6 +141,9 @@ impl Engine {
             let unreadable = match &key {
                 (Kind::HostPolicy, name) => {
                     snapshot.host_policies.get(&name.name).is_some_and(|policy| policy.unreadable.is_some())
+                }
+                (Kind::BanList, name) => {
+                    snapshot.ban_lists.get(&name.name).is_some_and(|list| list.unreadable.is_some())
                 }
                 (_, name) => snapshot.policies.get(name).is_some_and(|policy| policy.unreadable.is_some()),
             };
@@ -173,6 +182,9 @@ impl Engine {
             if !self.telling.listing.contains(&Kind::HostPolicy) {
                 self.telling.host_policies = self.snapshot().host_policies.len();
             }
+            if !self.telling.listing.contains(&Kind::BanList) {
+                self.telling.ban_lists = self.snapshot().ban_lists.len();
+            }
         }
         let covered = |kind| self.telling.covered.get(&kind).map_or(0, |version| number(version));
         let urgent = Urgent {
@@ -182,6 +194,8 @@ impl Engine {
             policies_known: self.telling.policies,
             host_policies: covered(Kind::HostPolicy),
             host_policies_known: self.telling.host_policies,
+            ban_lists: covered(Kind::BanList),
+            ban_lists_known: self.telling.ban_lists,
             namespaces: covered(Kind::Namespace),
             local_pods: self.telling.local_pods.min(covered(Kind::Pod)),
             closed: self.closed_namespaces(),
@@ -212,6 +226,7 @@ impl Engine {
                 pods: covered(Kind::Pod),
                 network_policies: covered(Kind::NetworkPolicy),
                 host_policies: covered(Kind::HostPolicy),
+                ban_lists: covered(Kind::BanList),
             },
             pods: self.pods(),
             closed_namespaces: self.closed_namespaces(),
@@ -222,6 +237,8 @@ impl Engine {
                 network_policies_with_findings: with_findings(Kind::NetworkPolicy),
                 host_policies: self.telling.host_policies,
                 host_policies_with_findings: with_findings(Kind::HostPolicy),
+                ban_lists: self.telling.ban_lists,
+                ban_lists_with_findings: with_findings(Kind::BanList),
             },
             error: self.error.as_ref().map(|error| error.chars().take(ERROR_CHARACTERS).collect()),
             obstacles: self.obstacles().map(|obstacle| obstacle.name.clone()).collect(),

@@ -26,6 +26,7 @@ impl Engine {
     /// nothing happens.
     pub fn settle(&mut self, now: Instant) -> (Errands, Option<Instant>) {
         let mut errands = Errands::default();
+        self.expire(now);
         if self.is_stopped() {
             self.stand_by();
         }
@@ -47,7 +48,7 @@ impl Engine {
         for (kind, lines) in self.repeated.left_out(now) {
             tracing::warn!("{lines} more {kind} within a minute");
         }
-        (errands, self.wake())
+        (errands, self.wake(now))
     }
 
     /// Whether an emergency stop took the rules away beside us. The marker is looked for when something is wrong with them.
@@ -57,10 +58,10 @@ impl Engine {
     }
 
     /// When something is due that would be done then: a time that nothing serves would be waited for without a pause.
-    fn wake(&self) -> Option<Instant> {
+    fn wake(&self, now: Instant) -> Option<Instant> {
         let due = &self.due;
         let (listed, refused) = (self.is_listed(), due.retry.is_some());
-        let mut wakes = vec![self.repeated.due()];
+        let mut wakes = vec![self.repeated.due(), self.expiry_due(now)];
         if !self.paused {
             wakes.extend([
                 due.save.filter(|_| !due.saving),
@@ -144,8 +145,8 @@ impl Engine {
             (None, false) => return,
         };
         match repaired {
-            Ok(Programmed { operations: 0, host_refused, .. }) => self.note_refused(host_refused, now),
-            Ok(Programmed { operations, is_new, host_refused, .. }) => {
+            Ok(Programmed { operations: 0, refused, .. }) => self.note_refused(refused, now),
+            Ok(Programmed { operations, is_new, refused, .. }) => {
                 self.seen.table_is_new(is_new);
                 if self.repeated.may_write("repairs", now) {
                     tracing::warn!(by, operations, "another program changed a table of palisade; it is repaired");
@@ -153,7 +154,7 @@ impl Engine {
                 self.metrics.repaired();
                 self.repairs.push_front(Repair { at: Timestamp::now(), by, operations });
                 self.repairs.truncate(REPAIRS_KEPT);
-                self.note_refused(host_refused, now);
+                self.note_refused(refused, now);
             }
             Err(error) => self.failed(&error, now),
         }
@@ -161,7 +162,7 @@ impl Engine {
 
     /// Brings the changes that wait into force.
     fn program(&mut self, now: Instant) {
-        // While the kernel refuses host policies alone, those of pods do not wait.
+        // While the kernel refuses host policies or bans alone, those of pods do not wait.
         let is_held_up = self.pending.changes.is_empty() || !self.programming.policies_are_in_force();
         if is_held_up && self.due.retry.is_some_and(|due| now < due) {
             return;
@@ -216,10 +217,10 @@ impl Engine {
         }
         self.note_room(finished);
         self.note_in_force(changes, &done);
-        self.note_refused(done.host_refused, finished);
+        self.note_refused(done.refused, finished);
     }
 
-    /// Takes note of what the kernel refused of host policies, while the rest was done.
+    /// Takes note of what the kernel refused of host policies or bans, while the rest was done.
     pub(super) fn note_refused(&mut self, refused: Option<ApplyError>, now: Instant) {
         if let Some(error) = refused {
             self.failed(&error, now);

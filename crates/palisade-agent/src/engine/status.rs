@@ -41,6 +41,7 @@ impl Engine {
                 packets: self.seen.forged(),
             },
             host: self.host_report(),
+            bans: self.bans_report(),
             preflight: self.obstacles().cloned().collect(),
             boot_gap: self.boot_gap(),
             error: self.error.clone(),
@@ -71,7 +72,7 @@ impl Engine {
         if self.paused {
             waits.push("paused: nothing is enforced until 'palisade agent --resume'".to_string());
         }
-        let is_needed = |kind| kind != Kind::HostPolicy || !self.is_without_host_kind();
+        let is_needed = |kind| !self.is_without(kind);
         for (kind, watch) in self.watches.iter().filter(|(kind, watch)| !watch.complete && is_needed(**kind)) {
             let why = watch.error.as_ref().map(|error| format!(": {error}")).unwrap_or_default();
             waits.push(format!("the list of {} is not complete{why}", kind.name()));

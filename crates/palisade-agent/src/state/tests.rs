@@ -27,6 +27,7 @@ fn text(tables: &Tables) -> Vec<u8> {
         saved: Timestamp::UNIX_EPOCH,
         tables,
         host: &tables.host,
+        bans: &tables.bans,
         node_ranges: &tables.pod_ranges[1..],
         node_addresses: nodes.collect(),
     };
@@ -38,17 +39,18 @@ fn what_is_written_is_read() {
     let directory = tempfile::tempdir().unwrap();
     let state = StateDirectory::open(directory.path()).unwrap();
     assert_eq!(state.load().unwrap(), None);
-    let mut guarded = 0;
+    let (mut guarded, mut banned) = (0, 0);
     for seed in 0..50 {
         let tables = tables(seed);
         guarded += usize::from(!tables.host.groups.is_empty());
+        banned += usize::from(!tables.bans.banned.is_empty() && !tables.bans.targeted.is_empty());
         state.save(&text(&tables)).unwrap();
         let read = state.load().unwrap().unwrap();
         assert_eq!((read.cluster.as_deref(), &*read.node, &*read.boot), (Some("a-cluster"), "n1", BOOT));
         assert_eq!(read.node_ranges, tables.pod_ranges[1..]);
         assert_eq!(read.tables_in(BOOT), tables, "seed {seed}");
     }
-    assert!(guarded > 5, "only {guarded} have guards");
+    assert!(guarded > 5 && banned > 2, "only {guarded} have guards, {banned} have bans");
 }
 
 #[test]
@@ -85,6 +87,22 @@ fn a_file_that_names_what_it_does_not_hold_is_no_state() {
 }
 
 #[test]
+fn a_file_whose_ranges_are_out_of_order_is_no_state() {
+    let directory = tempfile::tempdir().unwrap();
+    let state = StateDirectory::open(directory.path()).unwrap();
+    let mut file: serde_json::Value = serde_json::from_slice(&text(&tables(1))).unwrap();
+    let mut check = |ranges: serde_json::Value, is_state: bool| {
+        file["bans"]["banned"] = ranges;
+        state.save(&serde_json::to_vec(&file).unwrap()).unwrap();
+        assert_eq!(state.load().is_ok(), is_state, "{}", file["bans"]["banned"]);
+    };
+    check(serde_json::json!([["192.0.2.0", "192.0.2.9"], ["192.0.2.20", "192.0.2.20"], ["::1", "::2"]]), true);
+    check(serde_json::json!([["192.0.2.9", "192.0.2.0"]]), false);
+    check(serde_json::json!([["192.0.2.0", "::9"]]), false);
+    check(serde_json::json!([["192.0.2.0", "192.0.2.9"], ["192.0.2.9", "192.0.2.20"]]), false);
+}
+
+#[test]
 fn a_file_of_another_version_is_no_state() {
     let directory = tempfile::tempdir().unwrap();
     let state = StateDirectory::open(directory.path()).unwrap();
@@ -111,7 +129,9 @@ fn after_another_boot_no_pod_is_known() {
         admitted[0] += host.groups.values().map(|group| group.addresses.len()).sum::<usize>();
         host.groups.values_mut().for_each(|group| group.addresses.retain(|address| nodes.contains(address)));
         admitted[1] += host.groups.values().map(|group| group.addresses.len()).sum::<usize>();
-        assert_eq!(then, Tables { pod_ranges: tables.pod_ranges, host, ..Tables::default() });
+        let mut bans = tables.bans;
+        bans.targeted.values_mut().for_each(|ban| ban.pods.clear());
+        assert_eq!(then, Tables { pod_ranges: tables.pod_ranges, host, bans, ..Tables::default() });
     }
     assert!(known > 0);
     assert!(admitted[0] > admitted[1] && admitted[1] > 0, "{admitted:?}");

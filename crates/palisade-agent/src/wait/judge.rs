@@ -14,13 +14,15 @@ const HEARTBEAT_AGE_MAX: SignedDuration = SignedDuration::from_mins(3);
 /// What each agent said last.
 pub(super) type States = BTreeMap<String, NodeState>;
 
-/// The policies of pods, or those of hosts.
+/// The policies of pods, those of hosts, or bans.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PolicyKind {
     /// `NetworkPolicy`.
     Network,
     /// `HostPolicy`.
     Host,
+    /// `BanList`.
+    Ban,
 }
 
 impl PolicyKind {
@@ -29,6 +31,7 @@ impl PolicyKind {
         match self {
             PolicyKind::Network => Enforce::NETWORK_POLICY,
             PolicyKind::Host => Enforce::HOST,
+            PolicyKind::Ban => Enforce::BANS,
         }
     }
 
@@ -37,6 +40,7 @@ impl PolicyKind {
         match self {
             PolicyKind::Network => (&status.covered.network_policies, status.cluster.network_policies),
             PolicyKind::Host => (&status.covered.host_policies, status.cluster.host_policies),
+            PolicyKind::Ban => (&status.covered.ban_lists, status.cluster.ban_lists),
         }
     }
 }

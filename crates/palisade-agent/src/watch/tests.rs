@@ -19,7 +19,7 @@ async fn start(api: &TestApi) -> mpsc::Receiver<Message> {
     std::fs::write(&path, api.kubeconfig()).unwrap();
     let client = crate::client::client(Some(&path), None).await.unwrap();
     let (sender, inbox) = mpsc::channel(64);
-    tokio::spawn(watch_all(Enforce { network_policy: true, host: false }, client, sender));
+    tokio::spawn(watch_all(Enforce { network_policy: true, host: false, bans: false }, client, sender));
     inbox
 }
 

@@ -7,8 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use palisade_agent::host_policy_definition;
 use palisade_agent::node_state::NodeState;
+use palisade_agent::{ban_list_definition, host_policy_definition};
 
 /// Each plain file, and the directory it is made of.
 const PLAIN: [(&str, &str); 4] = [
@@ -22,6 +22,7 @@ const PLAIN: [(&str, &str); 4] = [
 fn the_definitions_are_those_of_the_types() {
     for (path, definition) in [
         ("deploy/base/nodestates.yaml", NodeState::definition().unwrap()),
+        ("deploy/base/banlists.yaml", ban_list_definition().unwrap()),
         ("deploy/base/hostpolicies.yaml", host_policy_definition().unwrap()),
     ] {
         let text = serde_saphyr::to_string(&serde_json::to_value(definition).unwrap()).unwrap();
@@ -59,6 +60,7 @@ fn the_plain_files_hold_what_is_installed() {
         let kinds: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("kind: ")).collect();
         let mut expected = [
             "Namespace",
+            "CustomResourceDefinition",
             "CustomResourceDefinition",
             "CustomResourceDefinition",
             "ServiceAccount",

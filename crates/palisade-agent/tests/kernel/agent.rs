@@ -31,9 +31,10 @@ pub struct Told {
     pub keep: bool,
     pub bind_sources: bool,
     pub elements_per_node: usize,
-    /// Policies of pods, and of hosts.
-    pub enforce: [bool; 2],
+    /// Policies of pods, those of hosts, and bans.
+    pub enforce: [bool; 3],
     pub failsafe_sources: Vec<IpNet>,
+    pub protected: Vec<IpNet>,
 }
 
 /// A running agent.
@@ -141,15 +142,16 @@ pub fn run(told: &str) -> ExitCode {
 
 /// What an agent is told that has this kubeconfig.
 pub fn settings(told: Told, kubeconfig: Option<PathBuf>) -> Settings {
-    let [network_policy, host] = told.enforce;
+    let [network_policy, host, bans] = told.enforce;
     Settings {
-        enforce: Enforce { network_policy, host },
+        enforce: Enforce { network_policy, host, bans },
         node: told.node.as_str().into(),
         kubeconfig,
         state_dir: told.state_dir,
         unknown_pods: if told.unknown_pods && network_policy { UnknownPods::Drop } else { UnknownPods::Allow },
         pod_cidrs: Vec::new(),
         failsafe_sources: told.failsafe_sources,
+        protected: told.protected,
         bind_sources: told.bind_sources && network_policy,
         verdict: Denied::Drop,
         established: if told.keep { Established::Keep } else { Established::Cut },

@@ -168,10 +168,10 @@ pub fn what_is_not_enforced_is_taken_out() {
     let mut world = World::start(&guarded(), UnknownPods::Drop);
     let n1: NodeName = "n1".into();
     let open = "shop/client -> shop/closed udp 5300";
-    until(|| tables(&world) == [true, false, true, true], || "all tables".to_owned());
+    until(|| tables(&world) == [true, false, true, true, false], || "all tables".to_owned());
     world.agents.remove(&n1).unwrap().terminate();
-    world.start_agent_told(&Told { enforce: [false, true], ..world.told("n1") });
-    until(|| tables(&world) == [false, false, false, true], || "the table of hosts alone".to_owned());
+    world.start_agent_told(&Told { enforce: [false, true, false], ..world.told("n1") });
+    until(|| tables(&world) == [false, false, false, true, false], || "the table of hosts alone".to_owned());
     ready(&world);
     assert_eq!(status(&world).generation, 0);
     world.agrees_on(&FLOWS);
@@ -181,8 +181,8 @@ pub fn what_is_not_enforced_is_taken_out() {
     world.agrees_on(&[open]);
     world.snapshot = enforced;
     world.agents.remove(&n1).unwrap().terminate();
-    world.start_agent_told(&Told { enforce: [true, false], ..world.told("n1") });
-    until(|| tables(&world) == [true, false, true, false], || "the tables of pods alone".to_owned());
+    world.start_agent_told(&Told { enforce: [true, false, false], ..world.told("n1") });
+    until(|| tables(&world) == [true, false, true, false, false], || "the tables of pods alone".to_owned());
     ready(&world);
     world.agrees_on(&[open]);
     assert_eq!(status(&world).host, None);
@@ -322,7 +322,7 @@ pub fn after_a_reboot_ports_are_guarded() {
     };
     let restored = world.lab.inside(&n1, boots).unwrap();
     assert!(
-        matches!(&restored, Restored::Closed { guarded: true, pod_ranges } if pod_ranges.len() == 2),
+        matches!(&restored, Restored::Closed { guarded: true, pod_ranges, banned: false } if pod_ranges.len() == 2),
         "{restored:?}"
     );
     // Of the pods nobody is known: let the oracle know none, either. Their flows to other nodes are of unknown pods.

@@ -39,6 +39,11 @@ pub fn steps(from: &Snapshot, to: &Snapshot) -> Vec<Step> {
                 changed.pods.insert(name, object);
                 continue;
             }
+            Change::BanList(name, None) => ("banlists", None, name.to_string()),
+            Change::BanList(name, Some(object)) => {
+                changed.ban_lists.insert(name, object);
+                continue;
+            }
             Change::HostPolicy(name, None) => ("hostpolicies", None, name.to_string()),
             Change::HostPolicy(name, Some(object)) => {
                 changed.host_policies.insert(name, object);

@@ -15,7 +15,7 @@ const WORLDS: u64 = 8;
 const SEQUENCES: usize = 125;
 /// Within this time live connections that a change forbids are cut.
 const CUT: Duration = Duration::from_secs(1);
-const KINDS: [&str; 5] = ["namespaces", "nodes", "pods", "networkpolicies", "hostpolicies"];
+const KINDS: [&str; 6] = ["namespaces", "nodes", "pods", "networkpolicies", "hostpolicies", "banlists"];
 
 /// 1,000 sequences, some of them with faults; real packets against the oracle now and then.
 pub fn every_sequence_ends_as_a_fresh_compile() {
@@ -66,11 +66,11 @@ pub fn next(world: &World, rng: &mut Rng) -> Snapshot {
     next
 }
 
-/// Only what the one node with an agent decides alone can be held against the oracle: every pod at an end runs there, and ports of
-/// other nodes are guarded there against its pods alone.
+/// Only what the one node with an agent decides alone can be held against the oracle: every pod at an end runs there, ports of
+/// other nodes are guarded there against its pods alone, and bans hold for what one of its ends has sent or is sent.
 fn concerns(snapshot: &Snapshot, flow: &palisade_core::Flow, node: &NodeName) -> bool {
     let packets = palisade_sim::resolve(snapshot, flow, &palisade_core::Family::ALL).unwrap_or_default();
-    let here = |end: &palisade_sim::Endpoint| match end.owner {
+    let is_here = |end: &palisade_sim::Endpoint| match end.owner {
         palisade_sim::Owner::Pod(_) => end.node.as_ref() == Some(node),
         _ => true,
     };
@@ -79,7 +79,13 @@ fn concerns(snapshot: &Snapshot, flow: &palisade_core::Flow, node: &NodeName) ->
             || packet.destination.node.as_ref() == Some(node)
             || matches!(packet.source.owner, palisade_sim::Owner::Pod(_))
     };
-    packets.iter().all(|packet| here(&packet.source) && here(&packet.destination) && guarded_here(packet))
+    let banned_here = |packet: &palisade_sim::Packet| {
+        [&packet.source, &packet.destination].iter().any(|end| end.node.as_ref() == Some(node))
+    };
+    let decided_here = |packet: &palisade_sim::Packet| {
+        is_here(&packet.source) && is_here(&packet.destination) && guarded_here(packet) && banned_here(packet)
+    };
+    packets.iter().all(decided_here)
 }
 
 fn disturb(world: &World, rng: &mut Rng) {

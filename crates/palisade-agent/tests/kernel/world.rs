@@ -1,16 +1,18 @@
 //! A cluster in a lab: an API server, pods and nodes as namespaces, an agent on each node, and the oracle.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use ipnet::IpNet;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use palisade_agent::host_policy_definition;
 use palisade_agent::node_state::NodeState;
+use palisade_agent::{ban_list_definition, host_policy_definition};
 use palisade_compile::{Compiler, UnknownPods};
 use palisade_core::{Family, Flow, NodeName, Snapshot};
 use palisade_lab::{Lab, Outcome};
-use palisade_nft::{Established, Kernel, Ruleset, Table, lower, lower_host};
+use palisade_nft::{Established, Kernel, Ruleset, Table, lower, lower_bans, lower_host};
 use palisade_sim::{Packet, decide, resolve};
 use palisade_testapi::TestApi;
 use serde_json::{Value, json};
@@ -48,6 +50,7 @@ impl World {
         let directory = tempfile::tempdir().unwrap();
         let api = TestApi::start();
         api.put(definition(host_policy_definition().unwrap()));
+        api.put(definition(ban_list_definition().unwrap()));
         for object in objects(snapshot) {
             api.put(object);
         }
@@ -73,8 +76,9 @@ impl World {
             keep: false,
             bind_sources: true,
             elements_per_node: self.elements_per_node,
-            enforce: [true, true],
+            enforce: [true; 3],
             failsafe_sources: Vec::new(),
+            protected: palisade_lab::CONTROL_NETWORKS.into(),
         }
     }
 
@@ -141,6 +145,7 @@ impl World {
             palisade_compile::Settings {
                 unknown_pods: self.unknown_pods,
                 elements_max: Some(self.elements_per_node),
+                protected: protected(),
                 ..palisade_compile::Settings::default()
             },
         );
@@ -152,13 +157,23 @@ impl World {
         let want = lower(compiler.tables(), &settings, generation);
         let transaction = palisade_nft::diff(&have, &want);
         let host = palisade_nft::diff(&self.host_ruleset(node), &lower_host(&compiler.tables().host, &settings));
-        [transaction, host].iter().find(|differs| !differs.operations().is_empty()).map(ToString::to_string)
+        let bans = palisade_nft::diff(&self.bans_ruleset(node), &lower_bans(&compiler.tables().bans, &settings));
+        [transaction, host, bans].iter().find(|differs| !differs.operations().is_empty()).map(ToString::to_string)
     }
 
     /// What the kernel of a node holds of host policies.
     pub fn host_ruleset(&self, node: &NodeName) -> Ruleset {
-        let read = || Kernel::open_table(Table::Host).unwrap().read_back().unwrap();
-        self.lab.inside(node, read).unwrap().unwrap_or_else(|| Ruleset::nothing(Table::Host))
+        self.ruleset_of(node, Table::Host)
+    }
+
+    /// What the kernel of a node holds of bans.
+    pub fn bans_ruleset(&self, node: &NodeName) -> Ruleset {
+        self.ruleset_of(node, Table::Bans)
+    }
+
+    fn ruleset_of(&self, node: &NodeName, table: Table) -> Ruleset {
+        let read = move || Kernel::open_table(table).unwrap().read_back().unwrap();
+        self.lab.inside(node, read).unwrap().unwrap_or_else(|| Ruleset::nothing(table))
     }
 
     /// What the kernel of a node holds.
@@ -204,4 +219,11 @@ fn definition(definition: CustomResourceDefinition) -> Value {
     definition["apiVersion"] = json!("apiextensions.k8s.io/v1");
     definition["kind"] = json!("CustomResourceDefinition");
     definition
+}
+
+/// What the agents protect from bans, beside what the cluster has: what they are told, and the resolvers of this machine.
+fn protected() -> Vec<IpNet> {
+    let resolvers = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    let named = resolvers.lines().filter_map(|line| line.strip_prefix("nameserver")?.trim().parse::<IpAddr>().ok());
+    palisade_lab::CONTROL_NETWORKS.into_iter().chain(named.map(IpNet::from)).collect()
 }

@@ -18,12 +18,8 @@ pub(crate) fn controls(topology: &Topology, shot: &Shot) -> Vec<Shot> {
     };
 
     let mut controls = Vec::new();
-    // The server answers: its node asks, since nobody forbids it to; somebody across the core if the server is outside.
-    let asker = match &shot.to {
-        Place::Pod(_) | Place::Node(_) => to_node.clone(),
-        Place::Outside => from_node.clone(),
-    };
-    let asker = asker.unwrap_or(Place::Outside);
+    // The server answers: its node asks, since nobody forbids it to; outside, where an address may be banned, the server's own place.
+    let asker = to_node.clone().unwrap_or(Place::Outside);
     if let Some(source) = address(&asker) {
         controls.push(Shot {
             from: asker,
@@ -33,15 +29,18 @@ pub(crate) fn controls(topology: &Topology, shot: &Shot) -> Vec<Shot> {
             traffic: shot.traffic,
         });
     }
-    // A node that asks itself proves nothing about the core.
-    if let Place::Node(_) = &shot.to {
-        controls.extend(address(&Place::Outside).and_then(|source| echo(&Place::Outside, source, &shot.to)));
+    // Who asks itself proves nothing about the core. All external addresses are at the end of one route.
+    let ends = [(&shot.from, &from_node), (&shot.to, &to_node)];
+    for node in ends.into_iter().filter_map(|(_, node)| node.as_ref()) {
+        if ends.iter().any(|(place, _)| **place == Place::Outside) || shot.to == *node {
+            controls.extend(address(&Place::Outside).and_then(|source| echo(&Place::Outside, source, node)));
+        }
     }
-    // The source can send: to its node, or across the core if it is a node or outside.
+    // The source can send: to its node, or across the core if it is a node. An external one may be banned.
     let listener = match (&shot.from, &from_node) {
         (Place::Pod(_), Some(node)) => Some(node.clone()),
         (Place::Node(_), _) => Some(Place::Outside),
-        _ => to_node.clone(),
+        _ => None,
     };
     controls.extend(listener.and_then(|listener| echo(&shot.from, shot.source, &listener)));
     // The nodes reach one another.

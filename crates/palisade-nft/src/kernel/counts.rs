@@ -27,12 +27,12 @@ pub struct Denials {
     pub bytes: u64,
 }
 
-/// Packets to ports of nodes whose senders a guard does not admit.
+/// Packets that guards of ports of nodes, or bans, do not let pass.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct GuardedCounts {
     /// That were denied.
     pub denied: u64,
-    /// That opened connections and passed, and would be denied with audited policies in force.
+    /// That passed, and would be denied with audited policies or lists in force; at guards, of those that opened connections.
     pub would_deny: u64,
 }
 
@@ -99,6 +99,18 @@ impl Kernel {
         Ok(GuardedCounts {
             denied: self.counter(crate::host::DENIED)?,
             would_deny: self.counter(crate::host::WOULD_DENY)?,
+        })
+    }
+
+    /// What bans denied, and would deny, since the table was made; in the table of bans.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel refuses.
+    pub fn banned(&mut self) -> Result<GuardedCounts, KernelError> {
+        Ok(GuardedCounts {
+            denied: self.counter(crate::bans::BANNED)?,
+            would_deny: self.counter(crate::bans::WOULD_BAN)?,
         })
     }
 

@@ -153,7 +153,7 @@ impl Held {
                 touched.pod_ranges.get_or_insert(before);
             }
             // They have a table of their own.
-            TablesChange::Host(_) => {}
+            TablesChange::Host(_) | TablesChange::Ban(_) => {}
         }
     }
 

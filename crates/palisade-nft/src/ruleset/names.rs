@@ -14,11 +14,14 @@ pub enum Table {
     RoutedSources,
     /// `inet palisade_host`: who may reach ports of nodes.
     Host,
+    /// `inet palisade_bans`: with whom nobody may speak.
+    Bans,
 }
 
 impl Table {
     /// All of them.
-    pub const ALL: [Table; 4] = [Table::Policies, Table::BridgedSources, Table::RoutedSources, Table::Host];
+    pub const ALL: [Table; 5] =
+        [Table::Policies, Table::BridgedSources, Table::RoutedSources, Table::Host, Table::Bans];
 
     /// Its name within its family.
     pub fn name(self) -> &'static str {
@@ -26,6 +29,7 @@ impl Table {
             Table::Policies | Table::BridgedSources => "palisade",
             Table::RoutedSources => "palisade_sources",
             Table::Host => "palisade_host",
+            Table::Bans => "palisade_bans",
         }
     }
 

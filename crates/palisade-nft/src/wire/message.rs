@@ -22,6 +22,10 @@ const FLAGS_AT: usize = 6;
 
 /// Just before what other programs do at the priority `filter`.
 const BEFORE_FILTER: i32 = -5;
+/// Before connection tracking (`NF_IP_PRI_RAW`, -300), after fragments are put together (`NF_IP_PRI_CONNTRACK_DEFRAG`, -400).
+const BEFORE_RAW: i32 = PRIORITY_RAW - 10;
+/// Before sources are translated (`NF_IP_PRI_NAT_SRC`, 100).
+const BEFORE_SRCNAT: u32 = 90;
 /// After addresses are translated (`NF_IP_PRI_NAT_SRC`, 100), before connections are confirmed.
 const LAST: u32 = 300;
 
@@ -79,6 +83,8 @@ pub(crate) fn hook(hook: Hook) -> (u32, u32) {
         Hook::GuardForward => (NF_INET_FORWARD, BEFORE_FILTER.cast_unsigned()),
         Hook::GuardOutput => (NF_INET_LOCAL_OUT, BEFORE_FILTER.cast_unsigned()),
         Hook::GuardReply => (NF_INET_POST_ROUTING, LAST),
+        Hook::BanSource => (NF_INET_PRE_ROUTING, BEFORE_RAW.cast_unsigned()),
+        Hook::BanDestination => (NF_INET_POST_ROUTING, BEFORE_SRCNAT),
     }
 }
 

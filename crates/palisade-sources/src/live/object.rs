@@ -86,7 +86,7 @@ enum Keep {
 
 use Keep::{Fields, Prefixed, Presence, Whole};
 
-/// The fields of all kinds together. No field of a `NetworkPolicy` or `HostPolicy` has the name of one that is passed over, but
+/// The fields of all kinds together. No field of a `NetworkPolicy`, `HostPolicy` or `BanList` has the name of one that is passed over, but
 /// for their status.
 const OBJECT: Keep =
     Fields(&[("apiVersion", Whole), ("kind", Whole), ("metadata", METADATA), ("spec", SPEC), ("status", STATUS)]);
@@ -134,6 +134,9 @@ const SPEC: Keep = Fields(&[
     ("ports", Whole),
     ("from", Whole),
     ("otherwise", Whole),
+    ("target", Whole),
+    ("entries", Whole),
+    ("exceptCIDRs", Whole),
     ("podCIDR", Whole),
     ("podCIDRs", Whole),
     ("volumes", Presence),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use palisade_core::{Diagnostic, HostPolicy, Level, Namespace, NetworkPolicy, Node, ObjectName};
+use palisade_core::{BanList, Diagnostic, HostPolicy, Level, Namespace, NetworkPolicy, Node, ObjectName};
 
 use super::{Kind, Object};
 use crate::Limits;
@@ -11,7 +11,7 @@ use crate::objects::{LEFT_OUT, READ_ALL_THE_SAME, ambiguous, duplicate_keys, res
 use crate::pod::{self, PodObject};
 use crate::reading::{At, Reading};
 use crate::tree::{Span, Value};
-use crate::{host_policy, namespace, network_policy, node};
+use crate::{ban_list, host_policy, namespace, network_policy, node};
 
 /// An object that was read.
 pub struct Found {
@@ -30,6 +30,7 @@ pub enum Content {
     Pod(PodObject),
     Policy(NetworkPolicy),
     HostPolicy(HostPolicy),
+    BanList(BanList),
 }
 
 /// Reads an object. What is wrong with it harms no other.
@@ -56,6 +57,12 @@ pub fn read(kind: Kind, object: &Object, limits: &Limits, reading: &mut Reading)
             let policy = host_policy::read(&root, Arc::clone(&name.name), limits.peers_per_policy, reading);
             let effect = host_policy::effect(&policy).to_string();
             (Content::HostPolicy(policy), effect)
+        }
+        Kind::BanList => {
+            found = diagnostics(kind, &name, reading, READ_ALL_THE_SAME);
+            let list = ban_list::read(&root, Arc::clone(&name.name), reading);
+            let effect = ban_list::effect(&list).to_string();
+            (Content::BanList(list), effect)
         }
         Kind::Namespace | Kind::Node | Kind::Pod => {
             duplicate_keys(&object.tree, reading);

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use palisade_core::{
-    Change, HostPolicy, HostPolicyName, Namespace, NamespaceName, NetworkPolicy, Node, NodeName, Pod, PodName,
-    PolicyName, Snapshot,
+    BanList, BanListName, Change, HostPolicy, HostPolicyName, Namespace, NamespaceName, NetworkPolicy, Node, NodeName,
+    Pod, PodName, PolicyName, Snapshot,
 };
 
 /// The snapshot, with the changes since they were last taken.
@@ -48,6 +48,13 @@ impl View {
     pub fn host_policy(&mut self, name: &HostPolicyName, new: Option<Arc<HostPolicy>>) {
         if set(&mut self.snapshot.host_policies, name, new.as_ref()) {
             self.changes.push(Change::HostPolicy(name.clone(), new));
+        }
+    }
+
+    /// Sets or removes a ban list.
+    pub fn ban_list(&mut self, name: &BanListName, new: Option<Arc<BanList>>) {
+        if set(&mut self.snapshot.ban_lists, name, new.as_ref()) {
+            self.changes.push(Change::BanList(name.clone(), new));
         }
     }
 }

@@ -21,7 +21,7 @@ pub fn text(kind: Kind, namespace: &str, name: &str, look: &[u8]) -> String {
     let mut look = Look(look.iter());
     let version = match kind {
         Kind::NetworkPolicy => "networking.k8s.io/v1",
-        Kind::HostPolicy => "palisade.dev/v1alpha1",
+        Kind::HostPolicy | Kind::BanList => "palisade.dev/v1alpha1",
         Kind::Namespace | Kind::Node | Kind::Pod => "v1",
     };
     let mut metadata = json!({"name": name, "uid": "0", "resourceVersion": look.below(200).to_string()});
@@ -34,6 +34,7 @@ pub fn text(kind: Kind, namespace: &str, name: &str, look: &[u8]) -> String {
         Kind::Pod => pod(&mut look, &mut metadata),
         Kind::NetworkPolicy => policy(&mut look),
         Kind::HostPolicy => host_policy(&mut look),
+        Kind::BanList => ban_list(&mut look),
     };
     labels(&mut look, &mut metadata);
     metadata["managedFields"] = json!([{"manager": "kubelet", "fieldsV1": {"f:spec": {"f:containers": {}}}}]);
@@ -196,6 +197,34 @@ fn policy(look: &mut Look<'_>) -> Value {
         spec["egress"] = json!([{"to": look.pick(&peers)}]);
     }
     json!({"spec": spec})
+}
+
+fn ban_list(look: &mut Look<'_>) -> Value {
+    let entries = [
+        json!([{"cidr": "203.0.113.0/24", "reason": "scans"}, {"cidr": "2001:db8::/32"}]),
+        json!([]),
+        json!(null),
+        json!([{"cidr": "203.0.113.0/24", "expiresAt": "2030-01-01T00:00:00Z"}, {"cidr": "203.0.113.0"}, 5]),
+        json!([{"cidr": "0.0.0.0/1"}, {"cidr": "::/0", "force": true}, {"expiresAt": "soon", "cidr": "192.0.2.0/24"}]),
+        json!({"cidr": "203.0.113.0/24"}),
+    ];
+    let targets = [
+        json!(null),
+        json!({"podSelector": {"matchLabels": {"app": "web"}}}),
+        json!({"namespaceSelector": {}}),
+        json!({"podSelctor": {}}),
+    ];
+    let except = [json!(null), json!(["203.0.113.8/29"]), json!(["nowhere"]), json!("203.0.113.8/29")];
+    let enforcement = [json!(null), json!("Audit"), json!("Enforce"), json!("enforce")];
+    json!({
+        "spec": {
+            "entries": look.pick(&entries),
+            "target": look.pick(&targets),
+            "exceptCIDRs": look.pick(&except),
+            "enforcement": look.pick(&enforcement),
+        },
+        "status": {"conditions": []},
+    })
 }
 
 fn host_policy(look: &mut Look<'_>) -> Value {

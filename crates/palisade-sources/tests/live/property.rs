@@ -36,6 +36,7 @@ fn name(kind: Kind) -> impl Strategy<Value = ObjectName> {
         Kind::Namespace => ObjectName::new("", ["a", "b", "c"][number % 3]),
         Kind::Node => ObjectName::new("", ["n1", "n2", "n3"][number % 3]),
         Kind::HostPolicy => ObjectName::new("", ["h1", "h2"][number % 2]),
+        Kind::BanList => ObjectName::new("", ["b1", "b2"][number % 2]),
         Kind::Pod | Kind::NetworkPolicy => ObjectName::new(["a", "b"][namespace], format!("p{number}")),
     })
 }
@@ -53,6 +54,7 @@ fn step() -> impl Strategy<Value = Step> {
         Kind::Node,
         Kind::Namespace,
         Kind::HostPolicy,
+        Kind::BanList,
     ]);
     kind.prop_flat_map(|kind| {
         let missed = prop::collection::vec((name(kind), prop::option::of(look())), 0..4);

@@ -79,6 +79,10 @@ impl Edges {
                 }
             }
         }
+        for list in snapshot.ban_lists.values() {
+            let named = list.entries.iter().map(|entry| &entry.cidr).chain(&list.except);
+            addresses.extend(named.flat_map(|net| address_edges(*net)));
+        }
         Edges {
             pods: live.iter().map(|(name, _)| (*name).clone()).collect(),
             nodes: snapshot.nodes.keys().cloned().collect(),

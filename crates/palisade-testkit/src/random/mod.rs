@@ -2,6 +2,7 @@
 //!
 //! Alphabets are small on purpose: with three labels selectors hit, with twenty ports ranges meet.
 
+mod bans;
 mod flows;
 mod hosts;
 mod policies;
@@ -16,6 +17,7 @@ use palisade_core::{ContainerPort, Family, Flow, Labels, Namespace, Node, NodeNa
 
 use crate::rng::Rng;
 
+pub(crate) use bans::ban_list;
 pub use flows::flows;
 pub(crate) use hosts::host_policy;
 pub(crate) use policies::policy;
@@ -37,7 +39,8 @@ pub fn case(seed: u64, flow_count: usize) -> Case {
     Case { snapshot, flows }
 }
 
-/// A cluster of 2-12 pods on 1-3 nodes in 1-4 namespaces under 0-10 policies; every second one guards ports of its nodes, too.
+/// A cluster of 2-12 pods on 1-3 nodes in 1-4 namespaces under 0-10 policies; every second one guards ports of its nodes, and bans
+/// addresses, too.
 pub fn cluster(rng: &mut Rng) -> Snapshot {
     let mut snapshot = Snapshot::default();
     let families: &[Family] = match rng.below(10) {
@@ -64,6 +67,10 @@ pub fn cluster(rng: &mut Rng) -> Snapshot {
     for _ in 0..rng.pick(&[0, 0, 1, 3]) {
         let policy = host_policy(&snapshot, rng);
         snapshot.host_policies.insert(policy.name.clone(), Arc::new(policy));
+    }
+    for _ in 0..rng.pick(&[0, 0, 1, 2]) {
+        let list = ban_list(&snapshot, rng);
+        snapshot.ban_lists.insert(list.name.clone(), Arc::new(list));
     }
     snapshot
 }

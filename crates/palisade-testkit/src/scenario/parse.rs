@@ -162,17 +162,22 @@ fn documents(block: &Block<'_>) -> Result<Vec<Manifest>, Wrong> {
         let text = document.join("\n") + "\n";
         let head: Head = serde_saphyr::from_str(&text)
             .map_err(|error| (first, format!("the document has no readable kind and metadata.name: {error}")))?;
-        if head.kind.ends_with("List") {
+        if head.kind.ends_with("List") && head.kind != "BanList" {
             return Err((first, format!("a scenario applies objects one by one, not a {}", head.kind)));
         }
         let namespace = match head.kind.as_str() {
-            "Node" | "Namespace" | "HostPolicy" => None,
+            kind if is_of_cluster(kind) => None,
             _ => Some(head.metadata.namespace.unwrap_or_else(|| "default".to_string())),
         };
         let key = ObjectKey { kind: head.kind, namespace, name: head.metadata.name };
         manifests.push(Manifest { line: first, key, text });
     }
     Ok(manifests)
+}
+
+/// Whether objects of the kind are in no namespace.
+fn is_of_cluster(kind: &str) -> bool {
+    matches!(kind, "Node" | "Namespace" | "HostPolicy" | "BanList")
 }
 
 fn read_key(text: &str, line: usize) -> Result<ObjectKey, Wrong> {
@@ -182,7 +187,7 @@ fn read_key(text: &str, line: usize) -> Result<ObjectKey, Wrong> {
         Some((namespace, name)) => (Some(namespace.to_string()), name),
         None => (None, name.trim()),
     };
-    if namespace.is_none() != matches!(kind, "Node" | "Namespace" | "HostPolicy") || name.contains(['/', ' ']) {
+    if namespace.is_none() != is_of_cluster(kind) || name.contains(['/', ' ']) {
         return Err(wrong());
     }
     Ok(ObjectKey { kind: kind.to_string(), namespace, name: name.to_string() })

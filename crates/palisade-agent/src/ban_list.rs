@@ -1,0 +1,84 @@
+//! The definition of the kind `BanList` (palisade.dev/v1alpha1), by which the API server refuses what cannot be read.
+//!
+//! What a list means is read by `palisade_sources`, from manifests and from the API server alike; these types are only the form of it.
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use schemars::JsonSchema;
+use serde_json::json;
+
+use crate::definition::{Enforcement, Kind, PodsPeer, definition, schema_of};
+
+/// The kind.
+pub const KIND: &str = "BanList";
+/// Its name in paths.
+pub const PLURAL: &str = "banlists";
+
+/// Addresses with which nobody may speak, whichever side begins.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase")]
+#[expect(dead_code, reason = "only its schema is used")]
+struct BanListSpec {
+    /// Whether packets are dropped (Enforce), or only counted and logged (Audit).
+    #[schemars(default = "Enforcement::enforce")]
+    enforcement: Enforcement,
+    /// The pods that may not speak with them; absent is every pod and every node.
+    target: Option<PodsPeer>,
+    /// What is banned. Entries may overlap. Addresses of nodes and pods, and those without which IP does not work, are spared.
+    #[schemars(length(max = 16384), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["cidr"]))]
+    entries: Option<Vec<BanEntry>>,
+    /// What this list does not ban, whatever its entries say.
+    #[schemars(length(max = 1024), inner(length(max = 43)))]
+    #[schemars(extend("x-kubernetes-validations" = [
+        { "rule": "self.all(except, isCIDR(except))", "message": "each must be a CIDR, as in 10.0.0.0/8 or fd00::/8" },
+    ]))]
+    #[schemars(rename = "exceptCIDRs")]
+    except_cidrs: Option<Vec<String>>,
+}
+
+/// A block of addresses.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    { "rule": "isCIDR(self.cidr)", "message": "cidr must be one, as in 203.0.113.7/32 or 2001:db8::/32" },
+    {
+        "rule": "!isCIDR(self.cidr) || has(self.force) && self.force || cidr(self.cidr).prefixLength() >= (cidr(self.cidr).ip().family() == 4 ? 8 : 16)",
+        "message": "more than /8 of IPv4 or /16 of IPv6 needs force: true",
+    },
+]))]
+#[expect(dead_code, reason = "only its schema is used")]
+struct BanEntry {
+    /// The block; one address is /32, or /128.
+    #[schemars(length(max = 43))]
+    cidr: String,
+    /// From when on it is not banned any more.
+    expires_at: Option<Time>,
+    /// Why it is banned, for people.
+    #[schemars(length(max = 256))]
+    reason: Option<String>,
+    /// That more than /8 of IPv4, or /16 of IPv6, is meant.
+    force: Option<bool>,
+}
+
+/// The definition of the kind, as `deploy/base` installs it.
+///
+/// # Errors
+///
+/// None that can happen: what is written here is a definition.
+pub fn ban_list_definition() -> Result<CustomResourceDefinition, serde_json::Error> {
+    definition(&Kind {
+        name: KIND,
+        plural: PLURAL,
+        singular: "banlist",
+        columns: &[
+            ("Enforcement", "string", ".spec.enforcement", "Whether packets are dropped, or only counted"),
+            ("Age", "date", ".metadata.creationTimestamp", "When the list was made"),
+        ],
+        schema: json!({
+            "description": "Addresses with which nobody may speak, whichever side begins.",
+            "type": "object",
+            "required": ["spec"],
+            "properties": { "spec": schema_of::<BanListSpec>()? },
+        }),
+    })
+}

@@ -1,0 +1,113 @@
+//! The kinds of ours: when their objects are known, what is in force of them, and what becomes of the node where the API server does
+//! not know a kind.
+
+use k8s_openapi::jiff::Timestamp;
+use palisade_sources::live::Kind;
+use std::time::{Duration, Instant};
+
+use super::Engine;
+use crate::report::{BansReport, HostReport, Obstacle};
+
+/// Whether a cluster may do without the kind.
+pub(super) fn may_be_absent(kind: Kind) -> bool {
+    matches!(kind, Kind::HostPolicy | Kind::BanList)
+}
+
+/// What stands in the way is shown under this name.
+fn obstacle_of(kind: Kind) -> &'static str {
+    if kind == Kind::BanList { "ban-lists" } else { "host-policies" }
+}
+
+impl Engine {
+    /// The objects of a kind are known, and go on to be.
+    pub(super) fn is_known(&mut self, kind: Kind) {
+        match kind {
+            Kind::HostPolicy => self.programming.follow_host(),
+            Kind::BanList => self.programming.follow_bans(),
+            _ => return,
+        }
+        if self.is_without(kind) {
+            self.take_obstacles(obstacle_of(kind), Vec::new());
+        }
+    }
+
+    /// A watch failed: whether the API server does not know the kind, for a while already.
+    pub(super) fn kind_is(&mut self, absent: bool, kind: Kind) {
+        if absent && may_be_absent(kind) {
+            self.take_obstacles(obstacle_of(kind), vec![not_installed(kind)]);
+        }
+    }
+
+    /// Whether a kind is missing, so that it holds up nothing.
+    pub(super) fn is_without(&self, kind: Kind) -> bool {
+        may_be_absent(kind) && self.obstacles.get(obstacle_of(kind)).is_some_and(|obstacles| !obstacles.is_empty())
+    }
+
+    /// What is in force of host policies.
+    pub(super) fn host_report(&self) -> Option<HostReport> {
+        if !self.settings.enforce.host {
+            return None;
+        }
+        let policies = &self.snapshot().host_policies;
+        let tables = self.programming.host_tables();
+        let own = tables.guards.own.as_ref().and_then(|id| tables.definitions.get(id));
+        Some(HostReport {
+            policies: policies.len(),
+            audited: policies.values().filter(|policy| policy.audit).map(|policy| policy.name.to_string()).collect(),
+            guarded: own
+                .iter()
+                .flat_map(|guard| &guard.ports)
+                .map(|ports| format!("{} {}", ports.transport, ports.range))
+                .collect(),
+            denied: self.seen.guarded.packets,
+            would_deny: self.seen.would_guard.packets,
+        })
+    }
+
+    /// What is in force of ban lists.
+    pub(super) fn bans_report(&self) -> Option<BansReport> {
+        if !self.settings.enforce.bans {
+            return None;
+        }
+        let lists = &self.snapshot().ban_lists;
+        let tables = self.programming.ban_tables();
+        Some(BansReport {
+            lists: lists.len(),
+            audited: lists.values().filter(|list| list.audit).map(|list| list.name.to_string()).collect(),
+            entries: lists.values().map(|list| list.entries.len()).sum(),
+            ranges: tables.banned.len() + tables.targeted.values().map(|ban| ban.banned.len()).sum::<usize>(),
+            next_expiry: self.live.next_expiry().and_then(|expiry| Timestamp::from_second(expiry).ok()),
+            denied: self.seen.banned.packets,
+            would_deny: self.seen.would_ban.packets,
+        })
+    }
+
+    /// Takes what has expired out of ban lists.
+    pub(super) fn expire(&mut self, now: Instant) {
+        let time = Timestamp::now().as_second();
+        if self.live.next_expiry().is_some_and(|expiry| expiry <= time) {
+            let update = self.live.at(time);
+            self.take_update(update, now);
+        }
+    }
+
+    /// When something expires next. It is looked at a second at a time, so that many entries that expire together are one change.
+    pub(super) fn expiry_due(&self, now: Instant) -> Option<Instant> {
+        let seconds = self.live.next_expiry()?.saturating_sub(Timestamp::now().as_second());
+        // A clock that is set meanwhile is seen within a minute.
+        Some(now + Duration::from_secs(u64::try_from(seconds).unwrap_or(0).clamp(1, 60)))
+    }
+}
+
+fn not_installed(kind: Kind) -> Obstacle {
+    let (means, file, what) = match kind {
+        Kind::BanList => ("addresses are banned as before, or not at all", "banlists.yaml", "bans"),
+        _ => ("ports of nodes are guarded as before, or not at all", "hostpolicies.yaml", "host"),
+    };
+    Obstacle {
+        name: obstacle_of(kind).to_string(),
+        found: format!("the kind {kind} (palisade.dev/v1alpha1) is not installed"),
+        means: format!("{means}; policies of pods are enforced all the same"),
+        hint: Some(format!("kubectl apply -f deploy/base/{file} installs it; --enforce without {what} does without")),
+    }
+}

@@ -1,0 +1,65 @@
+//! Ban lists as time goes by.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use palisade_core::{BanList, BanListName};
+
+use super::view::View;
+use crate::ban_list;
+
+/// Every list with all its entries, and which of them expires next.
+pub struct Bans {
+    /// In seconds since 1970.
+    now: i64,
+    lists: BTreeMap<BanListName, BanList>,
+    expiries: BTreeSet<(i64, BanListName)>,
+}
+
+impl Default for Bans {
+    /// At a time at which nothing has expired.
+    fn default() -> Self {
+        Bans { now: i64::MIN, lists: BTreeMap::new(), expiries: BTreeSet::new() }
+    }
+}
+
+impl Bans {
+    /// Sets or removes a list.
+    pub fn set(&mut self, name: &BanListName, list: Option<BanList>, view: &mut View) {
+        self.lists.remove(name);
+        self.expiries.retain(|(_, other)| other != name);
+        if let Some(list) = list {
+            self.lists.insert(Arc::clone(name), list);
+        }
+        self.show(name, view);
+    }
+
+    /// The names of all lists.
+    pub fn names(&self) -> impl Iterator<Item = &BanListName> {
+        self.lists.keys()
+    }
+
+    /// When the next entry expires.
+    pub fn next_expiry(&self) -> Option<i64> {
+        self.expiries.first().map(|(expires, _)| *expires)
+    }
+
+    /// It is so late now.
+    pub fn at(&mut self, now: i64, view: &mut View) {
+        self.now = now;
+        while let Some((expires, _)) = self.expiries.first()
+            && *expires <= now
+            && let Some((_, name)) = self.expiries.pop_first()
+        {
+            self.show(&name, view);
+        }
+    }
+
+    /// Puts a list as of now into the snapshot.
+    fn show(&mut self, name: &BanListName, view: &mut View) {
+        let list = self.lists.get(name).map(|list| ban_list::in_force(list, self.now));
+        let next = list.iter().flat_map(|list| &list.entries).filter_map(|entry| entry.expires).min();
+        self.expiries.extend(next.map(|expires| (expires, Arc::clone(name))));
+        view.ban_list(name, list.map(Arc::new));
+    }
+}
