@@ -97,11 +97,10 @@ impl Agent {
         processes.into_iter().find(is_wanted).unwrap()
     }
 
-    /// Ends it as a kubelet would.
+    /// Ends it as a kubelet would. Whoever runs it in the namespace ends when it has, with what it ended with.
     pub fn terminate(mut self) {
-        let pid = rustix::process::Pid::from_child(&self.process);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-        self.process.wait().unwrap();
+        rustix::process::kill_process(self.pid(), rustix::process::Signal::TERM).unwrap();
+        assert!(self.process.wait().unwrap().success());
     }
 
     /// Ends it as a crash would, and waits until it is gone. The command goes with whoever runs it in the namespace, a moment later.

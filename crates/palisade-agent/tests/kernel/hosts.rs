@@ -380,20 +380,20 @@ pub fn denied_packets_to_ports_are_told() {
 }
 
 /// Where the state file is, as soon as this is in it.
-fn saved(world: &World, text: &str) -> PathBuf {
+pub fn saved(world: &World, text: &str) -> PathBuf {
     let file = world.state_dir("n1").join("state.json");
     wait_for(|| std::fs::read_to_string(&file).is_ok_and(|state| state.contains(text)), "a state file");
     file
 }
 
 /// Takes a table of `n1` out of the kernel, behind the agent's back.
-fn remove(world: &World, table: Table) {
+pub fn remove(world: &World, table: Table) {
     let remove = move || Kernel::open_table(table).unwrap().remove_table().unwrap();
     assert!(world.lab.inside(&"n1".into(), remove).unwrap());
 }
 
 /// Waits until the agent of `n1` is ready.
-fn ready(world: &World) {
+pub fn ready(world: &World) {
     until(|| get(world, "/readyz").is_some_and(|(code, _)| code == 200), || "ready".to_owned());
 }
 

@@ -7,6 +7,7 @@
 
 mod agent;
 mod asking;
+mod bans;
 mod changes;
 mod forged;
 mod hostile;
@@ -50,6 +51,12 @@ const TESTS: &[Test] = &[
     ("after a reboot ports are guarded", hosts::after_a_reboot_ports_are_guarded),
     ("failsafe sources are let in", hosts::failsafe_sources_are_let_in),
     ("denied packets to ports are told", hosts::denied_packets_to_ports_are_told),
+    ("bans are followed", bans::bans_are_followed),
+    ("what is banned stays banned", bans::what_is_banned_stays_banned),
+    ("an entry ends when it expires", bans::an_entry_ends_when_it_expires),
+    ("what is protected is spared", bans::what_is_protected_is_spared),
+    ("banned packets are told", bans::banned_packets_are_told),
+    ("what wait says of bans is true", bans::what_wait_says_of_bans_is_true),
     ("every sequence of events ends as a fresh compile", random::every_sequence_ends_as_a_fresh_compile),
     ("what others change is repaired", lifetime::what_others_change_is_repaired),
     ("a cut outlives the agent", lifetime::a_cut_outlives_the_agent),

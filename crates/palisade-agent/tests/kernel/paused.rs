@@ -11,6 +11,7 @@ use palisade_core::NodeName;
 use palisade_nft::{Kernel, Table};
 
 use crate::asking::{get, samples, status, until};
+use crate::bans::banned;
 use crate::forged::PACKETS;
 use crate::hosts::guarded;
 use crate::lifetime::{add_pod, shop};
@@ -28,7 +29,7 @@ pub fn what_is_in_force_is_told() {
     world.start_agent(&"n1".into());
     until(|| get(&world, "/readyz").is_some(), || "an answer".to_owned());
     let (code, waits) = get(&world, "/readyz").unwrap();
-    assert_eq!((code, waits.lines().count()), (503, 5), "{waits}");
+    assert_eq!((code, waits.lines().count()), (503, 6), "{waits}");
     assert!(waits.contains("the list of NetworkPolicy is not complete"), "{waits}");
     assert_eq!(get(&world, "/healthz").unwrap().0, 200);
     assert_eq!(status(&world).phase, Phase::Listing);
@@ -72,7 +73,7 @@ pub fn what_is_in_force_is_told() {
 
 /// A pause takes every table out of the kernel, also one made without an agent, and lasts until it is ended.
 pub fn paused_is_without_rules() {
-    let mut snapshot = guarded();
+    let mut snapshot = banned();
     let mut world = World::start(&snapshot, UnknownPods::Drop);
     let node: NodeName = "n1".into();
     add_pod(&mut snapshot, "bridged", BRIDGED);
