@@ -10,10 +10,11 @@
 //! Read in this order: `settings`, `message` (what can happen), `engine` (what follows from it), `programming` (how it reaches
 //! the kernel), `binding` (which addresses pods may send under), `state` and `restore` (what survives the agent and the boot), `watch`
 //! (the API server), `listening` (the kernel's news), `run` (threads and sockets). What is seen of it: `report`, `control` (the socket), `denials`, `metrics`
-//! and `http`, `node_state`, `events` and `wait` (the cluster's view), `preflight` (what stands in the way).
+//! and `http`, `node_state`, `events`, `wait` and `bans` (the cluster's view), `preflight` (what stands in the way).
 
 mod backoff;
 mod ban_list;
+pub mod bans;
 mod binding;
 pub mod cleanup;
 mod client;

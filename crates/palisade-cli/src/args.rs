@@ -94,6 +94,37 @@ Exit status: 0 in force, 1 not within the time, with who lags, 2 no answer."
     )]
     Wait(crate::wait::WaitArguments),
 
+    /// Ban an address in the whole cluster, by an entry of a BanList
+    #[cfg(target_os = "linux")]
+    #[command(
+        arg_required_else_help = true,
+        after_help = "Examples:
+  palisade ban 203.0.113.9 --for 1h --reason 'scans ports'
+  palisade ban 2001:db8::/32 --list abuse
+
+'palisade wait ban-list manual' waits until it is in force on every node.
+
+Exit status: 0 the API server has it, 2 it has not."
+    )]
+    Ban(crate::bans::BanArguments),
+
+    /// End a ban
+    #[cfg(target_os = "linux")]
+    #[command(
+        arg_required_else_help = true,
+        after_help = "Exit status: 0 the entry is gone, 1 there was none, 2 no answer."
+    )]
+    Unban(crate::bans::UnbanArguments),
+
+    /// Show what is banned in the cluster, or which lists ban an address
+    #[cfg(target_os = "linux")]
+    #[command(after_help = "Examples:
+  palisade bans
+  palisade bans --of 203.0.113.9
+
+Exit status: 0 it is shown, and with --of the address is not banned, 1 it is banned, 2 no answer.")]
+    Bans(crate::bans::BansArguments),
+
     /// Let no pod of this node be open before the agent runs: for the boot, before the kubelet
     #[cfg(target_os = "linux")]
     #[command(after_help = "'palisade agent --boot-restore=install' installs a unit that runs it.

@@ -4,6 +4,8 @@
 mod agent;
 mod args;
 #[cfg(target_os = "linux")]
+mod bans;
+#[cfg(target_os = "linux")]
 mod classes;
 #[cfg(target_os = "linux")]
 mod denied;
@@ -59,6 +61,12 @@ fn main() -> ExitCode {
         Command::Wait(arguments) => wait::run(arguments),
         #[cfg(target_os = "linux")]
         Command::Restore(arguments) => restore::run(arguments),
+        #[cfg(target_os = "linux")]
+        Command::Ban(arguments) => bans::ban(arguments),
+        #[cfg(target_os = "linux")]
+        Command::Unban(arguments) => bans::unban(&arguments),
+        #[cfg(target_os = "linux")]
+        Command::Bans(arguments) => bans::bans(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         #[cfg(target_os = "linux")]
         Command::Lab(arguments) => lab::run(&arguments),

@@ -192,7 +192,8 @@ fn object_name(text: &str) -> Result<ObjectName, String> {
     }
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+/// A time such as 500ms, 30s, 5m, 1h.
+pub fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.len() - text.trim_start_matches(|character: char| character.is_ascii_digit()).len();
     let (number, unit) = text.split_at(digits);
     let number: u64 = number.parse().map_err(|_| "it begins with a whole number".to_string())?;

@@ -3,10 +3,13 @@
 //! The meaning is that of `docs/semantics.md`: nobody speaks with a banned address, whichever side begins; a list with a target
 //! concerns packets between its addresses and those pods alone.
 
+use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
+use ipnet::IpNet;
 use palisade_core::ban::NEVER_BANNED;
-use palisade_core::{BanEntry, BanList, PodName, Snapshot};
+use palisade_core::{BanEntry, BanList, BanListName, BanTarget, NodeName, Pod, PodName, Snapshot};
 
 use crate::decide::{Asked, has_own_addresses, pods_at};
 use crate::matching::selects;
@@ -36,18 +39,113 @@ pub(crate) fn bans(snapshot: &Snapshot, packet: &Packet, asked: Asked) -> Vec<Ba
 /// The first entry of a list that bans an address.
 fn entry_for<'a>(snapshot: &Snapshot, list: &'a BanList, address: IpAddr) -> Option<&'a BanEntry> {
     let holds = |entry: &&BanEntry| entry.cidr.contains(&address);
-    let excepted = list.except.iter().any(|except| except.contains(&address));
-    list.entries.iter().find(holds).filter(|_| !excepted && !is_protected(snapshot, address))
+    list.entries.iter().find(holds).filter(|_| spared(snapshot, list, address).is_none())
 }
 
-/// Whether no list can ban the address: IP needs it, or the cluster has it.
-fn is_protected(snapshot: &Snapshot, address: IpAddr) -> bool {
-    let is_of_node = snapshot
-        .nodes
-        .values()
-        .any(|node| node.addresses.contains(&address) || node.pod_cidrs.iter().any(|range| range.contains(&address)));
-    let is_of_pod = || snapshot.pods.values().any(|pod| has_own_addresses(pod) && pod.addresses.contains(&address));
-    NEVER_BANNED.iter().any(|network| network.contains(&address)) || is_of_node || is_of_pod()
+/// Why a list does not ban an address that it names.
+fn spared(snapshot: &Snapshot, list: &BanList, address: IpAddr) -> Option<Spared> {
+    let except = list.except.iter().find(|except| except.contains(&address));
+    except.map(|except| Spared::Except(*except)).or_else(|| protection(snapshot, address))
+}
+
+/// What a list that names an address makes of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The list.
+    pub list: BanListName,
+    /// Whether it is audited.
+    pub audit: bool,
+    /// The pods that it is for; `None` is everybody.
+    pub target: Option<BanTarget>,
+    /// Every entry that holds the address; at least one.
+    pub entries: Vec<BanEntry>,
+    /// Why the address is not banned all the same.
+    pub spared: Option<Spared>,
+}
+
+/// Why an address is not banned by a list that names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Spared {
+    /// The list excepts it.
+    Except(IpNet),
+    /// IP needs it.
+    Always(IpNet),
+    /// It is an address of this node.
+    Node(NodeName),
+    /// It is in a pod range of this node.
+    PodRange(NodeName, IpNet),
+    /// It is an address of this pod.
+    Pod(PodName),
+}
+
+/// What the lists that name an address make of it, by name.
+pub fn standings(snapshot: &Snapshot, address: IpAddr) -> Vec<Standing> {
+    let mut standings = Vec::new();
+    for list in snapshot.ban_lists.values() {
+        let entries: Vec<BanEntry> =
+            list.entries.iter().filter(|entry| entry.cidr.contains(&address)).cloned().collect();
+        if !entries.is_empty() {
+            standings.push(Standing {
+                list: list.name.clone(),
+                audit: list.audit,
+                target: list.target.clone(),
+                entries,
+                spared: spared(snapshot, list, address),
+            });
+        }
+    }
+    standings
+}
+
+impl Standing {
+    /// Whether the list bans the address, for whomever it is.
+    pub fn bans(&self) -> bool {
+        self.spared.is_none() && !self.audit
+    }
+}
+
+impl fmt::Display for Standing {
+    /// `BanList abuse: 203.0.113.0/24 (scans)`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "BanList {}{}", self.list, if self.audit { " (audit)" } else { "" })?;
+        if let Some(target) = &self.target {
+            write!(f, ", for {target}")?;
+        }
+        if let Some(spared) = &self.spared {
+            return write!(f, ": spared, {spared}");
+        }
+        let entries: Vec<String> = self.entries.iter().map(ToString::to_string).collect();
+        write!(f, ": {}", entries.join(", "))
+    }
+}
+
+impl fmt::Display for Spared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Spared::Except(except) => write!(f, "in its exceptCIDRs {except}"),
+            Spared::Always(network) => write!(f, "no list bans {network}"),
+            Spared::Node(node) => write!(f, "an address of node {node}"),
+            Spared::PodRange(node, range) => write!(f, "in the pod range {range} of node {node}"),
+            Spared::Pod(pod) => write!(f, "an address of pod {pod}"),
+        }
+    }
+}
+
+/// Why no list can ban the address, if none can: IP needs it, or the cluster has it.
+fn protection(snapshot: &Snapshot, address: IpAddr) -> Option<Spared> {
+    if let Some(network) = NEVER_BANNED.iter().find(|network| network.contains(&address)) {
+        return Some(Spared::Always(*network));
+    }
+    for (name, node) in &snapshot.nodes {
+        if node.addresses.contains(&address) {
+            return Some(Spared::Node(name.clone()));
+        }
+        if let Some(range) = node.pod_cidrs.iter().find(|range| range.contains(&address)) {
+            return Some(Spared::PodRange(name.clone(), *range));
+        }
+    }
+    let has_it = |(_, pod): &(&PodName, &Arc<Pod>)| has_own_addresses(pod) && pod.addresses.contains(&address);
+    snapshot.pods.iter().find(has_it).map(|(name, _)| Spared::Pod(name.clone()))
 }
 
 /// A pod at this address that is in the target of the list.

@@ -16,6 +16,7 @@ pub mod resolve;
 mod rule;
 pub mod walk;
 
+pub use ban::{Spared, Standing, standings};
 pub use decide::{audited, decide, isolators};
 pub use explain::{Answer, Explanation, explain};
 pub use packet::{Endpoint, Owner, Packet};

@@ -194,10 +194,10 @@ pub fn what_wait_says_of_bans_is_true() {
     until(|| !names_obstacle(&world), || "the end of the obstacle".to_owned());
     for _ in 0..3 {
         world.say(&banned());
-        in_force(wait(&world, Subject::BanList, "abuse", Duration::from_secs(60)));
+        in_force(wait(&world, Subject::BanList, "abuse", Duration::from_mins(1)));
         world.agrees_on(&FLOWS);
         world.say(&guarded());
-        in_force(wait(&world, Subject::BanListGone, "abuse", Duration::from_secs(60)));
+        in_force(wait(&world, Subject::BanListGone, "abuse", Duration::from_mins(1)));
         world.agrees_on(&FLOWS);
     }
 }

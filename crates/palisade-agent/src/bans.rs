@@ -1,0 +1,215 @@
+//! Ban lists at the API server, for people: what they hold, and single entries that come and go.
+
+use std::path::Path;
+
+use ipnet::IpNet;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{DynamicObject, ListParams, Patch, PatchParams, PostParams};
+use kube::core::{ApiResource, GroupVersionKind};
+use kube::{Api, Client};
+use palisade_core::Snapshot;
+use palisade_sources::Limits;
+use palisade_sources::live::{Kind, Live};
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+
+use crate::ban_list;
+use crate::client::ClientError;
+use crate::definition::{GROUP, VERSION};
+
+/// The list of single bans, if no other is named.
+pub const MANUAL: &str = "manual";
+/// Who writes it, as managed fields tell.
+const MANAGER: &str = "palisade-ban";
+/// How often a change is tried again because somebody else changed the list meanwhile.
+const TRIES: usize = 10;
+
+/// The ban lists of a cluster.
+pub struct BanLists {
+    runtime: Runtime,
+    client: Client,
+}
+
+/// An entry that is to be in a list.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Entry {
+    /// What is banned.
+    pub cidr: IpNet,
+    /// Until when.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+    /// Why, for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// That more than /8 of IPv4, or /16 of IPv6, is meant.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub force: bool,
+}
+
+/// Why it cannot be done.
+#[derive(Debug, thiserror::Error)]
+pub enum BanError {
+    /// There is no usable configuration of a client.
+    #[error("no API server is known")]
+    Client(#[source] ClientError),
+    /// The API server refused something.
+    #[error("cannot {operation}")]
+    Api {
+        /// What was tried.
+        operation: &'static str,
+        /// What it said.
+        #[source]
+        source: kube::Error,
+    },
+    /// Somebody else changes the list all the time.
+    #[error("somebody else changes BanList {0} again and again")]
+    Contended(String),
+    /// The runtime cannot be started.
+    #[error("cannot start the async runtime")]
+    Runtime(#[from] std::io::Error),
+}
+
+impl BanError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            BanError::Client(_) => Some("--kubeconfig and --context name one"),
+            BanError::Api { source: kube::Error::Api(status), .. } if status.code == 404 => {
+                Some("the kind BanList comes with 'kubectl apply -k deploy/'")
+            }
+            BanError::Api { .. } | BanError::Contended(_) | BanError::Runtime(_) => None,
+        }
+    }
+}
+
+impl BanLists {
+    /// Those that a kubeconfig leads to; without one, those of what kubectl would talk to.
+    ///
+    /// # Errors
+    ///
+    /// If no API server is configured. It is not asked yet.
+    pub fn open(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<BanLists, BanError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let client = runtime.block_on(crate::client::client(kubeconfig, context)).map_err(BanError::Client)?;
+        Ok(BanLists { runtime, client })
+    }
+
+    /// Puts an entry into a list, in the place of one of the same block; the list is made if it is not there.
+    ///
+    /// # Errors
+    ///
+    /// If the API server refuses.
+    pub fn ban(&self, list: &str, entry: &Entry) -> Result<(), BanError> {
+        self.change(list, |entries| {
+            entries.retain(|other| !is_of(other, entry.cidr));
+            entries.push(json!(entry));
+            true
+        })
+        .map(drop)
+    }
+
+    /// Takes the entry of a block out of a list; whether there was one.
+    ///
+    /// # Errors
+    ///
+    /// If the API server refuses.
+    pub fn unban(&self, list: &str, cidr: IpNet) -> Result<bool, BanError> {
+        self.change(list, |entries| {
+            let before = entries.len();
+            entries.retain(|entry| !is_of(entry, cidr));
+            entries.len() < before
+        })
+    }
+
+    /// All lists as of now; with an address, what the cluster knows of it besides.
+    ///
+    /// # Errors
+    ///
+    /// If the API server refuses.
+    pub fn snapshot(&self, address: Option<std::net::IpAddr>) -> Result<Snapshot, BanError> {
+        self.runtime.block_on(async {
+            let mut live = Live::new(Limits::default());
+            let all = ListParams::default();
+            let lists = self.api().list(&all).await.map_err(failed("list BanLists"))?;
+            put(&mut live, Kind::BanList, &lists.items);
+            if let Some(address) = address {
+                let nodes = Api::<Node>::all(self.client.clone()).list(&all).await.map_err(failed("list nodes"))?;
+                put(&mut live, Kind::Node, &nodes.items);
+                let at = all.fields(&format!("status.podIP={address}"));
+                let pods = Api::<Pod>::all(self.client.clone()).list(&at).await.map_err(failed("list pods"))?;
+                put(&mut live, Kind::Pod, &pods.items);
+            }
+            live.at(Timestamp::now().as_second());
+            Ok(live.snapshot().clone())
+        })
+    }
+
+    /// Changes the entries of a list as it is by then; whether it was changed. `change` says whether there is something to do.
+    fn change(&self, list: &str, change: impl Fn(&mut Vec<Value>) -> bool) -> Result<bool, BanError> {
+        self.runtime.block_on(async {
+            for _ in 0..TRIES {
+                let found = self.api().get_opt(list).await.map_err(failed("read the list"))?;
+                let entries = found.as_ref().and_then(|list| list.data.pointer("/spec/entries"));
+                let mut entries: Vec<Value> = entries.and_then(Value::as_array).cloned().unwrap_or_default();
+                if !change(&mut entries) {
+                    return Ok(false);
+                }
+                let written = match found {
+                    Some(found) => self.replace(list, &found, entries).await,
+                    None => self.create(list, entries).await,
+                };
+                match written {
+                    // Somebody was faster.
+                    Err(kube::Error::Api(status)) if status.code == 409 => {}
+                    written => return written.map(|_| true).map_err(failed("write the list")),
+                }
+            }
+            Err(BanError::Contended(list.to_owned()))
+        })
+    }
+
+    async fn replace(&self, list: &str, found: &DynamicObject, entries: Vec<Value>) -> kube::Result<DynamicObject> {
+        let patch = json!({
+            "metadata": { "resourceVersion": found.metadata.resource_version },
+            "spec": { "entries": entries },
+        });
+        let parameters = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+        self.api().patch(list, &parameters, &Patch::Merge(patch)).await
+    }
+
+    async fn create(&self, list: &str, entries: Vec<Value>) -> kube::Result<DynamicObject> {
+        let object = DynamicObject::new(list, &resource()).data(json!({ "spec": { "entries": entries } }));
+        let parameters = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
+        self.api().create(&parameters, &object).await
+    }
+
+    fn api(&self) -> Api<DynamicObject> {
+        Api::all_with(self.client.clone(), &resource())
+    }
+}
+
+fn resource() -> ApiResource {
+    ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(GROUP, VERSION, ban_list::KIND), ban_list::PLURAL)
+}
+
+/// Whether an entry is that of this block, however it is written.
+fn is_of(entry: &Value, cidr: IpNet) -> bool {
+    let written = entry.get("cidr").and_then(Value::as_str).and_then(|text| text.parse::<IpNet>().ok());
+    written.is_some_and(|written| written.trunc() == cidr.trunc())
+}
+
+fn put<T: Serialize>(live: &mut Live, kind: Kind, objects: &[T]) {
+    for object in objects {
+        // What the client could read can be written, and any JSON is an object to the reader.
+        if let Ok(object) = serde_json::to_value(object).and_then(serde_json::from_value) {
+            live.put(kind, &object);
+        }
+    }
+}
+
+fn failed(operation: &'static str) -> impl FnOnce(kube::Error) -> BanError {
+    move |source| BanError::Api { operation, source }
+}
