@@ -56,11 +56,21 @@ pub enum BanError {
     #[error("no API server is known")]
     Client(#[source] ClientError),
     /// The API server refused something.
-    #[error("cannot {operation}")]
-    Api {
+    #[error("cannot {operation}: {message}")]
+    Refused {
         /// What was tried.
         operation: &'static str,
+        /// The HTTP status.
+        code: u16,
         /// What it said.
+        message: String,
+    },
+    /// The API server cannot be asked.
+    #[error("cannot {operation}")]
+    Unasked {
+        /// What was tried.
+        operation: &'static str,
+        /// What is in the way.
         #[source]
         source: kube::Error,
     },
@@ -77,10 +87,11 @@ impl BanError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             BanError::Client(_) => Some("--kubeconfig and --context name one"),
-            BanError::Api { source: kube::Error::Api(status), .. } if status.code == 404 => {
-                Some("the kind BanList comes with 'kubectl apply -k deploy/'")
+            BanError::Refused { code: 404, .. } => Some("the kind BanList comes with 'kubectl apply -k deploy/'"),
+            BanError::Refused { code: 422, message, .. } if message.contains("needs force") => {
+                Some("if so much is meant, --force bans it")
             }
-            BanError::Api { .. } | BanError::Contended(_) | BanError::Runtime(_) => None,
+            _ => None,
         }
     }
 }
@@ -211,5 +222,11 @@ fn put<T: Serialize>(live: &mut Live, kind: Kind, objects: &[T]) {
 }
 
 fn failed(operation: &'static str) -> impl FnOnce(kube::Error) -> BanError {
-    move |source| BanError::Api { operation, source }
+    move |error| match error {
+        kube::Error::Api(status) => BanError::Refused { operation, code: status.code, message: status.message.clone() },
+        source => BanError::Unasked { operation, source },
+    }
 }
+
+#[cfg(test)]
+mod tests;
