@@ -80,5 +80,6 @@ pub fn ban_list_definition() -> Result<CustomResourceDefinition, serde_json::Err
             "required": ["spec"],
             "properties": { "spec": schema_of::<BanListSpec>()? },
         }),
+        has_status: false,
     })
 }

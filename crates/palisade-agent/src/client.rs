@@ -64,3 +64,12 @@ pub async fn config(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<
     config.default_retry = false;
     Ok(config)
 }
+
+/// The namespace of an agent that talks to the API server like this: that of its pod, or of the context of the kubeconfig; `None` if
+/// that names none.
+pub fn own_namespace(kubeconfig: Option<&Path>, client: &Client) -> Option<String> {
+    let Some(path) = kubeconfig else { return Some(client.default_namespace().to_owned()) };
+    let Kubeconfig { contexts, current_context, .. } = Kubeconfig::read_from(path).ok()?;
+    let current = contexts.into_iter().find(|context| Some(&context.name) == current_context.as_ref())?;
+    current.context?.namespace.filter(|namespace| !namespace.is_empty())
+}

@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 pub const GROUP: &str = "palisade.dev";
 /// Their version.
 pub const VERSION: &str = "v1alpha1";
+/// Who writes what agents write, for server-side apply.
+pub const FIELD_MANAGER: &str = "palisade-agent";
 
 /// Whether packets are denied.
 #[derive(JsonSchema, serde::Serialize)]
@@ -50,6 +52,8 @@ pub struct Kind<'a> {
     pub columns: &'a [(&'a str, &'a str, &'a str, &'a str)],
     /// `openAPIV3Schema`.
     pub schema: Value,
+    /// Whether `status` is a part with a path and rights of its own.
+    pub has_status: bool,
 }
 
 /// The definition of a kind, as `deploy/base` installs it.
@@ -75,9 +79,15 @@ pub fn definition(kind: &Kind<'_>) -> Result<CustomResourceDefinition, serde_jso
                 "storage": true,
                 "schema": { "openAPIV3Schema": kind.schema },
                 "additionalPrinterColumns": columns,
+                "subresources": kind.has_status.then(|| json!({ "status": {} })),
             }],
         },
     }))
+}
+
+/// Where `kubectl get` finds the status of a condition.
+pub fn condition(of: &str) -> String {
+    format!(".status.conditions[?(@.type==\"{of}\")].status")
 }
 
 /// The schema of a type, in the form that a definition may have.

@@ -279,7 +279,7 @@ impl Engine {
             watch.error = None;
             watch.advance(object.resource_version());
         }
-        self.note_local(kind, object);
+        self.note_own(kind, object);
         if kind == Kind::Namespace && object.name() == CLUSTER_NAMESPACE {
             self.cluster = Some(object.uid().to_owned());
         }

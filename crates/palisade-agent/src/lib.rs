@@ -10,7 +10,8 @@
 //! Read in this order: `settings`, `message` (what can happen), `engine` (what follows from it), `programming` (how it reaches
 //! the kernel), `binding` (which addresses pods may send under), `state` and `restore` (what survives the agent and the boot), `watch`
 //! (the API server), `listening` (the kernel's news), `run` (threads and sockets). What is seen of it: `report`, `control` (the socket), `denials`, `metrics`
-//! and `http`, `node_state`, `events`, `wait` and `bans` (the cluster's view), `preflight` (what stands in the way).
+//! and `http`, `node_state`, `events`, `wait` and `bans` (the cluster's view), `policy_status` (what all agents say, told by the one that
+//! holds a `lease`), `preflight` (what stands in the way).
 
 mod backoff;
 mod ban_list;
@@ -28,11 +29,13 @@ mod files;
 mod host_policy;
 mod host_unit;
 mod http;
+mod lease;
 mod listening;
 mod message;
 mod metrics;
 pub mod namespace;
 pub mod node_state;
+mod policy_status;
 mod preflight;
 mod programming;
 mod protected;

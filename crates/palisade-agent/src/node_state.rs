@@ -101,7 +101,7 @@ pub struct Covered {
     pub pods: String,
     /// Of NetworkPolicies.
     pub network_policies: String,
-    /// Of HostPolicies.
+    /// Of HostPolicies. Their status alone makes the agent write no sooner than the next heartbeat.
     #[serde(default)]
     pub host_policies: String,
     /// Of BanLists.
@@ -195,6 +195,7 @@ impl NodeState {
                 "required": ["status"],
                 "properties": { "status": schema_of::<NodeStateStatus>()? },
             }),
+            has_status: false,
         })
     }
 }

@@ -12,7 +12,7 @@ use palisade_nft::{ApplyError, Kernel, KernelError, Links, Monitor, Table};
 use tokio::sync::mpsc;
 
 use crate::binding::Binding;
-use crate::client::{ClientError, client};
+use crate::client::{ClientError, client, own_namespace};
 use crate::control::{self, ControlError};
 use crate::denials::DeniedLog;
 use crate::engine::{Engine, Errands, Kernels};
@@ -23,6 +23,7 @@ use crate::message::Message;
 use crate::metrics::Metrics;
 use crate::namespace::{self, NamespaceError};
 use crate::node_state;
+use crate::policy_status::Teller;
 use crate::preflight;
 use crate::protected::protected;
 use crate::report::Obstacle;
@@ -108,11 +109,14 @@ pub fn run(settings: Settings) -> Result<(), RunError> {
     let rules = thread("rules", move || loop_runtime.block_on(enforce(engine, inbox, errands, directory)))?;
     runtime()?.block_on(async {
         let client = client(settings.kubeconfig.as_deref(), None).await?;
+        let namespace = own_namespace(settings.kubeconfig.as_deref(), &client);
+        let mut teller = Teller::new(&client, namespace.as_deref(), &settings);
         tokio::select! {
             () = watch::watch_all(settings.enforce, client.clone(), sender.clone()) => {}
             () = events::publish(client.clone(), settings.node.to_string(), found) => {}
             () = preflight::watch(Arc::clone(&settings), looked_after, sender.clone()) => {}
             () = node_state::publish(client, settings.node.to_string(), sender.clone(), changed) => {}
+            () = teller.run(&sender) => {}
             () = control::serve(socket, sender.clone()) => {}
             () = say_who_enforces(&only, &settings) => {}
             () = serve(settings.listen, sender.clone(), metrics) => {}
@@ -120,6 +124,7 @@ pub fn run(settings: Settings) -> Result<(), RunError> {
             () = sender.closed() => return Err(RunError::RulesEnded),
         }
         let _ = sender.send(Message::Stop).await;
+        teller.release().await;
         Ok(())
     })?;
     // A panic there was printed already.

@@ -3,7 +3,7 @@
 //! The agents say up to which resourceVersion their rules cover each kind. A policy of an older version, or of that one,
 //! is in force there.
 
-mod judge;
+pub(crate) mod judge;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -239,10 +239,7 @@ impl Wait {
             return pod.map(|pod| looked_at(&pod)).ok_or_else(|| WaitError::Missing(self.to_string()));
         }
         let (of, resource) = match self.subject {
-            Subject::HostPolicy | Subject::HostPolicyGone => {
-                let kind = GroupVersionKind::gvk(GROUP, VERSION, host_policy::KIND);
-                (PolicyKind::Host, ApiResource::from_gvk_with_plural(&kind, host_policy::PLURAL))
-            }
+            Subject::HostPolicy | Subject::HostPolicyGone => (PolicyKind::Host, host_policy::resource()),
             Subject::BanList | Subject::BanListGone => {
                 let kind = GroupVersionKind::gvk(GROUP, VERSION, ban_list::KIND);
                 (PolicyKind::Ban, ApiResource::from_gvk_with_plural(&kind, ban_list::PLURAL))
@@ -255,21 +252,16 @@ impl Wait {
             PolicyKind::Host | PolicyKind::Ban => all.clone(),
         };
         let is_to_go = matches!(self.subject, Subject::PolicyGone | Subject::HostPolicyGone | Subject::BanListGone);
-        let policy = policies.get_metadata_opt(&self.name).await.map_err(failed("read the policy"))?;
-        let target = match policy {
+        let version = version(of, &policies, &self.name).await.map_err(failed("read the policy"))?;
+        let target = match version {
             None if !is_to_go => return Err(WaitError::Missing(self.to_string())),
             Some(_) if is_to_go => return Ok(Looked::NotYet("it is still there".to_string())),
-            Some(policy) => Target::Policy {
-                of,
-                namespace: self.namespace.clone(),
-                version: policy.metadata.resource_version.unwrap_or_default(),
-            },
+            Some(version) => Target::Policy { of, namespace: self.namespace.clone(), version },
             None => {
-                let all = all.list_metadata(&ListParams::default()).await.map_err(failed("list the policies"))?;
-                let newest = all.items.iter().filter_map(|policy| policy.metadata.resource_version.as_deref());
-                let newest = newest.max_by_key(|version| number(version)).unwrap_or_default().to_owned();
-                let listed = all.metadata.resource_version.unwrap_or_default();
-                Target::Policies { of, listed, newest, count: all.items.len() }
+                let (listed, versions) = versions(of, &all).await.map_err(failed("list the policies"))?;
+                let count = versions.len();
+                let newest = versions.into_iter().max_by_key(|version| number(version)).unwrap_or_default();
+                Target::Policies { of, listed, newest, count }
             }
         };
         let nodes = Api::<Node>::all(client.clone()).list_metadata(&ListParams::default()).await;
@@ -297,6 +289,33 @@ enum Looked {
     NotYet(String),
     /// What is to be covered, and by which nodes.
     Target(Target, Vec<String>),
+}
+
+/// The resourceVersion that agents have to cover for what a policy says now; `None` if it is not there.
+async fn version(of: PolicyKind, policies: &Api<DynamicObject>, name: &str) -> kube::Result<Option<String>> {
+    Ok(match of {
+        PolicyKind::Network | PolicyKind::Ban => {
+            let policy = policies.get_metadata_opt(name).await?;
+            policy.map(|policy| policy.resource_version().unwrap_or_default())
+        }
+        PolicyKind::Host => policies.get_opt(name).await?.map(|policy| host_policy::version_to_cover(&policy)),
+    })
+}
+
+/// The resourceVersion of the list of all policies, and of each that which [`version`] would say.
+async fn versions(of: PolicyKind, all: &Api<DynamicObject>) -> kube::Result<(String, Vec<String>)> {
+    let (listed, versions): (_, Vec<String>) = match of {
+        // They may be many, or long, and nothing but their versions is asked for.
+        PolicyKind::Network | PolicyKind::Ban => {
+            let list = all.list_metadata(&ListParams::default()).await?;
+            (list.metadata, list.items.iter().map(|policy| policy.resource_version().unwrap_or_default()).collect())
+        }
+        PolicyKind::Host => {
+            let list = all.list(&ListParams::default()).await?;
+            (list.metadata, list.items.iter().map(host_policy::version_to_cover).collect())
+        }
+    };
+    Ok((listed.resource_version.unwrap_or_default(), versions))
 }
 
 fn looked_at(pod: &Pod) -> Looked {
@@ -349,7 +368,7 @@ impl Trouble {
 
 fn note(states: &mut States, event: Event<NodeState>) {
     match event {
-        Event::InitApply(state) | Event::Apply(state) => drop(states.insert(state.node(), state)),
+        Event::InitApply(state) | Event::Apply(state) => drop(states.insert(state.node(), state.status)),
         Event::Delete(state) => drop(states.remove(&state.node())),
         Event::Init | Event::InitDone => {}
     }

@@ -97,7 +97,7 @@ async fn forward<K: Watched>(
             _ => {}
         }
         let refused = event.as_ref().is_err_and(refuses_streaming);
-        let garbled = matches!(&event, Err(watcher::Error::WatchFailed(kube::Error::SerdeError(_))));
+        let garbled = event.as_ref().is_err_and(is_garbled);
         let news = match event {
             Ok(Event::Init) => WatchNews::Begin,
             Ok(Event::InitApply(raw) | Event::Apply(raw)) => WatchNews::Put(Box::new(raw.object)),
@@ -152,6 +152,11 @@ impl Trouble {
     }
 }
 
+/// Whether something came that is no event; see [`Ended::Garbled`].
+pub fn is_garbled(error: &watcher::Error) -> bool {
+    matches!(error, watcher::Error::WatchFailed(kube::Error::SerdeError(_)))
+}
+
 /// Whether the server says that there is no such kind.
 fn is_not_found(error: &watcher::Error) -> bool {
     let (watcher::Error::WatchStartFailed(error) | watcher::Error::InitialListFailed(error)) = error else {
@@ -161,7 +166,7 @@ fn is_not_found(error: &watcher::Error) -> bool {
 }
 
 /// An error in one line. Of a kind that is not there the server says no more than that a page was not found.
-fn in_words(error: &watcher::Error) -> String {
+pub fn in_words(error: &watcher::Error) -> String {
     if is_not_found(error) { "the API server does not know the kind".to_string() } else { chain(error) }
 }
 

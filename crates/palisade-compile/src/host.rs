@@ -10,7 +10,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use palisade_core::host_policy::FAILSAFE_PORTS;
 use palisade_core::{
-    GroupId, Guard, GuardId, GuardedPorts, HostChange, HostPeer, HostPolicy, HostTables, Layer, Node, NodeName,
+    GroupId, Guard, GuardId, GuardedPorts, HostChange, HostPeer, HostPolicy, HostTables, Labels, Layer, Node, NodeName,
     Otherwise, Port, PortRange, Selector, Transport,
 };
 
@@ -19,6 +19,11 @@ use crate::cluster::Cluster;
 use crate::digest::Canonical;
 use crate::matching::selects;
 use crate::peers::Peers;
+
+/// Whether a policy guards the ports of a node with these labels.
+pub fn guards(policy: &HostPolicy, node: &Labels) -> bool {
+    selects(&policy.nodes, node)
+}
 
 /// The guards in force on a node, and who is meant by their groups.
 #[derive(Debug, Default)]
@@ -103,9 +108,9 @@ impl Wanted {
         // Nodes are many, and alike: those that the same policies guard share a guard.
         let mut known: BTreeMap<Vec<usize>, [Option<GuardId>; 2]> = BTreeMap::new();
         let mut guards_of = |wanted: &mut Wanted, nodes: &[&Node]| {
-            let guards = |policy: &HostPolicy| nodes.iter().any(|node| selects(&policy.nodes, &node.labels));
-            let chosen: Vec<usize> =
-                policies.iter().enumerate().filter(|(_, policy)| guards(policy)).map(|(index, _)| index).collect();
+            let guards_one = |policy: &HostPolicy| nodes.iter().any(|node| guards(policy, &node.labels));
+            let chosen = policies.iter().enumerate().filter(|(_, policy)| guards_one(policy));
+            let chosen: Vec<usize> = chosen.map(|(index, _)| index).collect();
             known
                 .entry(chosen)
                 .or_insert_with_key(|chosen| {

@@ -23,6 +23,7 @@ mod settings;
 mod subject;
 
 pub use compiler::Compiler;
+pub use host::guards;
 pub use settings::{Settings, UnknownPods};
 
 use palisade_core::{Change, NodeName, Snapshot, Tables};

@@ -50,6 +50,8 @@ pub struct Telling {
     ban_lists: usize,
     /// The latest resourceVersion of a pod of this node that was taken in.
     local_pods: u128,
+    /// That of a host policy that somebody may wait for: not one by which its status alone came.
+    awaited_host_policies: u128,
     /// Policies with findings that no event was asked for yet.
     untold: BTreeSet<(Kind, ObjectName)>,
     /// Who writes events.
@@ -92,6 +94,7 @@ impl Default for Telling {
             host_policies: 0,
             ban_lists: 0,
             local_pods: 0,
+            awaited_host_policies: 0,
             untold: BTreeSet::new(),
             findings: None,
             last: Urgent::default(),
@@ -100,14 +103,19 @@ impl Default for Telling {
 }
 
 impl Engine {
-    /// Takes note of an object of this node.
-    pub(super) fn note_local(&mut self, kind: Kind, object: &Object) {
+    /// Takes note of an object of this node, or of a host policy.
+    pub(super) fn note_own(&mut self, kind: Kind, object: &Object) {
         match kind {
             Kind::Pod if object.node_name() == Some(&*self.settings.node) => {
                 self.telling.local_pods = self.telling.local_pods.max(number(object.resource_version()));
             }
             Kind::Node if object.name() == &*self.settings.node => {
                 self.telling.node_uid = Some(object.uid().to_owned());
+            }
+            // What is on a list may be both: news, and told by others already.
+            Kind::HostPolicy if !object.is_observed() || self.telling.listing.contains(&kind) => {
+                let version = number(object.resource_version());
+                self.telling.awaited_host_policies = self.telling.awaited_host_policies.max(version);
             }
             _ => {}
         }
@@ -192,7 +200,7 @@ impl Engine {
             boot_gap: self.boot_gap(),
             policies: covered(Kind::NetworkPolicy),
             policies_known: self.telling.policies,
-            host_policies: covered(Kind::HostPolicy),
+            host_policies: self.telling.awaited_host_policies.min(covered(Kind::HostPolicy)),
             host_policies_known: self.telling.host_policies,
             ban_lists: covered(Kind::BanList),
             ban_lists_known: self.telling.ban_lists,

@@ -12,11 +12,10 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::{NodeState, NodeStateStatus};
 use crate::backoff::Patience;
+use crate::definition::FIELD_MANAGER;
 use crate::message::Message;
 use crate::report::Obstacle;
 
-/// Who writes, for server-side apply.
-const FIELD_MANAGER: &str = "palisade-agent";
 /// Two writes are at least so far apart.
 const INTERVAL: Duration = Duration::from_secs(1);
 /// In clusters of over a hundred nodes they are so much for each node: all agents together then write at most a

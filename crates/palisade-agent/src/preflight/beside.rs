@@ -8,6 +8,11 @@ use palisade_nft::{ForeignName, ForeignTable, foreign_tables};
 
 use crate::report::Obstacle;
 
+const EBPF_DATAPATH: &str = "ebpf-datapath";
+const FLOWTABLE: &str = "flowtable";
+/// The obstacles by which packets to ports of nodes meet no rule. Not IPVS: it takes packets later than they are asked.
+pub const PAST_HOST_POLICIES: [&str; 2] = [EBPF_DATAPATH, FLOWTABLE];
+
 /// How the names of the chains of other engines begin, and the engine.
 const CHAINS: [(&str, &str); 7] = [
     ("KUBE-NWPLCY-", "kube-router"),
@@ -57,7 +62,7 @@ fn datapath(dev: &str) -> Option<Obstacle> {
     });
     let (interface, engine) = found?;
     Some(Obstacle {
-        name: "ebpf-datapath".to_string(),
+        name: EBPF_DATAPATH.to_string(),
         found: format!("interface {interface} belongs to the eBPF datapath of {engine}"),
         means: "packets may pass by netfilter: policies do not hold for those".to_string(),
         hint: Some(format!("let {engine} enforce the policies, or run it without its eBPF datapath")),
@@ -86,7 +91,7 @@ fn flowtables(tables: &BTreeMap<ForeignName, ForeignTable>) -> Option<Obstacle> 
         .flat_map(|(name, table)| table.flowtables.iter().map(move |flowtable| format!("{name} {flowtable}")))
         .collect();
     (!named.is_empty()).then(|| Obstacle {
-        name: "flowtable".to_string(),
+        name: FLOWTABLE.to_string(),
         found: format!("there are flowtables: {}", named.join(", ")),
         means: "packets of flows in a flowtable meet no rule: such a flow is not cut when a policy changes".to_string(),
         hint: None,

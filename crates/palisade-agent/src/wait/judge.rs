@@ -1,18 +1,19 @@
 //! What the state of a node says about an object.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use crate::node_state::{NodeState, NodeStateStatus, Phase};
+use crate::node_state::{NodeStateStatus, Phase};
 use crate::settings::Enforce;
 
 /// An agent that has not spoken for so long is gone; it speaks once a minute at least.
 const HEARTBEAT_AGE_MAX: SignedDuration = SignedDuration::from_mins(3);
 
-/// What each agent said last.
-pub(super) type States = BTreeMap<String, NodeState>;
+/// What each agent said last, by node.
+pub type States = BTreeMap<String, NodeStateStatus>;
 
 /// The policies of pods, those of hosts, or bans.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,12 +28,17 @@ pub enum PolicyKind {
 
 impl PolicyKind {
     /// What an agent is told to enforce these.
-    fn flag(self) -> &'static str {
+    pub fn flag(self) -> &'static str {
         match self {
             PolicyKind::Network => Enforce::NETWORK_POLICY,
             PolicyKind::Host => Enforce::HOST,
             PolicyKind::Ban => Enforce::BANS,
         }
+    }
+
+    /// Whether an agent enforces these. One of before the field says nothing of it.
+    fn is_enforced(self, status: &NodeStateStatus) -> bool {
+        status.enforce.is_empty() || status.enforce.iter().any(|name| name == self.flag())
     }
 
     /// Up to which version the rules on a node cover them, and how many it knows.
@@ -47,7 +53,7 @@ impl PolicyKind {
 
 /// What the agents have to cover.
 #[derive(Clone, Debug)]
-pub(super) enum Target {
+pub enum Target {
     /// A policy of this resourceVersion.
     Policy {
         /// Which policies it is one of.
@@ -75,6 +81,36 @@ pub(super) enum Target {
         /// Its resourceVersion.
         version: String,
     },
+}
+
+/// Why an agent enforces nothing, whatever it covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Idle {
+    /// By `palisade agent --cleanup` or `--emergency-stop`.
+    Paused,
+    /// It is not told to enforce these policies.
+    NotEnforced(PolicyKind),
+}
+
+impl Idle {
+    /// Why an agent enforces none of these policies, if so.
+    pub fn of(kind: PolicyKind, status: &NodeStateStatus) -> Option<Idle> {
+        if status.phase == Phase::Paused {
+            return Some(Idle::Paused);
+        }
+        (!kind.is_enforced(status)).then_some(Idle::NotEnforced(kind))
+    }
+}
+
+impl fmt::Display for Idle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Idle::Paused => f.write_str("it is paused: nothing is enforced there"),
+            Idle::NotEnforced(kind) => {
+                write!(f, "its agent does not enforce it: --enforce does not name {}", kind.flag())
+            }
+        }
+    }
 }
 
 /// What a node says.
@@ -105,10 +141,7 @@ pub enum Standing {
 /// What each node says.
 pub(super) fn judge(target: &Target, nodes: &[String], states: &States, now: Timestamp) -> Vec<NodeVerdict> {
     let verdict = |node: &String| {
-        let (standing, why) = match states.get(node) {
-            None => (Standing::NoAgent, Some("there is no NodeState of it".to_string())),
-            Some(state) => standing(target, &state.status, now),
-        };
+        let (standing, why) = standing(target, states.get(node), now);
         NodeVerdict { node: node.clone(), standing, why }
     };
     nodes.iter().map(verdict).collect()
@@ -122,13 +155,19 @@ pub(super) fn all_in_force(target: &Target, verdicts: &[NodeVerdict]) -> bool {
     in_force > 0 && count(Standing::Lags) == 0 && (in_force == verdicts.len() || !matches!(target, Target::Pod { .. }))
 }
 
-fn standing(target: &Target, status: &NodeStateStatus, now: Timestamp) -> (Standing, Option<String>) {
-    let age = now.duration_since(status.last_heartbeat.0);
-    if age > HEARTBEAT_AGE_MAX {
-        return (Standing::NoAgent, Some(format!("its agent last spoke {} s ago", age.as_secs())));
+/// How a node stands to an object, by what its agent said last, and what is missing. The words are the same as long as nothing
+/// happens, so that a status with them in it is not written again and again.
+pub fn standing(target: &Target, status: Option<&NodeStateStatus>, now: Timestamp) -> (Standing, Option<String>) {
+    let Some(status) = status else {
+        return (Standing::NoAgent, Some("there is no NodeState of it".to_string()));
+    };
+    let spoke = status.last_heartbeat.0;
+    if now.duration_since(spoke) > HEARTBEAT_AGE_MAX {
+        let why = format!("its agent last spoke at {}", spoke.strftime("%Y-%m-%dT%H:%M:%SZ"));
+        return (Standing::NoAgent, Some(why));
     }
     let why = match status.phase {
-        Phase::Paused => Some("it is paused: nothing is enforced there".to_string()),
+        Phase::Paused => Some(Idle::Paused.to_string()),
         Phase::Listing => Some("its agent has not read the whole cluster yet".to_string()),
         Phase::InForce | Phase::Failing => missing(target, status),
     };
@@ -142,12 +181,7 @@ fn standing(target: &Target, status: &NodeStateStatus, now: Timestamp) -> (Stand
 /// What the rules in force on a node do not cover.
 fn missing(target: &Target, status: &NodeStateStatus) -> Option<String> {
     match target {
-        // An agent of before the field says nothing of it.
-        Target::Policy { of, .. }
-            if !status.enforce.is_empty() && !status.enforce.iter().any(|name| name == of.flag()) =>
-        {
-            Some(format!("its agent does not enforce it: --enforce does not name {}", of.flag()))
-        }
+        Target::Policy { of, .. } if !of.is_enforced(status) => Some(Idle::NotEnforced(*of).to_string()),
         Target::Policy { of, namespace, version } => {
             let (covered, _) = of.covered(status);
             if number(covered) < number(version) {
@@ -184,7 +218,7 @@ fn covers(covered: &str, version: &str) -> String {
 }
 
 /// A resourceVersion as the number that it is since Kubernetes 1.35 says so.
-pub(super) fn number(version: &str) -> u128 {
+pub fn number(version: &str) -> u128 {
     version.parse().unwrap_or_default()
 }
 
@@ -211,7 +245,7 @@ mod tests {
     }
 
     fn check(target: &Target, status: &NodeStateStatus, expected: &str) {
-        let (standing, why) = standing(target, status, NOW.parse().unwrap());
+        let (standing, why) = standing(target, Some(status), NOW.parse().unwrap());
         let found = format!("{standing:?} {}", why.unwrap_or_default());
         assert_eq!(found.trim_end(), expected, "{target:?}");
     }
@@ -238,7 +272,7 @@ mod tests {
         let why = "Lags its agent does not enforce it: --enforce does not name network-policy";
         check(&policy, &status("InForce", "100", 1, &host_alone), why);
         let silent = json!({ "lastHeartbeat": "2025-12-31T23:59:59Z" });
-        check(&policy, &status("InForce", "100", 1, &silent), "NoAgent its agent last spoke 181 s ago");
+        check(&policy, &status("InForce", "100", 1, &silent), "NoAgent its agent last spoke at 2025-12-31T23:59:59Z");
         check(&policy, &status("InForce", "100", 1, &json!({ "closedNamespaces": ["db"] })), "InForce");
         check(
             &policy,

@@ -66,6 +66,9 @@ fn the_plain_files_hold_what_is_installed() {
             "ServiceAccount",
             "ClusterRole",
             "ClusterRoleBinding",
+            "Lease",
+            "Role",
+            "RoleBinding",
             "DaemonSet",
         ];
         let mut found = kinds.clone();

@@ -45,6 +45,16 @@ impl Object {
         self.metadata("uid").unwrap_or_default()
     }
 
+    /// Whether `status.observedGeneration` is `metadata.generation`: who writes the status has seen what the object says now.
+    pub fn is_observed(&self) -> bool {
+        let number = |part: &str, field: &str| match self.tree.get(part)?.get(field)?.value {
+            Value::Int(number) => Some(number),
+            _ => None,
+        };
+        let generation = number("metadata", "generation");
+        generation.is_some() && generation == number("status", "observedGeneration")
+    }
+
     /// `spec.nodeName`: the node that a pod was given.
     pub fn node_name(&self) -> Option<&str> {
         self.tree.get("spec")?.get_text("nodeName")
@@ -100,7 +110,7 @@ const METADATA: Keep = Fields(&[
     ("uid", Whole),
     ("resourceVersion", Whole),
     ("creationTimestamp", Presence),
-    ("generation", Presence),
+    ("generation", Whole),
     ("annotations", Prefixed("palisade.dev/")),
     (
         "ownerReferences",
@@ -202,6 +212,9 @@ const STATUS: Keep = Fields(&[
     ("hostIP", Whole),
     ("hostIPs", Whole),
     ("addresses", Whole),
+    ("observedGeneration", Whole),
+    ("observedResourceVersion", Presence),
+    ("nodes", Presence),
     ("conditions", Presence),
     ("containerStatuses", Presence),
     ("initContainerStatuses", Presence),
@@ -331,5 +344,23 @@ impl Visitor<'_> for KeySeed {
 
     fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
         Ok(self.0.entry(text))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_of_what_the_object_says_now_or_of_before() {
+        let check = |text: &str, expected| {
+            let object: Object = serde_json::from_str(text).unwrap();
+            assert_eq!(object.is_observed(), expected, "{text}");
+        };
+        check(r#"{"metadata":{"generation":2},"status":{"observedGeneration":2}}"#, true);
+        check(r#"{"metadata":{"generation":2},"status":{"observedGeneration":1}}"#, false);
+        check(r#"{"metadata":{"generation":2}}"#, false);
+        check(r#"{"metadata":{},"status":{}}"#, false);
+        check(r#"{"metadata":{"generation":"2"},"status":{"observedGeneration":"2"}}"#, false);
     }
 }

@@ -1,0 +1,175 @@
+//! The status of policies: where they are in force, as all agents say in their `NodeState`.
+//!
+//! One agent writes it for all, the one that holds the Lease `palisade-status` of the agents' namespace; it alone watches `NodeStates`.
+//! It only reads what the API server has, and so another one that takes over goes on from there: what it would write is there
+//! already. Enforcement waits for none of this, and nothing here touches the rules.
+//!
+//! Read in this order: `cluster` (what is followed), `host` (from there to the status of a `HostPolicy`), `conditions`, `write`.
+
+mod cluster;
+mod conditions;
+mod host;
+mod write;
+
+use std::collections::BTreeMap;
+use std::future::pending;
+use std::pin::pin;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use kube::Client;
+use kube::runtime::utils::Backoff as _;
+use palisade_sources::Limits;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::backoff::Patience;
+use crate::lease::{Attempt, Lease};
+use crate::message::Message;
+use crate::repeated::Repeated;
+use crate::settings::Settings;
+use crate::watch::{chain, in_words, is_garbled};
+use cluster::Cluster;
+use write::Writer;
+
+/// The Lease of whoever writes.
+const LEASE: &str = "palisade-status";
+/// Agents that do not hold it look at it after pauses of at most this.
+const LOOK: Duration = Duration::from_secs(10);
+/// In clusters of over two hundred nodes after so much for each node: all agents together look about twenty times a second at most,
+/// and one of them soon, if its holder is gone.
+const LOOK_PER_NODE: Duration = Duration::from_millis(50);
+/// What is refused is tried again after pauses that grow from this one.
+const RETRY: Duration = Duration::from_secs(1);
+/// To this one.
+const RETRY_MAX: Duration = Duration::from_mins(1);
+/// What is written of a policy is written at least so far apart.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// In clusters of over five hundred nodes so much for each node, since all of them are judged anew.
+const INTERVAL_PER_NODE: Duration = Duration::from_millis(2);
+/// Nodes of which nothing is heard are looked at so often: their agent may be gone by now.
+const AGEING: Duration = Duration::from_secs(15);
+
+/// One who writes the status of policies while it holds the Lease.
+pub struct Teller {
+    client: Client,
+    /// `None` where nobody knows in which namespace it is.
+    lease: Option<Lease>,
+    limits: Limits,
+    refusals: Refusals,
+}
+
+impl Teller {
+    /// The agent with these settings, in the namespace of the agents.
+    pub fn new(client: &Client, namespace: Option<&str>, settings: &Settings) -> Teller {
+        let lease = namespace.map(|namespace| Lease::new(client.clone(), namespace, LEASE, settings.node.to_string()));
+        Teller { client: client.clone(), lease, limits: settings.limits.clone(), refusals: Refusals::default() }
+    }
+
+    /// Waits for the Lease and writes while it has it, for as long as the engine answers.
+    pub async fn run(&mut self, engine: &mpsc::Sender<Message>) {
+        let Some(lease) = &mut self.lease else {
+            tracing::info!(
+                "the context of the kubeconfig names no namespace: other agents write the status of policies"
+            );
+            return pending().await;
+        };
+        let mut patience = Patience::between(RETRY, RETRY_MAX);
+        loop {
+            let pause = match lease.attempt().await {
+                Ok(Attempt::Held) => {
+                    tracing::info!("this agent writes the status of policies from now on");
+                    tokio::select! {
+                        // First, so that nothing is written any more once the Lease may be another's.
+                        biased;
+                        () = lease.keep() => {}
+                        () = tell(&self.client, &self.limits, &mut self.refusals) => {}
+                    }
+                    tracing::info!("this agent does not write the status of policies any more");
+                    Duration::ZERO
+                }
+                Ok(Attempt::Stale(left)) => left,
+                Ok(Attempt::Taken) => {
+                    let Some(nodes) = nodes(engine).await else { return };
+                    let look = LOOK.max(LOOK_PER_NODE * nodes);
+                    Patience::between(look, look).pause()
+                }
+                Err(error) => {
+                    self.refusals.note("requests for the Lease that failed", &chain(&error));
+                    sleep(patience.pause()).await;
+                    continue;
+                }
+            };
+            patience.reset();
+            sleep(pause).await;
+        }
+    }
+
+    /// Gives the Lease back, if this agent has it.
+    pub async fn release(&mut self) {
+        if let Some(lease) = &mut self.lease {
+            lease.release().await;
+        }
+    }
+}
+
+/// How many nodes the cluster has; `None` if the engine is gone.
+async fn nodes(engine: &mpsc::Sender<Message>) -> Option<u32> {
+    let (sender, answer) = oneshot::channel();
+    engine.send(Message::NodeState(sender)).await.ok()?;
+    Some(u32::try_from(answer.await.ok()?.status.cluster.nodes).unwrap_or(u32::MAX))
+}
+
+/// Follows the cluster and writes what follows from it.
+async fn tell(client: &Client, limits: &Limits, refusals: &mut Refusals) {
+    let mut writer = Writer::new(client.clone());
+    loop {
+        let mut cluster = Cluster::new(limits.clone());
+        let mut news = pin!(cluster::follow(client));
+        let (mut changed, mut written) = (false, Instant::now());
+        loop {
+            let interval = INTERVAL.max(INTERVAL_PER_NODE * cluster.nodes());
+            let due = written + if changed { interval } else { AGEING.max(interval) };
+            tokio::select! {
+                Some((kind, news)) = news.next() => match news {
+                    Ok(news) => {
+                        cluster.take(news);
+                        changed = true;
+                    }
+                    Err(error) => {
+                        refusals.note(kind, &in_words(&error));
+                        if is_garbled(&error) {
+                            break;
+                        }
+                    }
+                },
+                () = sleep_until(due) => {
+                    (changed, written) = (false, Instant::now());
+                    writer.write(&mut cluster, refusals).await;
+                }
+            }
+        }
+        // Nobody knows what came instead of an event.
+        sleep(RETRY).await;
+    }
+}
+
+/// What is refused or fails, said once for as long as it stays the same.
+#[derive(Debug, Default)]
+struct Refusals {
+    said: BTreeMap<&'static str, String>,
+    repeated: Repeated,
+}
+
+impl Refusals {
+    /// Takes note of what went wrong. What it is of is what a reader would call it: `watches that failed`.
+    fn note(&mut self, of: &'static str, error: &str) {
+        let is_new = self.said.insert(of, error.to_owned()).as_deref() != Some(error);
+        if is_new && self.repeated.may_write(of, std::time::Instant::now()) {
+            tracing::warn!("the status of policies is not written, trying again: {error}");
+        }
+        for (of, lines) in self.repeated.left_out(std::time::Instant::now()) {
+            tracing::warn!("{lines} more {of}");
+        }
+    }
+}

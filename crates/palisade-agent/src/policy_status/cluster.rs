@@ -1,0 +1,152 @@
+//! What is followed of the cluster, and kept of it: policies, the labels of nodes, and what agents say.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use futures_util::{Stream, StreamExt as _, stream};
+use k8s_openapi::api::core::v1::Node;
+use kube::core::{ApiResource, DynamicObject, PartialObjectMeta};
+use kube::runtime::watcher::{self, Event};
+use kube::runtime::{WatchStreamExt as _, watcher as watch};
+use kube::{Api, Client, ResourceExt};
+use palisade_core::Labels;
+use palisade_sources::Limits;
+
+use super::host::Policy;
+use super::{RETRY, RETRY_MAX};
+use crate::backoff::Patience;
+use crate::host_policy;
+use crate::node_state::{NodeState, NodeStateStatus};
+use crate::wait::judge::number;
+
+/// Something about one of the kinds that are followed.
+pub enum News {
+    /// About a `HostPolicy`.
+    HostPolicy(Event<DynamicObject>),
+    /// About a Node.
+    Node(Event<PartialObjectMeta<Node>>),
+    /// About a `NodeState`.
+    NodeState(Event<DynamicObject>),
+}
+
+/// Follows the kinds. An error comes with what a reader would call it, and the kind is asked for again.
+pub fn follow(client: &Client) -> impl Stream<Item = (&'static str, Result<News, watcher::Error>)> + use<> {
+    let patience = || Patience::between(RETRY, RETRY_MAX);
+    let follow = |resource: &ApiResource| {
+        let api = Api::<DynamicObject>::all_with(client.clone(), resource);
+        watch(api, watcher::Config::default()).backoff(patience())
+    };
+    let policies = follow(&host_policy::resource());
+    let policies = policies.map(|event| ("watches of HostPolicies that failed", event.map(News::HostPolicy)));
+    let nodes = Api::<PartialObjectMeta<Node>>::all(client.clone());
+    let nodes = watch(nodes, watcher::Config::default()).backoff(patience());
+    let nodes = nodes.map(|event| ("watches of Nodes that failed", event.map(News::Node)));
+    let states = follow(&ApiResource::erase::<NodeState>(&()));
+    let states = states.map(|event| ("watches of NodeStates that failed", event.map(News::NodeState)));
+    stream::select(policies, stream::select(nodes, states))
+}
+
+/// What is known of the cluster.
+pub struct Cluster {
+    limits: Limits,
+    /// Policies by name.
+    pub host_policies: Followed<Policy>,
+    /// The labels of each node that can have an agent.
+    pub nodes: Followed<Labels>,
+    /// What each agent said last.
+    pub states: Followed<NodeStateStatus>,
+}
+
+impl Cluster {
+    /// A cluster of which nothing is known; policies are read within these limits.
+    pub fn new(limits: Limits) -> Cluster {
+        Cluster { limits, host_policies: Followed::new(), nodes: Followed::new(), states: Followed::new() }
+    }
+
+    /// Takes in what is new.
+    pub fn take(&mut self, news: News) {
+        match news {
+            News::HostPolicy(event) => {
+                let limits = &self.limits;
+                self.host_policies.take(event, |policy, known| {
+                    // What was written since is known already, from the answer.
+                    let is_old = |known: &&Policy| {
+                        number(known.resource_version()) > number(&policy.resource_version().unwrap_or_default())
+                    };
+                    known.filter(is_old).cloned().or_else(|| Policy::read(&policy, limits))
+                });
+            }
+            News::Node(event) => self.nodes.take(event, |node, _| labels(&node)),
+            News::NodeState(event) => self.states.take(event, |state, _| judged(&state)),
+        }
+    }
+
+    /// A policy as the API server has it now.
+    pub fn put_host_policy(&mut self, policy: &DynamicObject) {
+        if let Some(read) = Policy::read(policy, &self.limits) {
+            self.host_policies.objects.insert(policy.name_any(), read);
+        }
+    }
+
+    /// How many nodes are known.
+    pub fn nodes(&self) -> u32 {
+        u32::try_from(self.nodes.objects.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Whether enough is known to judge: half a list of nodes would make a policy look as if it were in force everywhere.
+    pub fn is_known(&self) -> bool {
+        self.host_policies.is_listed && self.nodes.is_listed && self.states.is_listed
+    }
+}
+
+/// The labels of a node. One of another system is nobody's: agents run on Linux alone.
+fn labels(node: &PartialObjectMeta<Node>) -> Option<Labels> {
+    let labels: Labels = node.labels().iter().map(|(key, value)| (Arc::from(&**key), Arc::from(&**value))).collect();
+    labels.get("kubernetes.io/os").is_none_or(|system| &**system == "linux").then_some(labels)
+}
+
+/// What of a `NodeState` policies are judged by. One that cannot be read, as of a version to come, says nothing.
+fn judged(state: &DynamicObject) -> Option<NodeStateStatus> {
+    let mut status: NodeStateStatus = serde_json::from_value(state.data.get("status")?.clone()).ok()?;
+    status.pods.not_in_force = Vec::new();
+    status.closed_namespaces = Vec::new();
+    Some(status)
+}
+
+/// The objects of a kind by name. A list that begins anew is merged, so that nothing that exists is missing meanwhile.
+pub struct Followed<T> {
+    /// What is kept of each.
+    pub objects: BTreeMap<String, T>,
+    /// Whether they were listed once.
+    pub is_listed: bool,
+    /// What a list that has begun has not named yet.
+    unlisted: BTreeSet<String>,
+}
+
+impl<T> Followed<T> {
+    fn new() -> Followed<T> {
+        Followed { objects: BTreeMap::new(), is_listed: false, unlisted: BTreeSet::new() }
+    }
+
+    /// Takes in an event. `read` makes of an object, and of what is known of it, what is kept; `None` is nothing.
+    fn take<K: ResourceExt>(&mut self, event: Event<K>, read: impl FnOnce(K, Option<&T>) -> Option<T>) {
+        match event {
+            Event::Init => self.unlisted = self.objects.keys().cloned().collect(),
+            Event::InitApply(object) | Event::Apply(object) => {
+                let name = object.name_any();
+                self.unlisted.remove(&name);
+                match read(object, self.objects.get(&name)) {
+                    Some(kept) => drop(self.objects.insert(name, kept)),
+                    None => drop(self.objects.remove(&name)),
+                }
+            }
+            Event::Delete(object) => drop(self.objects.remove(&object.name_any())),
+            Event::InitDone => {
+                for name in std::mem::take(&mut self.unlisted) {
+                    self.objects.remove(&name);
+                }
+                self.is_listed = true;
+            }
+        }
+    }
+}

@@ -1,0 +1,172 @@
+use serde_json::{Value, json};
+
+use super::*;
+
+const NOW: &str = "2026-01-01T00:10:00Z";
+
+fn policy(change: &Value) -> DynamicObject {
+    let mut policy = json!({
+        "apiVersion": "palisade.dev/v1alpha1", "kind": "HostPolicy",
+        "metadata": { "name": "guard", "generation": 2, "resourceVersion": "100" },
+        "spec": { "ports": [{ "port": 9000 }], "nodeSelector": { "matchLabels": { "storage": "true" } } },
+    });
+    for (field, value) in change.as_object().unwrap() {
+        policy[field] = value.clone();
+    }
+    serde_json::from_value(policy).unwrap()
+}
+
+fn state(change: &Value) -> NodeStateStatus {
+    let mut state = json!({
+        "version": "0", "phase": "InForce", "enforce": ["network-policy", "host"], "generation": 1, "bootGap": "open",
+        "covered": { "namespaces": "1", "nodes": "1", "pods": "1", "networkPolicies": "1", "hostPolicies": "100" },
+        "pods": { "local": 0, "inForce": 0, "notInForce": [] },
+        "cluster": { "nodes": 1, "pods": 0, "networkPolicies": 0, "networkPoliciesWithFindings": 0 },
+        "started": "2026-01-01T00:00:00Z", "lastHeartbeat": "2026-01-01T00:09:30Z",
+    });
+    for (field, value) in change.as_object().unwrap() {
+        state[field] = value.clone();
+    }
+    serde_json::from_value(state).unwrap()
+}
+
+fn nodes(names: &[&str]) -> BTreeMap<String, Labels> {
+    let labels: Labels = [("storage".into(), "true".into())].into();
+    names.iter().map(|name| ((*name).to_owned(), labels.clone())).collect()
+}
+
+fn status(policy: &DynamicObject, nodes: &BTreeMap<String, Labels>, states: &States) -> HostPolicyStatus {
+    let policy = Policy::read(policy, &Limits::default()).unwrap();
+    policy.status(nodes, states, NOW.parse().unwrap())
+}
+
+/// Holds what is said of nodes `n1`, `n2` and so on with these states (null: none) against lines of it.
+fn check(change: &Value, states: &[Value], matched: usize, programmed: usize, expected: [&str; 3]) {
+    let names: Vec<String> = (1..=states.len()).map(|number| format!("n{number}")).collect();
+    let known = names.iter().zip(states).filter(|(_, change)| !change.is_null());
+    let states = known.map(|(name, change)| (name.clone(), state(change))).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let found = status(&policy(change), &nodes(&names), &states);
+    let line = |condition: &k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition| {
+        format!("{}={} {}: {}", condition.type_, condition.status, condition.reason, condition.message)
+    };
+    let lines: Vec<String> = found.conditions.iter().map(line).collect();
+    assert_eq!(lines, expected);
+    assert_eq!(found.nodes, Nodes { matched, programmed });
+}
+
+const ACCEPTED: &str = "Accepted=True Accepted: ";
+const PROGRAMMED: &str = "Programmed=True Programmed: in force on every node that it selects";
+const ENFORCED: &str = "Effective=True Enforced: nothing is known that keeps packets from it";
+
+#[test]
+fn a_policy_is_programmed_when_every_node_covers_it() {
+    check(&json!({}), &[json!({}), json!({})], 2, 2, [ACCEPTED, PROGRAMMED, ENFORCED]);
+    let behind = json!({ "covered": { "namespaces": "1", "nodes": "1", "pods": "1", "networkPolicies": "1", "hostPolicies": "99" } });
+    let lag = "Programmed=False NodesLag: 1 of 2 nodes: n2: it covers resourceVersion 99, and 100 is wanted";
+    check(&json!({}), &[json!({}), behind.clone()], 2, 1, [ACCEPTED, lag, ENFORCED]);
+    let why = "it covers resourceVersion 99, and 100 is wanted";
+    let many = format!("Programmed=False NodesLag: 5 of 5 nodes: n1: {why}; n2: {why}; n3: {why}; and 2 more");
+    check(&json!({}), &vec![behind; 5], 5, 0, [ACCEPTED, &many, ENFORCED]);
+}
+
+#[test]
+fn its_own_status_makes_no_new_version_of_it() {
+    let observed = json!({ "observedGeneration": 2, "observedResourceVersion": "100" });
+    let mut written = policy(&json!({ "status": observed }));
+    written.metadata.resource_version = Some("170".to_owned());
+    let states = [("n1".to_owned(), state(&json!({})))].into();
+    let found = status(&written, &nodes(&["n1"]), &states);
+    assert_eq!((&*found.observed_resource_version, found.nodes.programmed), ("100", 1));
+    written.metadata.generation = Some(3);
+    let found = status(&written, &nodes(&["n1"]), &states);
+    assert_eq!((&*found.observed_resource_version, found.nodes.programmed), ("170", 0));
+}
+
+#[test]
+fn a_selector_that_selects_nothing_is_said() {
+    let lines =
+        ["Programmed", "Effective"].map(|of| format!("{of}=False NoNodeMatched: spec.nodeSelector selects no node"));
+    check(&json!({}), &[], 0, 0, [ACCEPTED, &lines[0], &lines[1]]);
+}
+
+#[test]
+fn nodes_without_an_agent_are_not_programmed() {
+    let old = json!({ "lastHeartbeat": "2026-01-01T00:06:59Z" });
+    check(
+        &json!({}),
+        &[json!({}), old, Value::Null],
+        3,
+        1,
+        [
+            ACCEPTED,
+            "Programmed=False NodesLag: 2 of 3 nodes: n2: its agent last spoke at 2026-01-01T00:06:59Z; n3: there is no NodeState of it",
+            "Effective=Unknown NodesSilent: 2 of 3 nodes: n2: nothing is heard of its agent; n3: nothing is heard of its agent",
+        ],
+    );
+}
+
+#[test]
+fn what_keeps_it_from_having_an_effect_is_said() {
+    let past = json!({ "obstacles": ["iptables-legacy", "ebpf-datapath"] });
+    let effective = "Effective=False PastNetfilter: 1 of 2 nodes: n1: ebpf-datapath: packets may meet no rule";
+    check(&json!({}), &[past, json!({})], 2, 2, [ACCEPTED, PROGRAMMED, effective]);
+    check(
+        &json!({}),
+        &[json!({ "phase": "Paused" })],
+        1,
+        0,
+        [
+            ACCEPTED,
+            "Programmed=False NodesLag: 1 of 1 nodes: n1: it is paused: nothing is enforced there",
+            "Effective=False Paused: 1 of 1 nodes: n1: it is paused: nothing is enforced there",
+        ],
+    );
+    let why = "its agent does not enforce it: --enforce does not name host";
+    check(
+        &json!({}),
+        &[json!({ "enforce": ["network-policy"] })],
+        1,
+        0,
+        [
+            ACCEPTED,
+            &format!("Programmed=False NodesLag: 1 of 1 nodes: n1: {why}"),
+            &format!("Effective=False NotEnforced: 1 of 1 nodes: n1: {why}"),
+        ],
+    );
+    let audited = json!({ "spec": { "ports": [{ "port": 9000 }], "enforcement": "Audit" } });
+    let effective = "Effective=True Audited: packets are counted and logged, and none is denied";
+    check(&audited, &[json!({})], 1, 1, [ACCEPTED, PROGRAMMED, effective]);
+    // What only NetworkPolicies suffer from is no matter.
+    check(&json!({}), &[json!({ "obstacles": ["ipvs", "pod-range"] })], 1, 1, [ACCEPTED, PROGRAMMED, ENFORCED]);
+}
+
+#[test]
+fn a_policy_that_cannot_be_read_is_not_accepted() {
+    let closed = json!({ "spec": { "ports": [{ "port": 9000 }], "form": [] } });
+    let accepted = "Accepted=False Unreadable: spec: unknown field 'form'; the policy admits nobody to its ports";
+    check(&closed, &[json!({})], 1, 1, [accepted, PROGRAMMED, ENFORCED]);
+    let empty = json!({ "spec": { "ports": [{ "port": 0 }] } });
+    let policy = Policy::read(&policy(&empty), &Limits::default()).unwrap();
+    let said = policy.status(&nodes(&["n1"]), &[("n1".to_owned(), state(&json!({})))].into(), NOW.parse().unwrap());
+    assert_eq!((&*said.conditions[2].status, &*said.conditions[2].reason), ("False", "NoPorts"));
+}
+
+#[test]
+fn what_is_there_is_not_written_again() {
+    let (nodes, states) = (nodes(&["n1"]), States::from([("n1".to_owned(), state(&json!({})))]));
+    let first = status(&policy(&json!({})), &nodes, &states);
+    let mut written = serde_json::to_value(&first).unwrap();
+    // The order of conditions is the API server's, and others have theirs.
+    written["conditions"].as_array_mut().unwrap().reverse();
+    let foreign = json!({
+        "type": "Seen", "status": "True", "reason": "R", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z",
+    });
+    written["conditions"].as_array_mut().unwrap().push(foreign);
+    let policy = Policy::read(&policy(&json!({ "status": written })), &Limits::default()).unwrap();
+    let later: Timestamp = "2026-01-01T00:10:45Z".parse().unwrap();
+    assert_eq!(policy.news(&nodes, &states, later), None);
+    let changed = policy.news(&nodes, &States::new(), later).unwrap();
+    let times = changed.conditions.iter().map(|condition| condition.last_transition_time.0.to_string());
+    assert_eq!(times.collect::<Vec<_>>(), ["2026-01-01T00:10:00Z", "2026-01-01T00:10:45Z", "2026-01-01T00:10:45Z"]);
+}

@@ -1,0 +1,106 @@
+//! Writing the status of policies: by server-side apply, to the version that was judged and no other.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{Patch, PatchParams};
+use kube::core::DynamicObject;
+use kube::{Api, Client};
+use serde_json::json;
+use tokio::time::{Instant, timeout};
+
+use super::cluster::Cluster;
+use super::{RETRY, RETRY_MAX, Refusals};
+use crate::backoff::Patience;
+use crate::definition::{FIELD_MANAGER, GROUP, VERSION};
+use crate::host_policy::{self, HostPolicyStatus};
+use crate::watch::chain;
+
+/// The API server answers within this, or the connection is given up.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Who writes.
+pub struct Writer {
+    host_policies: Api<DynamicObject>,
+    /// Policies whose status could not be written.
+    failed: BTreeMap<String, Failed>,
+}
+
+/// A policy whose status could not be written.
+struct Failed {
+    patience: Patience,
+    again: Instant,
+}
+
+impl Writer {
+    /// By this client.
+    pub fn new(client: Client) -> Writer {
+        Writer { host_policies: Api::all_with(client, &host_policy::resource()), failed: BTreeMap::new() }
+    }
+
+    /// Writes what is not there yet. What cannot be written is tried again later, and holds up no other.
+    pub async fn write(&mut self, cluster: &mut Cluster, refusals: &mut Refusals) {
+        self.failed.retain(|name, _| cluster.host_policies.objects.contains_key(name));
+        if !cluster.is_known() {
+            return;
+        }
+        let (now, states) = (Timestamp::now(), &cluster.states.objects);
+        let news = cluster.host_policies.objects.iter().filter_map(|(name, policy)| {
+            let status = policy.news(&cluster.nodes.objects, states, now)?;
+            Some((name.clone(), policy.resource_version().to_owned(), status))
+        });
+        for (name, version, status) in news.collect::<Vec<_>>() {
+            if self.failed.get(&name).is_some_and(|failed| failed.again > Instant::now()) {
+                continue;
+            }
+            match self.apply(&name, &version, &status).await {
+                Ok(written) => {
+                    self.failed.remove(&name);
+                    cluster.put_host_policy(&written);
+                }
+                // It is another by now, or gone, which the watch tells.
+                Err(Refusal::Outdated) => {}
+                Err(Refusal::Other(error)) => {
+                    refusals.note("statuses of HostPolicies that could not be written", &error);
+                    let patience = Patience::between(RETRY, RETRY_MAX);
+                    let failed = self.failed.entry(name).or_insert(Failed { patience, again: Instant::now() });
+                    failed.again = Instant::now() + failed.patience.pause();
+                }
+                Err(Refusal::Silent) => {
+                    refusals
+                        .note("statuses of HostPolicies that could not be written", "the API server does not answer");
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn apply(&self, name: &str, version: &str, status: &HostPolicyStatus) -> Result<DynamicObject, Refusal> {
+        let patch = json!({
+            "apiVersion": format!("{GROUP}/{VERSION}"), "kind": host_policy::KIND,
+            "metadata": { "name": name, "resourceVersion": version }, "status": status,
+        });
+        let (how, patch) = (PatchParams::apply(FIELD_MANAGER).force(), Patch::Apply(&patch));
+        let answer = timeout(PATIENCE, self.host_policies.patch_status(name, &how, &patch)).await;
+        let written = match answer.map_err(|_| Refusal::Silent)? {
+            Ok(written) => written,
+            Err(kube::Error::Api(answer)) if answer.code == 409 => return Err(Refusal::Outdated),
+            Err(error) => return Err(Refusal::Other(chain(&error))),
+        };
+        // An older definition of the kind takes the request and leaves out what it does not know.
+        let has_it =
+            host_policy::status(&written).is_some_and(|found| found.observed_generation == status.observed_generation);
+        if has_it { Ok(written) } else { Err(Refusal::Other("the kind HostPolicy is defined without it".to_owned())) }
+    }
+}
+
+/// Why a status is not written.
+enum Refusal {
+    /// The policy is not what was judged any more.
+    Outdated,
+    /// The API server says nothing.
+    Silent,
+    /// It refuses, for this reason.
+    Other(String),
+}
