@@ -24,11 +24,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::backoff::Patience;
-use crate::lease::{Attempt, Lease};
+use crate::lease::{Attempt, Lease, LeaseError};
 use crate::message::Message;
 use crate::repeated::Repeated;
 use crate::settings::Settings;
-use crate::watch::{chain, in_words, is_garbled};
+use crate::watch::{self, chain, is_garbled};
 use cluster::Cluster;
 use write::Writer;
 
@@ -95,7 +95,11 @@ impl Teller {
                     Patience::between(look, look).pause()
                 }
                 Err(error) => {
-                    self.refusals.note("requests for the Lease that failed", &chain(&error));
+                    let error = match &error {
+                        LeaseError::Silent => error.to_string(),
+                        LeaseError::Refused(error) => in_words(error),
+                    };
+                    self.refusals.note("requests for the Lease that failed", &error);
                     sleep(patience.pause()).await;
                     continue;
                 }
@@ -137,7 +141,7 @@ async fn tell(client: &Client, limits: &Limits, refusals: &mut Refusals) {
                         changed = true;
                     }
                     Err(error) => {
-                        refusals.note(kind, &in_words(&error));
+                        refusals.note(kind, &watch::in_words(&error));
                         if is_garbled(&error) {
                             break;
                         }
@@ -151,6 +155,14 @@ async fn tell(client: &Client, limits: &Limits, refusals: &mut Refusals) {
         }
         // Nobody knows what came instead of an event.
         sleep(RETRY).await;
+    }
+}
+
+/// What the API server says, without what else it sends; or what went wrong.
+fn in_words(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.clone(),
+        error => chain(error),
     }
 }
 

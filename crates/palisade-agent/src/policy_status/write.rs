@@ -11,14 +11,17 @@ use serde_json::json;
 use tokio::time::{Instant, timeout};
 
 use super::cluster::Cluster;
-use super::{RETRY, RETRY_MAX, Refusals};
+use super::{RETRY, RETRY_MAX, Refusals, in_words};
 use crate::backoff::Patience;
 use crate::definition::{FIELD_MANAGER, GROUP, VERSION};
 use crate::host_policy::{self, HostPolicyStatus};
-use crate::watch::chain;
 
 /// The API server answers within this, or the connection is given up.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// A policy that is not known to the API server so often in a row is not gone: its kind has no status there.
+const ABSENCES: u32 = 3;
+/// What is said then.
+const WITHOUT_STATUS: &str = "the kind HostPolicy is installed without a status: kubectl apply -f deploy/base/hostpolicies.yaml brings it up to date";
 
 /// Who writes.
 pub struct Writer {
@@ -31,6 +34,8 @@ pub struct Writer {
 struct Failed {
     patience: Patience,
     again: Instant,
+    /// How often in a row the API server did not know it.
+    absences: u32,
 }
 
 impl Writer {
@@ -59,20 +64,31 @@ impl Writer {
                     self.failed.remove(&name);
                     cluster.put_host_policy(&written);
                 }
-                // It is another by now, or gone, which the watch tells.
                 Err(Refusal::Outdated) => {}
-                Err(Refusal::Other(error)) => {
-                    refusals.note("statuses of HostPolicies that could not be written", &error);
-                    let patience = Patience::between(RETRY, RETRY_MAX);
-                    let failed = self.failed.entry(name).or_insert(Failed { patience, again: Instant::now() });
-                    failed.again = Instant::now() + failed.patience.pause();
-                }
-                Err(Refusal::Silent) => {
-                    refusals
-                        .note("statuses of HostPolicies that could not be written", "the API server does not answer");
-                    return;
+                Err(refusal) => {
+                    let is_silent = matches!(refusal, Refusal::Silent);
+                    if let Some(error) = self.note(name, refusal) {
+                        refusals.note("statuses of HostPolicies that could not be written", &error);
+                    }
+                    if is_silent {
+                        return;
+                    }
                 }
             }
+        }
+    }
+
+    /// Takes note of a refusal; what there is to say of it.
+    fn note(&mut self, name: String, refusal: Refusal) -> Option<String> {
+        let patience = Patience::between(RETRY, RETRY_MAX);
+        let failed = self.failed.entry(name).or_insert(Failed { patience, again: Instant::now(), absences: 0 });
+        failed.again = Instant::now() + failed.patience.pause();
+        failed.absences = if matches!(refusal, Refusal::Absent) { failed.absences + 1 } else { 0 };
+        match refusal {
+            Refusal::Outdated => None,
+            Refusal::Absent => (failed.absences >= ABSENCES).then(|| WITHOUT_STATUS.to_owned()),
+            Refusal::Silent => Some("the API server does not answer".to_owned()),
+            Refusal::Other(error) => Some(error),
         }
     }
 
@@ -86,19 +102,25 @@ impl Writer {
         let written = match answer.map_err(|_| Refusal::Silent)? {
             Ok(written) => written,
             Err(kube::Error::Api(answer)) if answer.code == 409 => return Err(Refusal::Outdated),
-            Err(error) => return Err(Refusal::Other(chain(&error))),
+            Err(kube::Error::Api(answer)) if answer.code == 404 => return Err(Refusal::Absent),
+            Err(error) => return Err(Refusal::Other(in_words(&error))),
         };
-        // An older definition of the kind takes the request and leaves out what it does not know.
-        let has_it =
-            host_policy::status(&written).is_some_and(|found| found.observed_generation == status.observed_generation);
-        if has_it { Ok(written) } else { Err(Refusal::Other("the kind HostPolicy is defined without it".to_owned())) }
+        // A definition of before may have the path and leave out what it does not know.
+        let generation = host_policy::status(&written).map(|status| status.observed_generation);
+        if generation == Some(status.observed_generation) {
+            Ok(written)
+        } else {
+            Err(Refusal::Other(WITHOUT_STATUS.to_owned()))
+        }
     }
 }
 
 /// Why a status is not written.
 enum Refusal {
-    /// The policy is not what was judged any more.
+    /// The policy is not what was judged any more, which the watch tells.
     Outdated,
+    /// The API server does not know the policy, or nothing of its status.
+    Absent,
     /// The API server says nothing.
     Silent,
     /// It refuses, for this reason.

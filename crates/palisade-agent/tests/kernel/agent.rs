@@ -35,6 +35,8 @@ pub struct Told {
     pub enforce: [bool; 3],
     pub failsafe_sources: Vec<IpNet>,
     pub protected: Vec<IpNet>,
+    /// That of the context of its kubeconfig: one of the agents of a namespace writes the status of policies.
+    pub namespace: Option<String>,
 }
 
 /// A running agent.
@@ -131,7 +133,7 @@ pub fn run(told: &str) -> ExitCode {
     std::thread::spawn(move || carry(listener.incoming(), move || UnixStream::connect(&api)));
     let kubeconfig = told.state_dir.join("kubeconfig");
     std::fs::create_dir_all(&told.state_dir).unwrap();
-    std::fs::write(&kubeconfig, kubeconfig_of(server)).unwrap();
+    std::fs::write(&kubeconfig, kubeconfig_of(server, told.namespace.as_deref())).unwrap();
     println!("ready");
     match palisade_agent::run(settings(told, Some(kubeconfig))) {
         Ok(()) => ExitCode::SUCCESS,
@@ -202,13 +204,14 @@ fn copy<R: io::Read, W: io::Write>(mut from: R, mut to: W, end: impl FnOnce(&W) 
     let _ = end(&to);
 }
 
-fn kubeconfig_of(server: SocketAddr) -> String {
+fn kubeconfig_of(server: SocketAddr, namespace: Option<&str>) -> String {
+    let namespace = namespace.map(|namespace| format!(", namespace: {namespace}")).unwrap_or_default();
     format!(
         "apiVersion: v1
 kind: Config
 clusters: [{{name: test, cluster: {{server: \"http://{server}\"}}}}]
 users: [{{name: test, user: {{}}}}]
-contexts: [{{name: test, context: {{cluster: test, user: test}}}}]
+contexts: [{{name: test, context: {{cluster: test, user: test{namespace}}}}}]
 current-context: test
 "
     )

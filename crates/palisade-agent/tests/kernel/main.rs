@@ -19,6 +19,7 @@ mod pods;
 mod probing;
 mod random;
 mod seeing;
+mod statuses;
 mod telling;
 mod world;
 
@@ -57,6 +58,11 @@ const TESTS: &[Test] = &[
     ("what is protected is spared", bans::what_is_protected_is_spared),
     ("banned packets are told", bans::banned_packets_are_told),
     ("what wait says of bans is true", bans::what_wait_says_of_bans_is_true),
+    ("a host policy says where it is in force", statuses::a_host_policy_says_where_it_is_in_force),
+    ("what is wrong with a host policy is said", statuses::what_is_wrong_with_a_host_policy_is_said),
+    ("a node whose agent is gone is named", statuses::a_node_whose_agent_is_gone_is_named),
+    ("another agent goes on with the status", statuses::another_agent_goes_on_with_the_status),
+    ("policies are enforced without a Lease", statuses::policies_are_enforced_without_a_lease),
     ("every sequence of events ends as a fresh compile", random::every_sequence_ends_as_a_fresh_compile),
     ("what others change is repaired", lifetime::what_others_change_is_repaired),
     ("a cut outlives the agent", lifetime::a_cut_outlives_the_agent),

@@ -79,6 +79,7 @@ impl World {
             enforce: [true; 3],
             failsafe_sources: Vec::new(),
             protected: palisade_lab::CONTROL_NETWORKS.into(),
+            namespace: None,
         }
     }
 
