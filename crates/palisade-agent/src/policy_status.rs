@@ -43,6 +43,10 @@ const LOOK_PER_NODE: Duration = Duration::from_millis(50);
 const RETRY: Duration = Duration::from_secs(1);
 /// To this one.
 const RETRY_MAX: Duration = Duration::from_mins(1);
+/// What was refused so often in a row is told.
+const REFUSALS_TOLD: u32 = 4;
+/// What a reader would call it.
+const OF_LEASE: &str = "requests for the Lease that failed";
 /// What is written of a policy is written at least so far apart.
 const INTERVAL: Duration = Duration::from_secs(1);
 /// In clusters of over five hundred nodes so much for each node, since all of them are judged anew.
@@ -99,12 +103,13 @@ impl Teller {
                         LeaseError::Silent => error.to_string(),
                         LeaseError::Refused(error) => in_words(error),
                     };
-                    self.refusals.note("requests for the Lease that failed", &error);
+                    self.refusals.note(OF_LEASE, &error);
                     sleep(patience.pause()).await;
                     continue;
                 }
             };
             patience.reset();
+            self.refusals.forget(OF_LEASE);
             sleep(pause).await;
         }
     }
@@ -137,6 +142,9 @@ async fn tell(client: &Client, limits: &Limits, refusals: &mut Refusals) {
             tokio::select! {
                 Some((kind, news)) = news.next() => match news {
                     Ok(news) => {
+                        if news.is_well() {
+                            refusals.forget(kind);
+                        }
                         cluster.take(news);
                         changed = true;
                     }
@@ -148,8 +156,8 @@ async fn tell(client: &Client, limits: &Limits, refusals: &mut Refusals) {
                     }
                 },
                 () = sleep_until(due) => {
-                    (changed, written) = (false, Instant::now());
-                    writer.write(&mut cluster, refusals).await;
+                    changed = writer.write(&mut cluster, refusals).await;
+                    written = Instant::now();
                 }
             }
         }
@@ -166,22 +174,37 @@ fn in_words(error: &kube::Error) -> String {
     }
 }
 
-/// What is refused or fails, said once for as long as it stays the same.
+/// What is refused or fails.
 #[derive(Debug, Default)]
 struct Refusals {
-    said: BTreeMap<&'static str, String>,
+    /// How often in a row, by what a reader would call it: `watches that failed`.
+    in_a_row: BTreeMap<&'static str, u32>,
     repeated: Repeated,
 }
 
 impl Refusals {
-    /// Takes note of what went wrong. What it is of is what a reader would call it: `watches that failed`.
+    /// Something went wrong. It is said once, when it did so often in a row: a server that has just started knows neither kinds nor
+    /// roles for a moment.
     fn note(&mut self, of: &'static str, error: &str) {
-        let is_new = self.said.insert(of, error.to_owned()).as_deref() != Some(error);
-        if is_new && self.repeated.may_write(of, std::time::Instant::now()) {
-            tracing::warn!("the status of policies is not written, trying again: {error}");
+        let times = self.in_a_row.entry(of).or_default();
+        *times = times.saturating_add(1);
+        if *times == REFUSALS_TOLD {
+            self.say(of, error);
         }
-        for (of, lines) in self.repeated.left_out(std::time::Instant::now()) {
+    }
+
+    /// It goes well again.
+    fn forget(&mut self, of: &'static str) {
+        self.in_a_row.remove(of);
+    }
+
+    fn say(&mut self, of: &'static str, error: &str) {
+        let now = std::time::Instant::now();
+        for (of, lines) in self.repeated.left_out(now) {
             tracing::warn!("{lines} more {of}");
+        }
+        if self.repeated.may_write(of, now) {
+            tracing::warn!("the status of policies is not written, trying again: {error}");
         }
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
@@ -19,18 +20,25 @@ pub const CASES: &[Case] = &[
     ("agents use every right that they have", agents_use_every_right),
 ];
 
+/// The name of both: of the cluster's role and of that in the agents' namespace.
 const ROLE: &str = "palisade-agent";
+/// Whoever holds it writes the status of policies.
+const LEASE: &str = "palisade-status";
+/// Longer than agents go on under a Lease that is gone.
+const LEASE_PATIENCE: Duration = Duration::from_secs(12);
 /// How the agent tells that it was refused something: in the words of the API server, or in its own.
 const REFUSALS: [&str; 2] = ["is forbidden: User", "the agent may not write"];
 
-fn role(bed: &Bed) -> anyhow::Result<Value> {
-    Ok(serde_json::from_str(&bed.kubectl(&["get", "clusterrole", ROLE, "--output=json"])?)?)
+fn rules(bed: &Bed, kind: &str) -> anyhow::Result<Value> {
+    let role = bed.kubectl(&["--namespace", NAMESPACE, "get", kind, ROLE, "--output=json"])?;
+    Ok(serde_json::from_str::<Value>(&role)?["rules"].take())
 }
 
 fn agents_have_no_other_rights(sandbox: &Sandbox<'_>) -> anyhow::Result<()> {
     let can = |user: &str| -> anyhow::Result<BTreeSet<String>> {
         let user = format!("--as=system:serviceaccount:{user}");
-        let listed = sandbox.bed.kubectl(&["auth", "can-i", "--list", "--no-headers", &user])?;
+        let listed =
+            sandbox.bed.kubectl(&["--namespace", NAMESPACE, "auth", "can-i", "--list", "--no-headers", &user])?;
         Ok(listed.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect())
     };
     let everybody = can(&format!("{}:default", sandbox.namespace))?;
@@ -40,37 +48,42 @@ fn agents_have_no_other_rights(sandbox: &Sandbox<'_>) -> anyhow::Result<()> {
         "events.events.k8s.io [] [] [create]",
         "banlists.palisade.dev [] [] [list watch]",
         "hostpolicies.palisade.dev [] [] [list watch]",
+        "hostpolicies.palisade.dev/status [] [] [patch]",
+        "leases.coordination.k8s.io [] [palisade-status] [get update]",
         "namespaces [] [] [list watch]",
         "networkpolicies.networking.k8s.io [] [] [list watch]",
         "nodes [] [] [list watch]",
-        "nodestates.palisade.dev [] [] [create patch]",
+        "nodestates.palisade.dev [] [] [create list patch watch]",
         "pods [] [] [list watch]",
     ];
     ensure!(ours == BTreeSet::from(expected), "the agent may {ours:?}");
     Ok(())
 }
 
-/// A right of the role: a verb on one resource.
+/// A right of a role: a verb on one resource.
 type Right = (String, String);
 
 /// Agents as plain processes on the host of the control plane, one with all rights, and one more for each that is taken away.
 /// The server streams no lists, so that an agent has to list.
 fn agents_use_every_right(sandbox: &Sandbox<'_>) -> anyhow::Result<()> {
     let bed = sandbox.bed;
-    let rules = role(bed)?["rules"].clone();
+    let rules = [rules(bed, "clusterrole")?, rules(bed, "role")?];
     let mut rights: Vec<Option<Right>> = vec![None];
-    for rule in rules.as_array().into_iter().flatten() {
+    for rule in rules.iter().flat_map(items) {
         for resource in strings(&rule["resources"]) {
             rights.extend(strings(&rule["verbs"]).map(|verb| Some((resource.to_string(), verb.to_string()))));
         }
     }
-    ensure!(rights.len() > 8, "{rules}");
+    ensure!(rights.len() > 8, "{rules:?}");
     let program = tempfile::NamedTempFile::new()?.into_temp_path();
     let left = bed.node("node1")?.host.file("/var/lib/palisade/node1/palisade")?;
     fs::copy(left, &program)?;
 
     // There is something to write events of.
     enforce(sandbox, "endless", &too_many_peers())?;
+    // Agents of the DaemonSet leave the status of policies to those that are tried.
+    bed.kubectl(&["--namespace", NAMESPACE, "delete", "lease", LEASE])?;
+    std::thread::sleep(LEASE_PATIENCE);
     bed.stop_api_server()?;
     bed.start_api_server_with(&["--feature-gates=WatchList=false"])?;
     let outcome = rights.iter().enumerate().try_for_each(|(number, right)| {
@@ -80,11 +93,20 @@ fn agents_use_every_right(sandbox: &Sandbox<'_>) -> anyhow::Result<()> {
     });
     bed.stop_api_server()?;
     bed.start_api_server()?;
+    bed.apply_in(NAMESPACE, &lease().to_string())?;
     outcome
 }
 
+fn items(list: &Value) -> impl Iterator<Item = &Value> {
+    list.as_array().into_iter().flatten()
+}
+
+fn lease() -> Value {
+    json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": LEASE}})
+}
+
 fn strings(list: &Value) -> impl Iterator<Item = &str> {
-    list.as_array().into_iter().flatten().filter_map(Value::as_str)
+    items(list).filter_map(Value::as_str)
 }
 
 /// An agent that lacks one right, or none.
@@ -97,8 +119,10 @@ struct Trial<'a> {
 
 impl Trial<'_> {
     /// What the agent says of a refusal, if it meets one; else all that it is to write is there in the end.
-    fn refusal(&self, rules: &Value) -> anyhow::Result<Option<String>> {
+    fn refusal(&self, rules: &[Value; 2]) -> anyhow::Result<Option<String>> {
         let (bed, name) = (self.sandbox.bed, format!("trial-{}", self.number));
+        // The agent before may have kept it.
+        self.sandbox.kubectl(&["delete", "lease", LEASE, "--ignore-not-found"])?;
         self.sandbox.apply(&self.objects(&name, rules))?;
         self.sandbox.kubectl(&["delete", "events", "--all"])?;
         // The server takes a moment to know of a role.
@@ -122,37 +146,58 @@ impl Trial<'_> {
         let seen = wait(PATIENCE, || Ok(refused()?.is_some() || self.has_written_all(&name)));
         let refused = refused();
         end(bed.control(), child)?;
-        bed.kubectl(&["delete", "node", &name])?;
+        bed.kubectl(&["delete", &format!("node/{name}"), &format!("hostpolicy/{name}")])?;
         seen?.with_context(|| format!("the agent says only: {}", fs::read_to_string(&log).unwrap_or_default()))?;
         refused
     }
 
-    fn has_written_all(&self, node: &str) -> bool {
-        let state = self.sandbox.kubectl(&["get", "nodestate", node, "--output=jsonpath={.status.phase}"]);
+    fn has_written_all(&self, name: &str) -> bool {
+        let state = self.sandbox.kubectl(&["get", "nodestate", name, "--output=jsonpath={.status.phase}"]);
+        let status =
+            self.sandbox.kubectl(&["get", "hostpolicy", name, "--output=jsonpath={.status.conditions[*].type}"]);
         let events = self.sandbox.kubectl(&["get", "events", "--field-selector=reason=Unreadable", "--output=name"]);
-        state.is_ok_and(|phase| phase == "InForce") && events.is_ok_and(|events| !events.is_empty())
+        state.is_ok_and(|phase| phase == "InForce")
+            && status.is_ok_and(|conditions| !conditions.is_empty())
+            && events.is_ok_and(|events| !events.is_empty())
     }
 
-    /// A Node for the agent, and a role without the right.
-    fn objects(&self, name: &str, rules: &Value) -> String {
+    /// The rules without the right.
+    fn without(&self, rules: &Value) -> Vec<Value> {
         let mut kept = Vec::new();
-        for rule in rules.as_array().into_iter().flatten() {
+        for rule in items(rules) {
             for resource in strings(&rule["resources"]) {
                 let lacks = |verb: &&str| self.right.is_some_and(|right| right.0 == resource && right.1 == *verb);
                 let verbs: Vec<&str> = strings(&rule["verbs"]).filter(|verb| !lacks(verb)).collect();
                 if !verbs.is_empty() {
-                    kept.push(json!({"apiGroups": rule["apiGroups"], "resources": [resource], "verbs": verbs}));
+                    let mut rule = rule.clone();
+                    (rule["resources"], rule["verbs"]) = (json!([resource]), json!(verbs));
+                    kept.push(rule);
                 }
             }
         }
+        kept
+    }
+
+    /// A Node for the agent, roles without the right, a Lease in the namespace of the roles, and a policy whose status is to be written:
+    /// it guards nothing.
+    fn objects(&self, name: &str, [cluster, own]: &[Value; 2]) -> String {
         let group = "rbac.authorization.k8s.io";
         let subject = json!({"kind": "ServiceAccount", "name": name, "namespace": self.sandbox.namespace});
+        let binding = |binding: &str, role: &str| {
+            json!({"apiVersion": format!("{group}/v1"), "kind": binding, "metadata": {"name": name},
+                   "roleRef": {"apiGroup": group, "kind": role, "name": name}, "subjects": [subject]})
+        };
         let objects = json!({"apiVersion": "v1", "kind": "List", "items": [
             {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}},
             {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}},
-            {"apiVersion": format!("{group}/v1"), "kind": "ClusterRole", "metadata": {"name": name}, "rules": kept},
-            {"apiVersion": format!("{group}/v1"), "kind": "ClusterRoleBinding", "metadata": {"name": name},
-             "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": name}, "subjects": [subject]},
+            {"apiVersion": format!("{group}/v1"), "kind": "ClusterRole", "metadata": {"name": name},
+             "rules": self.without(cluster)},
+            binding("ClusterRoleBinding", "ClusterRole"),
+            {"apiVersion": format!("{group}/v1"), "kind": "Role", "metadata": {"name": name}, "rules": self.without(own)},
+            binding("RoleBinding", "Role"),
+            lease(),
+            {"apiVersion": "palisade.dev/v1alpha1", "kind": "HostPolicy", "metadata": {"name": name},
+             "spec": {"nodeSelector": {"matchLabels": {"trial": "none"}}, "ports": [{"port": 9}]}},
         ]});
         objects.to_string()
     }
@@ -165,7 +210,9 @@ impl Trial<'_> {
                 "server": "https://10.99.0.10:6443", "certificate-authority": directory().join("pki/ca.crt"),
             }}],
             "users": [{"name": "agent", "user": {"token": token.trim()}}],
-            "contexts": [{"name": "bed", "context": {"cluster": "bed", "user": "agent"}}],
+            "contexts": [{"name": "bed", "context": {
+                "cluster": "bed", "user": "agent", "namespace": self.sandbox.namespace,
+            }}],
         });
         Ok(kubeconfig.to_string())
     }

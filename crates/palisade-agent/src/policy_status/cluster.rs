@@ -1,20 +1,24 @@
 //! What is followed of the cluster, and kept of it: policies, the labels of nodes, and what agents say.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Instant;
 
 use futures_util::{Stream, StreamExt as _, stream};
 use k8s_openapi::api::core::v1::Node;
 use kube::core::{ApiResource, DynamicObject, PartialObjectMeta};
+use kube::runtime::watcher as watch;
 use kube::runtime::watcher::{self, Event};
-use kube::runtime::{WatchStreamExt as _, watcher as watch};
-use kube::{Api, Client, ResourceExt};
+use kube::{Api, Client, Resource, ResourceExt};
 use palisade_core::Labels;
 use palisade_sources::Limits;
+use serde::de::DeserializeOwned;
+use tokio::time::sleep;
 
 use super::host::Policy;
 use super::{RETRY, RETRY_MAX};
-use crate::backoff::Patience;
+use crate::backoff::{Patience, Steadiness};
 use crate::host_policy;
 use crate::node_state::{NodeState, NodeStateStatus};
 use crate::wait::judge::number;
@@ -29,21 +33,54 @@ pub enum News {
     NodeState(Event<DynamicObject>),
 }
 
+impl News {
+    /// Whether it shows that the kind can be followed. That a list begins, or goes on, does not.
+    pub fn is_well(&self) -> bool {
+        fn is_well<K>(event: &Event<K>) -> bool {
+            matches!(event, Event::InitDone | Event::Apply(_) | Event::Delete(_))
+        }
+        match self {
+            News::HostPolicy(event) | News::NodeState(event) => is_well(event),
+            News::Node(event) => is_well(event),
+        }
+    }
+}
+
 /// Follows the kinds. An error comes with what a reader would call it, and the kind is asked for again.
-pub fn follow(client: &Client) -> impl Stream<Item = (&'static str, Result<News, watcher::Error>)> + use<> {
-    let patience = || Patience::between(RETRY, RETRY_MAX);
-    let follow = |resource: &ApiResource| {
-        let api = Api::<DynamicObject>::all_with(client.clone(), resource);
-        watch(api, watcher::Config::default()).backoff(patience())
-    };
-    let policies = follow(&host_policy::resource());
+pub fn follow(client: &Client) -> impl Stream<Item = (&'static str, watcher::Result<News>)> + use<> {
+    let of = |resource: &ApiResource| patient(Api::<DynamicObject>::all_with(client.clone(), resource));
+    let policies = of(&host_policy::resource());
     let policies = policies.map(|event| ("watches of HostPolicies that failed", event.map(News::HostPolicy)));
-    let nodes = Api::<PartialObjectMeta<Node>>::all(client.clone());
-    let nodes = watch(nodes, watcher::Config::default()).backoff(patience());
+    let nodes = patient(Api::<PartialObjectMeta<Node>>::all(client.clone()));
     let nodes = nodes.map(|event| ("watches of Nodes that failed", event.map(News::Node)));
-    let states = follow(&ApiResource::erase::<NodeState>(&()));
+    let states = of(&ApiResource::erase::<NodeState>(&()));
     let states = states.map(|event| ("watches of NodeStates that failed", event.map(News::NodeState)));
     stream::select(policies, stream::select(nodes, states))
+}
+
+/// A watch that waits after an error.
+fn patient<K>(api: Api<K>) -> impl Stream<Item = watcher::Result<Event<K>>>
+where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+    Api<K>: 'static,
+{
+    let steadiness = Steadiness::with(Patience::between(RETRY, RETRY_MAX));
+    let events = watch(api, watcher::Config::default()).boxed();
+    stream::unfold((events, steadiness, false), |(mut events, mut steadiness, failed)| async move {
+        if failed {
+            sleep(steadiness.pause(Instant::now())).await;
+            // If it goes on from where it was, nothing may come for long.
+            steadiness.goes_well(Instant::now());
+        }
+        let event = events.next().await?;
+        match &event {
+            Ok(Event::Init) => steadiness.begins(),
+            Ok(Event::InitDone) => steadiness.goes_well(Instant::now()),
+            _ => {}
+        }
+        let failed = event.is_err();
+        Some((event, (events, steadiness, failed)))
+    })
 }
 
 /// What is known of the cluster.

@@ -11,16 +11,14 @@ use serde_json::json;
 use tokio::time::{Instant, timeout};
 
 use super::cluster::Cluster;
-use super::{RETRY, RETRY_MAX, Refusals, in_words};
+use super::{REFUSALS_TOLD, RETRY, RETRY_MAX, Refusals, in_words};
 use crate::backoff::Patience;
 use crate::definition::{FIELD_MANAGER, GROUP, VERSION};
 use crate::host_policy::{self, HostPolicyStatus};
 
 /// The API server answers within this, or the connection is given up.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// A policy that is not known to the API server so often in a row is not gone: its kind has no status there.
-const ABSENCES: u32 = 3;
-/// What is said then.
+/// What is said of a policy that is there and is said not to be.
 const WITHOUT_STATUS: &str = "the kind HostPolicy is installed without a status: kubectl apply -f deploy/base/hostpolicies.yaml brings it up to date";
 
 /// Who writes.
@@ -34,8 +32,8 @@ pub struct Writer {
 struct Failed {
     patience: Patience,
     again: Instant,
-    /// How often in a row the API server did not know it.
-    absences: u32,
+    /// How often in a row.
+    times: u32,
 }
 
 impl Writer {
@@ -44,11 +42,11 @@ impl Writer {
         Writer { host_policies: Api::all_with(client, &host_policy::resource()), failed: BTreeMap::new() }
     }
 
-    /// Writes what is not there yet. What cannot be written is tried again later, and holds up no other.
-    pub async fn write(&mut self, cluster: &mut Cluster, refusals: &mut Refusals) {
+    /// Writes what is not there yet. What cannot be written holds up no other; returns whether some of it is to be tried again.
+    pub async fn write(&mut self, cluster: &mut Cluster, refusals: &mut Refusals) -> bool {
         self.failed.retain(|name, _| cluster.host_policies.objects.contains_key(name));
         if !cluster.is_known() {
-            return;
+            return false;
         }
         let (now, states) = (Timestamp::now(), &cluster.states.objects);
         let news = cluster.host_policies.objects.iter().filter_map(|(name, policy)| {
@@ -62,37 +60,46 @@ impl Writer {
             match self.apply(&name, &version, &status).await {
                 Ok(written) => {
                     self.failed.remove(&name);
-                    cluster.put_host_policy(&written);
+                    if let Some(written) = written {
+                        cluster.put_host_policy(&written);
+                    }
                 }
-                Err(Refusal::Outdated) => {}
                 Err(refusal) => {
                     let is_silent = matches!(refusal, Refusal::Silent);
                     if let Some(error) = self.note(name, refusal) {
-                        refusals.note("statuses of HostPolicies that could not be written", &error);
+                        refusals.say("statuses of HostPolicies that could not be written", &error);
                     }
                     if is_silent {
-                        return;
+                        break;
                     }
                 }
             }
         }
+        !self.failed.is_empty()
     }
 
-    /// Takes note of a refusal; what there is to say of it.
+    /// Takes note of a refusal; what there is to say of it, once it was met so often that it will be again.
     fn note(&mut self, name: String, refusal: Refusal) -> Option<String> {
         let patience = Patience::between(RETRY, RETRY_MAX);
-        let failed = self.failed.entry(name).or_insert(Failed { patience, again: Instant::now(), absences: 0 });
+        let failed = self.failed.entry(name).or_insert(Failed { patience, again: Instant::now(), times: 0 });
         failed.again = Instant::now() + failed.patience.pause();
-        failed.absences = if matches!(refusal, Refusal::Absent) { failed.absences + 1 } else { 0 };
-        match refusal {
-            Refusal::Outdated => None,
-            Refusal::Absent => (failed.absences >= ABSENCES).then(|| WITHOUT_STATUS.to_owned()),
-            Refusal::Silent => Some("the API server does not answer".to_owned()),
-            Refusal::Other(error) => Some(error),
-        }
+        failed.times = failed.times.saturating_add(1);
+        let error = match refusal {
+            // One that is gone is not known to the watch either, a moment later.
+            Refusal::Absent => WITHOUT_STATUS.to_owned(),
+            Refusal::Silent => "the API server does not answer".to_owned(),
+            Refusal::Other(error) => error,
+        };
+        (failed.times == REFUSALS_TOLD).then_some(error)
     }
 
-    async fn apply(&self, name: &str, version: &str, status: &HostPolicyStatus) -> Result<DynamicObject, Refusal> {
+    /// The policy with the status; `None` if it is not what was judged any more, which the watch tells.
+    async fn apply(
+        &self,
+        name: &str,
+        version: &str,
+        status: &HostPolicyStatus,
+    ) -> Result<Option<DynamicObject>, Refusal> {
         let patch = json!({
             "apiVersion": format!("{GROUP}/{VERSION}"), "kind": host_policy::KIND,
             "metadata": { "name": name, "resourceVersion": version }, "status": status,
@@ -101,14 +108,14 @@ impl Writer {
         let answer = timeout(PATIENCE, self.host_policies.patch_status(name, &how, &patch)).await;
         let written = match answer.map_err(|_| Refusal::Silent)? {
             Ok(written) => written,
-            Err(kube::Error::Api(answer)) if answer.code == 409 => return Err(Refusal::Outdated),
+            Err(kube::Error::Api(answer)) if answer.code == 409 => return Ok(None),
             Err(kube::Error::Api(answer)) if answer.code == 404 => return Err(Refusal::Absent),
             Err(error) => return Err(Refusal::Other(in_words(&error))),
         };
         // A definition of before may have the path and leave out what it does not know.
         let generation = host_policy::status(&written).map(|status| status.observed_generation);
         if generation == Some(status.observed_generation) {
-            Ok(written)
+            Ok(Some(written))
         } else {
             Err(Refusal::Other(WITHOUT_STATUS.to_owned()))
         }
@@ -117,8 +124,6 @@ impl Writer {
 
 /// Why a status is not written.
 enum Refusal {
-    /// The policy is not what was judged any more, which the watch tells.
-    Outdated,
     /// The API server does not know the policy, or nothing of its status.
     Absent,
     /// The API server says nothing.
