@@ -187,3 +187,6 @@ impl<T> Followed<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

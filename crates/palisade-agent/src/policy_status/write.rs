@@ -131,3 +131,6 @@ enum Refusal {
     /// It refuses, for this reason.
     Other(String),
 }
+
+#[cfg(test)]
+mod tests;
