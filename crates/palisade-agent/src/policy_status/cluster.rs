@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use futures_util::{Stream, StreamExt as _, stream};
 use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::jiff::Timestamp;
 use kube::core::{ApiResource, DynamicObject, PartialObjectMeta};
 use kube::runtime::watcher as watch;
 use kube::runtime::watcher::{self, Event};
@@ -19,7 +20,7 @@ use tokio::time::sleep;
 use super::host::Policy;
 use super::{RETRY, RETRY_MAX};
 use crate::backoff::{Patience, Steadiness};
-use crate::host_policy;
+use crate::host_policy::{self, HostPolicyStatus};
 use crate::node_state::{NodeState, NodeStateStatus};
 use crate::wait::judge::number;
 
@@ -116,6 +117,13 @@ impl Cluster {
             News::Node(event) => self.nodes.take(event, |node, _| labels(&node)),
             News::NodeState(event) => self.states.take(event, |state, _| judged(&state)),
         }
+    }
+
+    /// What is to be written of a policy, if it is not there already, and the version of the policy that this is judged by.
+    pub fn news_of_host_policy(&self, name: &str, now: Timestamp) -> Option<(String, HostPolicyStatus)> {
+        let policy = self.host_policies.objects.get(name)?;
+        let status = policy.news(&self.nodes.objects, &self.states.objects, now)?;
+        Some((policy.resource_version().to_owned(), status))
     }
 
     /// A policy as the API server has it now.

@@ -8,6 +8,7 @@ use kube::api::{Patch, PatchParams};
 use kube::core::DynamicObject;
 use kube::{Api, Client};
 use serde_json::json;
+use tokio::task::yield_now;
 use tokio::time::{Instant, timeout};
 
 use super::cluster::Cluster;
@@ -48,15 +49,17 @@ impl Writer {
         if !cluster.is_known() {
             return false;
         }
-        let (now, states) = (Timestamp::now(), &cluster.states.objects);
-        let news = cluster.host_policies.objects.iter().filter_map(|(name, policy)| {
-            let status = policy.news(&cluster.nodes.objects, states, now)?;
-            Some((name.clone(), policy.resource_version().to_owned(), status))
-        });
-        for (name, version, status) in news.collect::<Vec<_>>() {
+        let now = Timestamp::now();
+        for name in cluster.host_policies.objects.keys().cloned().collect::<Vec<_>>() {
+            // The thread is that of all watches, which must not wait until every policy is judged for every node.
+            yield_now().await;
             if self.failed.get(&name).is_some_and(|failed| failed.again > Instant::now()) {
                 continue;
             }
+            let Some((version, status)) = cluster.news_of_host_policy(&name, now) else {
+                self.failed.remove(&name);
+                continue;
+            };
             match self.apply(&name, &version, &status).await {
                 Ok(written) => {
                     self.failed.remove(&name);
