@@ -103,6 +103,9 @@ pub fn another_agent_goes_on_with_the_status() {
     let before = status(&world, "guard");
     world.api.forget_requests();
     world.agents.remove(&*first).unwrap().kill();
+    // It is another's no sooner than fifteen seconds after its last renewal, which is five seconds ago at most.
+    std::thread::sleep(Duration::from_secs(8));
+    assert_eq!(holder(&world).as_ref(), Some(&first));
     until(|| holder(&world).as_deref() == Some(other), || format!("{:?}", holder(&world)));
     std::thread::sleep(A_WHILE);
     assert_eq!((status(&world, "guard"), patches(&world, "hostpolicies.palisade.dev/status")), (before, 0));
