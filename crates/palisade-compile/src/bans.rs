@@ -97,7 +97,7 @@ impl Bans {
         let networks = NEVER_BANNED.iter().chain(protected).chain(of_nodes);
         // Of addresses, which are many, only those matter that a list names.
         let addresses = cluster.node_addresses().map(|(address, _)| address);
-        let addresses = addresses.chain(cluster.pods().flat_map(|(_, pod)| pod.addresses.iter().copied()));
+        let addresses = addresses.chain(cluster.pod_addresses());
         let named: Vec<IpNet> = addresses.filter(|address| self.named.contains(*address)).map(IpNet::from).collect();
         PerFamily::of(networks.chain(&named))
     }

@@ -21,6 +21,8 @@ pub struct Cluster {
     /// Those of them that run on this node.
     local: BTreeSet<PodName>,
     by_address: BTreeMap<IpAddr, Claim>,
+    /// hostNetwork pods: their addresses are those of nodes, whether or not the Node says so.
+    of_hosts: BTreeMap<PodName, Arc<Pod>>,
     policies: BTreeMap<PolicyName, Arc<NetworkPolicy>>,
     nodes: BTreeMap<NodeName, Arc<Node>>,
     by_node_address: BTreeMap<IpAddr, BTreeSet<NodeName>>,
@@ -96,7 +98,14 @@ impl Cluster {
     }
 
     fn update_pod(&mut self, name: &PodName, new: Option<&Arc<Pod>>, node: &NodeName, touched: &mut Touched) {
-        let new = new.filter(|pod| !pod.host_network && !pod.finished);
+        let new = new.filter(|pod| !pod.finished);
+        let of_host = new.filter(|pod| pod.host_network);
+        let before = match of_host {
+            Some(pod) => self.of_hosts.insert(name.clone(), Arc::clone(pod)),
+            None => self.of_hosts.remove(name),
+        };
+        touched.addresses.extend(before.iter().chain(of_host).flat_map(|pod| &pod.addresses));
+        let new = new.filter(|pod| !pod.host_network);
         if let Some(old) = self.pods.remove(name) {
             self.local.remove(name);
             for address in &old.addresses {
@@ -243,6 +252,11 @@ impl Cluster {
     /// Every pod with traffic of its own.
     pub fn pods(&self) -> impl Iterator<Item = (&PodName, &Arc<Pod>)> {
         self.pods.iter()
+    }
+
+    /// Every address of a pod, those of hostNetwork pods included.
+    pub fn pod_addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.pods.values().chain(self.of_hosts.values()).flat_map(|pod| pod.addresses.iter().copied())
     }
 
     /// One pod, if it has traffic of its own.

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use palisade_core::ban::NEVER_BANNED;
 use palisade_core::{BanEntry, BanList, BanListName, BanTarget, NodeName, Pod, PodName, Snapshot};
 
-use crate::decide::{Asked, has_own_addresses, pods_at};
+use crate::decide::{Asked, pods_at};
 use crate::matching::selects;
 use crate::packet::Packet;
 use crate::reason::Banned;
@@ -144,7 +144,8 @@ fn protection(snapshot: &Snapshot, address: IpAddr) -> Option<Spared> {
             return Some(Spared::PodRange(name.clone(), *range));
         }
     }
-    let has_it = |(_, pod): &(&PodName, &Arc<Pod>)| has_own_addresses(pod) && pod.addresses.contains(&address);
+    // That of a hostNetwork pod is one of its node, whether or not the Node says so.
+    let has_it = |(_, pod): &(&PodName, &Arc<Pod>)| !pod.finished && pod.addresses.contains(&address);
     snapshot.pods.iter().find(has_it).map(|(name, _)| Spared::Pod(name.clone()))
 }
 

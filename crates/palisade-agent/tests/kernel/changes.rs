@@ -24,6 +24,7 @@ pub fn changes_are_followed() {
     for _ in 0..20 {
         let next = next(&world, &mut rng);
         world.change(&next);
+        world.start_agents_anew();
         world.settle();
     }
     let flows = random::flows(&world.snapshot, &mut rng, 200);

@@ -45,11 +45,8 @@ fn sequences(seed: u64) -> usize {
         if number % 25 == 24 {
             let now = world.snapshot.clone();
             world.lab.enforce(&now).unwrap();
-            if world.ruleset(&node).is_none() {
-                // A pod has, or had, an address of the node: for the lab the node is another namespace then.
-                world.start_agent(&node);
-                world.settle();
-            }
+            world.start_agents_anew();
+            world.settle();
             // What a change forbids may live on for a moment, and a probe may be the same connection as one before.
             std::thread::sleep(CUT);
             judged +=

@@ -96,6 +96,16 @@ impl World {
         self.start_agent_told(&self.told(node));
     }
 
+    /// Starts the agents anew whose nodes the lab has made anew: a pod has, or had, an address of the node.
+    pub fn start_agents_anew(&mut self) {
+        let nodes: Vec<NodeName> = self.agents.keys().cloned().collect();
+        for node in &nodes {
+            if self.ruleset(node).is_none() {
+                self.start_agent(node);
+            }
+        }
+    }
+
     pub fn start_agent_told(&mut self, told: &Told) {
         let mut agent = Agent::start(self.directory.path(), told);
         agent.ready();
