@@ -140,7 +140,7 @@ fn in_words(before: &Snapshot, change: &Change) -> String {
             (format!("NetworkPolicy {name}"), before.policies.contains_key(name), now.is_some())
         }
         Change::HostPolicy(name, now) => {
-            (format!("HostPolicy {name}"), before.host_policies.contains_key(name), now.is_some())
+            (format!("{} {name}", name.kind()), before.host_policies.contains_key(name), now.is_some())
         }
     };
     let verb = match (was, is) {

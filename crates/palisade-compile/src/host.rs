@@ -10,8 +10,8 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use palisade_core::host_policy::FAILSAFE_PORTS;
 use palisade_core::{
-    GroupId, Guard, GuardId, GuardedPorts, HostChange, HostPeer, HostPolicy, HostTables, Layer, Node, NodeName,
-    Otherwise, Port, PortRange, Selector, Transport,
+    GroupId, Guard, GuardId, GuardedPorts, HostChange, HostGroup, HostPeer, HostPolicy, HostTables, Layer, Node,
+    NodeName, Otherwise, Port, PortRange, Selector, Transport,
 };
 
 use crate::atom::{Atom, AtomMembers, Who};
@@ -220,17 +220,23 @@ fn range(first: u32, last: u32) -> Option<PortRange> {
 }
 
 fn stretch(transport: Transport, range: PortRange, guarding: &[&&HostPolicy], failsafe_sources: &[IpNet]) -> Stretch {
-    let peers = guarding.iter().flat_map(|policy| &policy.from).map(atom);
-    let always = failsafe_sources.iter().map(|source| Who::Block(source.trunc(), Vec::new()));
-    let mut atoms: BTreeSet<Arc<Atom>> =
-        peers.chain(always.map(|who| Atom { who, declares: None })).map(Arc::new).collect();
+    let mut always: BTreeSet<Who> =
+        failsafe_sources.iter().map(|source| Who::Block(source.trunc(), Vec::new())).collect();
     if FAILSAFE_PORTS.iter().any(|ports| ports.contains(transport, range.first())) {
-        atoms.insert(Arc::new(Atom { who: Who::Nodes(Selector::everything()), declares: None }));
+        always.insert(Who::Nodes(Selector::everything()));
     }
+    // Within a group any policy admits; each group that guards the ports has to.
+    let mut groups: BTreeMap<HostGroup, BTreeSet<Arc<Atom>>> = BTreeMap::new();
+    for policy in guarding {
+        let admitted = policy.from.iter().map(who).chain(always.iter().cloned());
+        let atoms = admitted.map(|who| Arc::new(Atom { who, declares: None }));
+        groups.entry(policy.name.group()).or_default().extend(atoms);
+    }
+    let peers = groups.into_values().map(Peers::any_of).fold(Peers::everyone(), Peers::and);
     let rejects = guarding.iter().any(|policy| policy.otherwise == Otherwise::Reject);
     let otherwise = if rejects { Otherwise::Reject } else { Otherwise::Drop };
     let audited = guarding.iter().any(|policy| policy.audit);
-    Stretch { transport, range, meaning: Meaning { peers: Peers::any_of(atoms), otherwise, audited } }
+    Stretch { transport, range, meaning: Meaning { peers, otherwise, audited } }
 }
 
 /// Adds a stretch, to the one before it if they differ in nothing and touch.
@@ -246,13 +252,12 @@ fn push(stretches: &mut Vec<Stretch>, stretch: Stretch) {
     stretches.push(stretch);
 }
 
-fn atom(peer: &HostPeer) -> Atom {
-    let who = match peer {
+fn who(peer: &HostPeer) -> Who {
+    match peer {
         HostPeer::Nodes(selector) => Who::Nodes(selector.clone()),
         HostPeer::Pods { namespaces, pods } => Who::PodsWhere(namespaces.clone(), pods.clone()),
         HostPeer::Block { cidr, except } => Who::Block(*cidr, except.clone()),
-    };
-    Atom { who, declares: None }
+    }
 }
 
 fn guard_id(ports: &[GuardedPorts]) -> GuardId {

@@ -308,7 +308,7 @@ fn guards_admit_failsafe_sources() {
     let sources: Vec<IpNet> = ["10.244.0.0/17", "192.0.2.129/25"].map(|cidr| cidr.parse().unwrap()).into();
     let settings = Settings { failsafe_sources: sources.clone(), ..Settings::default() };
     let (mut let_in, mut denied) = (0, 0);
-    for seed in 0..200 {
+    for seed in 0..300 {
         let case = random::case(seed, 60);
         let unguarded = Snapshot { host_policies: BTreeMap::new(), ..case.snapshot.clone() };
         let tables = tables_with(&case.snapshot, &settings);

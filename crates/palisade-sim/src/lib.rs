@@ -8,6 +8,7 @@
 pub mod decide;
 pub mod explain;
 mod host;
+pub mod host_reason;
 mod matching;
 pub mod packet;
 pub mod reason;
@@ -17,7 +18,8 @@ pub mod walk;
 
 pub use decide::{audited, decide, isolators};
 pub use explain::{Answer, Explanation, explain};
+pub use host_reason::{HostDecision, HostOutcome};
 pub use packet::{Endpoint, Owner, Packet};
-pub use reason::{Decision, DirectionDecision, HostDecision, HostOutcome, Outcome, Shadow};
+pub use reason::{Decision, DirectionDecision, Outcome, Shadow};
 pub use resolve::{ResolveError, owners, resolve};
 pub use walk::{Trace, Way, walk};

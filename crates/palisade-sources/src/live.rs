@@ -20,7 +20,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-use palisade_core::{Change, Diagnostic, ObjectName, Pod, PodName, Snapshot, WorkloadKind, WorkloadName};
+use palisade_core::{
+    Change, Diagnostic, HostPolicyName, ObjectName, Pod, PodName, Snapshot, WorkloadKind, WorkloadName,
+};
 
 pub use object::Object;
 
@@ -124,7 +126,7 @@ impl Live {
             }
             Some(Content::Node(node)) => self.nodes.describe(&name.name, Some(node), &mut self.view),
             Some(Content::Pod(pod)) => self.put_pod(&name, pod),
-            Some(Content::HostPolicy(policy)) => self.view.host_policy(&name.name, Some(Arc::new(policy))),
+            Some(Content::HostPolicy(policy)) => self.view.host_policy(&(&name.name).into(), Some(Arc::new(policy))),
             None => {}
         }
         self.findings.set(kind, &name, diagnostics);
@@ -146,7 +148,10 @@ impl Live {
             Kind::Node => self.nodes.described().map(cluster_wide).collect(),
             Kind::Pod => self.view.snapshot.pods.keys().cloned().collect(),
             Kind::NetworkPolicy => self.view.snapshot.policies.keys().cloned().collect(),
-            Kind::HostPolicy => self.view.snapshot.host_policies.keys().map(cluster_wide).collect(),
+            Kind::HostPolicy => {
+                let names = self.view.snapshot.host_policies.keys();
+                names.filter_map(HostPolicyName::object).map(cluster_wide).collect()
+            }
         };
         unlisted.extend(self.findings.of(kind).cloned());
         self.unlisted.insert(kind, unlisted);
@@ -173,7 +178,7 @@ impl Live {
                 self.namespaces.leave(&name.namespace, &mut self.reading, &mut self.view);
             }
             Kind::NetworkPolicy => {}
-            Kind::HostPolicy => self.view.host_policy(&name.name, None),
+            Kind::HostPolicy => self.view.host_policy(&(&name.name).into(), None),
         }
         self.findings.set(kind, name, Vec::new());
     }

@@ -325,9 +325,9 @@ impl Reader<'_, '_> {
     fn host_policy_name(&mut self, metadata: &Metadata) -> HostPolicyName {
         let invented = |reader: &mut Self| {
             let prefix = metadata.name_prefix.as_deref().unwrap_or("unnamed-");
-            reader.invent_name(prefix, |objects, name| objects.host_policies.contains_key(name))
+            reader.invent_name(prefix, |objects, name| objects.host_policies.contains_key(&name.into()))
         };
-        metadata.name.clone().unwrap_or_else(|| invented(self))
+        HostPolicyName::Object(metadata.name.clone().unwrap_or_else(|| invented(self)))
     }
 
     /// The name of a policy; one that cannot be told is invented, so that the policy still isolates.

@@ -27,7 +27,8 @@ pub fn to_yaml(snapshot: &Snapshot) -> String {
         let _ = policy(&mut text, object);
         text
     }));
-    documents.extend(snapshot.host_policies.values().map(|object| host_policy(object)));
+    let objects = snapshot.host_policies.values().filter(|policy| policy.name.object().is_some());
+    documents.extend(objects.map(|object| host_policy(object)));
     documents.join("---\n")
 }
 

@@ -134,7 +134,7 @@ impl Engine {
             let snapshot = self.snapshot();
             let unreadable = match &key {
                 (Kind::HostPolicy, name) => {
-                    snapshot.host_policies.get(&name.name).is_some_and(|policy| policy.unreadable.is_some())
+                    snapshot.host_policies.get(&(&name.name).into()).is_some_and(|policy| policy.unreadable.is_some())
                 }
                 (_, name) => snapshot.policies.get(name).is_some_and(|policy| policy.unreadable.is_some()),
             };

@@ -54,7 +54,7 @@ pub fn host_policies_are_followed() {
     renamed.labels = Arc::new([("app".into(), "other".into())].into());
     next.pods.insert(PodName::new("shop", "open"), Arc::new(renamed));
     follow(&mut world, &next);
-    next.host_policies.remove("guard");
+    next.host_policies.remove(&"guard".into());
     follow(&mut world, &next);
     next.host_policies.clear();
     follow(&mut world, &next);
@@ -71,7 +71,7 @@ pub fn failsafe_sources_are_let_in() {
         let failsafe_sources = sources.clone();
         world.start_agent_told(&Told { failsafe_sources, ..world.told(node) });
     }
-    let mut policy = (*snapshot.host_policies["guard"]).clone();
+    let mut policy = (*snapshot.host_policies[&"guard".into()]).clone();
     policy.from.extend(sources.into_iter().map(|cidr| HostPeer::Block { cidr, except: Vec::new() }));
     world.snapshot.host_policies.insert(policy.name.clone(), Arc::new(policy));
     world.settle();

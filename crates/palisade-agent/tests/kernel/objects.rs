@@ -10,6 +10,12 @@ pub fn objects(snapshot: &Snapshot) -> Vec<Value> {
     if yaml.is_empty() { Vec::new() } else { serde_saphyr::from_multiple(&yaml).unwrap() }
 }
 
+/// What of a random cluster an API server can hold: no config files.
+pub fn held_by_api(mut snapshot: Snapshot) -> Snapshot {
+    snapshot.host_policies.retain(|name, _| name.object().is_some());
+    snapshot
+}
+
 /// One step of the API server.
 pub enum Step {
     Put(Value),

@@ -17,7 +17,7 @@ use palisade_core::{ContainerPort, Family, Flow, Labels, Namespace, Node, NodeNa
 use crate::rng::Rng;
 
 pub use flows::flows;
-pub(crate) use hosts::host_policy;
+pub(crate) use hosts::{config_file, host_policy};
 pub(crate) use policies::policy;
 
 /// A cluster and flows to ask about.
@@ -61,7 +61,7 @@ pub fn cluster(rng: &mut Rng) -> Snapshot {
         let policy = policy(&snapshot, rng);
         snapshot.policies.insert(policy.name.clone(), Arc::new(policy));
     }
-    for _ in 0..rng.pick(&[0, 0, 1, 3]) {
+    for _ in 0..rng.pick(&[0, 0, 1, 4]) {
         let policy = host_policy(&snapshot, rng);
         snapshot.host_policies.insert(policy.name.clone(), Arc::new(policy));
     }
