@@ -106,8 +106,12 @@ Exit status: 0 it is done, or there is nothing to do, 2 it cannot be done.")]
 #[derive(Args, Clone, Debug)]
 pub struct InputArguments {
     /// Manifests: file, directory or - (stdin); repeatable
-    #[arg(short = 'f', long = "filename", value_name = "PATH", required = true)]
+    #[arg(short = 'f', long = "filename", value_name = "PATH", required_unless_present = "configs")]
     pub paths: Vec<PathBuf>,
+
+    /// A config file of kube-restrict-ip; repeatable, each is a group of its own
+    #[arg(long = "config", value_name = "FILE")]
+    pub configs: Vec<PathBuf>,
 
     /// Nodes to make up
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]

@@ -13,7 +13,7 @@ use palisade_core::{
 };
 use palisade_sim::{Endpoint, Owner, Packet, decide, isolators, resolve, walk};
 use palisade_sources::{Limits, Options, SourceText, parse};
-use palisade_testkit::manifest::to_yaml;
+use palisade_testkit::manifest::{to_configs, to_yaml};
 use palisade_testkit::mutate::mutate;
 use palisade_testkit::random::{self, Case};
 use palisade_testkit::rng::Rng;
@@ -437,5 +437,6 @@ fn report(seed: u64, case: Case) -> ! {
         println!("audited policies, tables: {}", trace.shadow.verdict);
         trace.shadow.steps.iter().for_each(|step| println!("  {step}"));
     }
-    panic!("oracle and tables disagree with seed {seed}:\n{}", to_yaml(&small.snapshot));
+    let configs = to_configs(&small.snapshot).join("---\n");
+    panic!("oracle and tables disagree with seed {seed}:\n{}\nconfig files:\n{configs}", to_yaml(&small.snapshot));
 }

@@ -39,7 +39,8 @@ pub fn effect(policy: &HostPolicy) -> &'static str {
     if policy.ports.is_empty() { "the policy guards nothing" } else { "the policy admits nobody to its ports" }
 }
 
-fn guarding_nothing(name: HostPolicyName) -> HostPolicy {
+/// A policy of every node, about no port.
+pub fn guarding_nothing(name: HostPolicyName) -> HostPolicy {
     HostPolicy {
         name,
         nodes: Selector::everything(),
@@ -51,7 +52,8 @@ fn guarding_nothing(name: HostPolicyName) -> HostPolicy {
     }
 }
 
-fn close(policy: &mut HostPolicy, reason: String) {
+/// What is left of a policy that cannot be read: it admits nobody to its ports, without the failsafe ones.
+pub fn close(policy: &mut HostPolicy, reason: String) {
     policy.from.clear();
     policy.ports = policy.ports.iter().flat_map(|port| without_failsafe(*port)).collect();
     policy.unreadable = Some(reason);

@@ -16,7 +16,7 @@ use crate::reading::{At, Reading};
 use crate::report::{Origin, Report};
 use crate::tree::{Key, Node, Span, Value, duplicates, shortened};
 use crate::workload::{self, WorkloadObject};
-use crate::{host_policy, namespace, network_policy, node, service, syntax};
+use crate::{host_policy, namespace, network_policy, node, restrict_ip, service, syntax};
 
 /// An object and where it stands.
 #[derive(Debug)]
@@ -129,12 +129,10 @@ impl Reader<'_, '_> {
         } else if tree.get("apiVersion").is_some() {
             self.untold("kind: expected text, found nothing".to_string(), origin);
         } else {
-            self.complain(
-                Level::Warning,
-                "expected a Kubernetes object, found no kind".to_string(),
-                origin,
-                "it is passed over",
-            );
+            let message = "expected a Kubernetes object, found no kind";
+            let hint = restrict_ip::is_config(tree).then(|| "--config takes the files of kube-restrict-ip".to_string());
+            let effect = Some("it is passed over".to_string());
+            self.report.add(origin, Diagnostic { effect, hint, ..Diagnostic::new(Level::Warning, message) });
         }
     }
 

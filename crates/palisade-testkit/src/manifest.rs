@@ -1,6 +1,7 @@
 //! A snapshot as YAML that the cluster's API would take: for failing cases that people should read.
 
 use std::fmt::{self, Write};
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use palisade_core::{
@@ -8,7 +9,7 @@ use palisade_core::{
     Requirement, Rule, Selector, Snapshot,
 };
 
-/// The objects of a snapshot as YAML documents. `palisade-sources` reads them as the same snapshot, but for the
+/// The objects of a snapshot as YAML documents, without what [`to_configs`] prints. `palisade-sources` reads them as the same snapshot, but for the
 /// reason why a policy cannot be read: such a policy gets a field that the API does not know.
 pub fn to_yaml(snapshot: &Snapshot) -> String {
     let mut documents: Vec<String> = Vec::new();
@@ -30,6 +31,21 @@ pub fn to_yaml(snapshot: &Snapshot) -> String {
     let objects = snapshot.host_policies.values().filter(|policy| policy.name.object().is_some());
     documents.extend(objects.map(|object| host_policy(object)));
     documents.join("---\n")
+}
+
+/// The config files of kube-restrict-ip of a snapshot, which no API holds. `palisade-sources` reads them as the same policies.
+pub fn to_configs(snapshot: &Snapshot) -> Vec<String> {
+    let files = snapshot.host_policies.values().filter(|policy| policy.name.object().is_none());
+    let file = |policy: &Arc<HostPolicy>| {
+        let ports = policy.ports.iter().map(|port| port.range.first());
+        let networks = policy.from.iter().filter_map(|peer| match peer {
+            HostPeer::Block { cidr, .. } => Some(quoted(cidr)),
+            HostPeer::Nodes(_) | HostPeer::Pods { .. } => None,
+        });
+        let chain = quoted(&policy.name);
+        format!("ipChain: {chain}\nrestrictedPorts: {}\nallowedNetworks: {}\n", list(ports), list(networks))
+    };
+    files.map(file).collect()
 }
 
 /// A scalar between quotes; labels and addresses hold nothing that YAML and Rust would escape differently.

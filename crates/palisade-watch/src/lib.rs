@@ -1,8 +1,8 @@
-//! Waiting until the manifests change.
+//! Waiting until files change.
 //!
 //! Directories are watched, not files: editors replace files, and a mounted ConfigMap swaps a symbolic link above
 //! them. Every directory on the way from a path as given to the file it leads to counts.
-#![expect(clippy::disallowed_methods, reason = "the file of this crate that looks at directories")]
+#![expect(clippy::disallowed_methods, reason = "this crate looks at directories")]
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
@@ -11,6 +11,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify;
@@ -57,6 +58,27 @@ impl Watch {
     /// As [`new`](Watch::new).
     pub fn wait(&mut self) -> io::Result<()> {
         while !self.changed(None)? {}
+        self.settle()
+    }
+
+    /// The same, for a limited time.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Watch::new).
+    pub fn wait_at_most(&mut self, time: Duration) -> io::Result<()> {
+        let end = Instant::now() + time;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let left = Timespec::try_from(left).unwrap_or(Timespec { tv_sec: i64::MAX, tv_nsec: 0 });
+            if self.changed(Some(&left))? || Instant::now() >= end {
+                return self.settle();
+            }
+        }
+    }
+
+    /// Waits until it is quiet for a moment.
+    fn settle(&mut self) -> io::Result<()> {
         let quiet = Timespec { tv_sec: 0, tv_nsec: QUIET_MS * 1_000_000 };
         while self.changed(Some(&quiet))? {}
         // Directories and links may have come and gone.
