@@ -4,6 +4,7 @@
 //! kernel sockets (changes of the ruleset, denied packets); between two waits everything that is there is taken in, and then
 //! [`Engine::settle`] brings it into force at once, in one transaction.
 
+mod config;
 mod denied;
 mod host;
 mod memory;
@@ -26,6 +27,7 @@ use palisade_nft::{Event, Generation, Kernel, Settings as Layout};
 use palisade_sources::live::{Kind, Live, Object, Update};
 
 use crate::binding::Binding;
+use crate::config::ConfigFile;
 use crate::message::{Message, WatchNews};
 use crate::metrics::Metrics;
 use crate::programming::{HostTable, PolicyTable, Programming};
@@ -57,6 +59,8 @@ pub struct Engine {
     pub(crate) error: Option<String>,
     /// What stands in the way, by who found it.
     pub(crate) obstacles: BTreeMap<&'static str, Vec<Obstacle>>,
+    /// The config files; `None` until they have been looked at.
+    pub(crate) configs: Option<Vec<ConfigFile>>,
     pub(crate) telling: Telling,
     seen: Seen,
     repeated: Repeated,
@@ -152,13 +156,14 @@ impl Engine {
                 kernels.policies.map(|kernel| PolicyTable::new(kernel, layout)),
                 kernels.host.map(|kernel| HostTable::new(kernel, layout)),
             ),
-            watches: settings.enforce.kinds().map(|kind| (kind, Watch::default())).collect(),
+            watches: settings.kinds().map(|kind| (kind, Watch::default())).collect(),
             findings: BTreeMap::new(),
             local: BTreeSet::new(),
             in_force_since: BTreeMap::new(),
             repairs: VecDeque::new(),
             error: None,
             obstacles: BTreeMap::new(),
+            configs: None,
             telling: Telling::default(),
             seen: Seen::default(),
             repeated: Repeated::default(),
@@ -175,6 +180,9 @@ impl Engine {
             directory,
         };
         engine.restore();
+        if engine.settings.standalone {
+            engine.stand_alone();
+        }
         engine
     }
 
@@ -182,6 +190,7 @@ impl Engine {
     pub fn take(&mut self, message: Message) {
         match message {
             Message::Watch { kind, news, at, .. } => self.take_news(kind, news, at),
+            Message::Configs(files) => self.take_configs(files),
             Message::Table(event) => self.take_table_event(event),
             Message::Interfaces => self.sources.look_for_a_while(Instant::now()),
             Message::NodeState(answer) => self.asked_for_node_state(answer),
@@ -249,7 +258,7 @@ impl Engine {
                     self.pending.listed = Some(at);
                 }
                 if kind == Kind::HostPolicy {
-                    self.host_policies_are_known();
+                    self.host_kind_is_listed();
                 }
                 self.live.end(kind)
             }

@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 
 use crate::binding::Binding;
 use crate::client::{ClientError, client};
+use crate::config;
 use crate::control::{self, ControlError};
 use crate::denials::DeniedLog;
 use crate::engine::{Engine, Errands, Kernels};
@@ -104,13 +105,23 @@ pub fn run(settings: Settings) -> Result<(), RunError> {
     thread("denied", move || listen(&mut denied, &engine_of_denied))?;
     let (errands, loop_runtime) = (sender.clone(), runtime()?);
     let rules = thread("rules", move || loop_runtime.block_on(enforce(engine, inbox, errands, directory)))?;
+    if !settings.configs.is_empty() {
+        let (paths, copies, engine) = (settings.configs.clone(), looked_after.clone(), sender.clone());
+        thread("config", move || config::follow(&paths, &copies, &engine))?;
+    }
     runtime()?.block_on(async {
-        let client = client(settings.kubeconfig.as_deref(), None).await?;
+        let client = if settings.standalone { None } else { Some(client(settings.kubeconfig.as_deref(), None).await?) };
+        let of_cluster = async {
+            let Some(client) = client else { return pending().await };
+            tokio::select! {
+                () = watch::watch_all(settings.kinds(), client.clone(), sender.clone()) => {}
+                () = events::publish(client.clone(), settings.node.to_string(), found) => {}
+                () = node_state::publish(client, settings.node.to_string(), sender.clone(), changed) => {}
+            }
+        };
         tokio::select! {
-            () = watch::watch_all(settings.enforce, client.clone(), sender.clone()) => {}
-            () = events::publish(client.clone(), settings.node.to_string(), found) => {}
+            () = of_cluster => {}
             () = preflight::watch(Arc::clone(&settings), looked_after, sender.clone()) => {}
-            () = node_state::publish(client, settings.node.to_string(), sender.clone(), changed) => {}
             () = control::serve(socket, sender.clone()) => {}
             () = say_who_enforces(&only, &settings) => {}
             () = serve(settings.listen, sender.clone(), metrics) => {}

@@ -2,6 +2,7 @@
 //! reboot before the kubelet starts.
 #![expect(clippy::disallowed_methods, reason = "the file that reads and writes the state directory")]
 
+mod config;
 mod host;
 
 use std::collections::{BTreeMap, BTreeSet};

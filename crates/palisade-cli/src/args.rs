@@ -59,8 +59,9 @@ Exit status: 0 it is printed, 2 no answer."
 
     /// Enforce on this node what the API server says
     #[cfg(target_os = "linux")]
-    #[command(after_help = "Example:
+    #[command(after_help = "Examples:
   palisade agent --kubeconfig /etc/palisade/kubeconfig --node n1
+  palisade agent --config /etc/kube-restrict-ip/config.yaml
 
 SIGTERM ends it; what is in force stays in force.")]
     Agent(crate::agent::AgentArguments),

@@ -21,7 +21,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use palisade_core::{
-    Change, Diagnostic, HostPolicyName, ObjectName, Pod, PodName, Snapshot, WorkloadKind, WorkloadName,
+    Change, Diagnostic, HostPolicy, HostPolicyName, ObjectName, Pod, PodName, Snapshot, WorkloadKind, WorkloadName,
 };
 
 pub use object::Object;
@@ -137,6 +137,22 @@ impl Live {
     pub fn remove(&mut self, kind: Kind, object: &Object) -> Update {
         let name = read::name(kind, object, &mut self.reading);
         self.remove_named(kind, &name);
+        self.update()
+    }
+
+    /// Config files of kube-restrict-ip come to these policies, and to no others.
+    pub fn set_files(&mut self, policies: impl Iterator<Item = HostPolicy>) -> Update {
+        let mut files: BTreeMap<HostPolicyName, HostPolicy> =
+            policies.map(|policy| (policy.name.clone(), policy)).collect();
+        let known = self.view.snapshot.host_policies.keys().filter(|name| name.object().is_none());
+        for name in known.cloned().collect::<Vec<_>>() {
+            if !files.contains_key(&name) {
+                self.view.host_policy(&name, None);
+            }
+        }
+        while let Some((name, policy)) = files.pop_first() {
+            self.view.host_policy(&name, Some(Arc::new(policy)));
+        }
         self.update()
     }
 

@@ -29,7 +29,7 @@ pub const DEFAULT_PATH: &str = "/etc/kube-restrict-ip/config.yaml";
 /// `ipChain`, if the file has none.
 pub const DEFAULT_CHAIN: &str = "KUBE-RESTRICT-IP";
 /// `checkInterval`, if the file has none.
-pub const DEFAULT_CHECK_INTERVAL: Duration = Duration::from_secs(60);
+pub const DEFAULT_CHECK_INTERVAL: Duration = Duration::from_mins(1);
 
 const RESTRICTED_PORTS: &str = "restrictedPorts";
 const ALLOWED_NETWORKS: &str = "allowedNetworks";
@@ -93,7 +93,7 @@ pub fn add(parsed: &mut Parsed, files: &[SourceText]) {
 }
 
 /// Two files with one `ipChain` would be one group, and one of them lost: a later one goes by another name.
-pub fn name_apart(configs: &mut [RestrictIp]) {
+pub fn name_apart<'a>(configs: impl IntoIterator<Item = &'a mut RestrictIp>) {
     let mut names: Vec<HostPolicyName> = Vec::new();
     for config in configs {
         let chain = config.policy.name.to_string();

@@ -32,7 +32,7 @@ fn the_example_means_what_it_says() {
     let expected =
         "KUBE-RESTRICT-IP | tcp 9100; tcp 10254 | 127.0.0.1/32; 10.244.0.0/16; 172.17.0.0/16 | Reject | everything";
     assert_eq!(shown(&config), expected);
-    assert_eq!((config.check_interval, config.unreadable()), (Duration::from_secs(60), None));
+    assert_eq!((config.check_interval, config.unreadable()), (Duration::from_mins(1), None));
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn what_would_be_passed_over_is_a_warning() {
     let check = |line: &str, message: &str, hint: &str| {
         let config = read(&format!("restrictedPorts: [9100]\nallowedNetworks: [10.0.0.0/8]\n{line}\n"));
         assert_eq!(config.unreadable(), None, "{line}");
-        assert_eq!(config.check_interval, Duration::from_secs(60), "{line}");
+        assert_eq!(config.check_interval, Duration::from_mins(1), "{line}");
         let diagnostic = &config.diagnostics[0];
         assert_eq!((diagnostic.message.as_str(), diagnostic.hint.as_deref()), (message, Some(hint)), "{line}");
     };

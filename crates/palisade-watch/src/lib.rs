@@ -177,11 +177,15 @@ fn follow_first_link(path: &Path, wanted: &mut BTreeMap<PathBuf, Interest>) -> O
     None
 }
 
+/// Notes the name in its directory; where that is not there yet, its name as well.
 fn note_name(path: &Path, wanted: &mut BTreeMap<PathBuf, Interest>) {
     let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else { return };
     let interest = wanted.entry(directory.to_path_buf()).or_insert_with(|| Interest::Names(BTreeSet::new()));
     if let Interest::Names(names) = interest {
         names.insert(name.to_os_string());
+    }
+    if !directory.is_dir() {
+        note_name(directory, wanted);
     }
 }
 
@@ -261,6 +265,18 @@ mod tests {
         let prepare = |root: &Path| std::fs::create_dir_all(root.join("shop/deep")).unwrap();
         check(prepare, "shop", |root| write(&root.join("shop/deep/new.yaml"), "1"), true);
         check(prepare, "shop", |root| std::fs::remove_dir(root.join("shop/deep")).unwrap(), true);
+    }
+
+    #[test]
+    fn what_is_not_there_yet_is_reported() {
+        let nothing = |_: &Path| {};
+        check(nothing, "a.yaml", |root| write(&root.join("a.yaml"), "1"), true);
+        check(nothing, "etc/deep/a.yaml", |root| std::fs::create_dir(root.join("etc")).unwrap(), true);
+        let link = |root: &Path| {
+            std::fs::create_dir(root.join("v1")).unwrap();
+            symlink("data/a.yaml", root.join("a.yaml")).unwrap();
+        };
+        check(link, "a.yaml", |root| symlink("v1", root.join("data")).unwrap(), true);
     }
 
     #[test]

@@ -156,6 +156,7 @@ impl Engine {
         let unreadable = snapshot.policies.values().filter(|policy| policy.unreadable.is_some()).count();
         let host_unreadable = snapshot.host_policies.values().filter(|policy| policy.unreadable.is_some()).count();
         self.metrics.unreadable(unreadable + host_unreadable);
+        self.count_configs();
         self.metrics.in_force(self.is_in_force());
         self.metrics.preflight(self.boot_gap() == BootGap::Open, self.obstacles().count());
         self.refresh_counts(now);

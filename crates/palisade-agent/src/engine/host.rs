@@ -1,5 +1,7 @@
 //! Host policies: when they are known, and what becomes of the node where the API server does not know the kind.
 
+use std::time::Instant;
+
 use palisade_sources::live::Kind;
 
 use super::Engine;
@@ -9,18 +11,38 @@ use crate::report::{HostReport, Obstacle};
 const OBSTACLE: &str = "host-policies";
 
 impl Engine {
-    /// The host policies of the cluster are known, and go on to be.
-    pub(super) fn host_policies_are_known(&mut self) {
-        self.programming.follow_host();
+    /// The host policies of the API server are known, and go on to be.
+    pub(super) fn host_kind_is_listed(&mut self) {
         if self.is_without_host_kind() {
             self.take_obstacles(OBSTACLE, Vec::new());
+        }
+        self.look_whether_host_is_known();
+    }
+
+    /// Has what is known of host policies in force, as soon as that is all of them.
+    pub(super) fn look_whether_host_is_known(&mut self) {
+        let is_listed = self.watches.get(&Kind::HostPolicy).is_none_or(|watch| watch.complete);
+        // Whoever has config files may do without the kind, and they must not wait for it for ever.
+        let is_left_out = self.is_without_host_kind() && !self.settings.configs.is_empty();
+        if self.configs_are_known() && (is_listed || is_left_out) {
+            self.programming.follow_host();
+        }
+    }
+
+    /// There is no API server. Of the cluster this node alone is known, and of it no more than its name.
+    pub(super) fn stand_alone(&mut self) {
+        let node = serde_json::json!({"metadata": {"name": &*self.settings.node}});
+        if let Ok(node) = serde_json::from_value(node) {
+            let update = self.live.put(Kind::Node, &node);
+            self.take_update(update, Instant::now());
         }
     }
 
     /// A watch failed: whether the API server does not know the kind, for a while already.
     pub(super) fn host_kind_is(&mut self, absent: bool, kind: Kind) {
         if absent && kind == Kind::HostPolicy {
-            self.take_obstacles(OBSTACLE, vec![not_installed()]);
+            self.take_obstacles(OBSTACLE, vec![not_installed(!self.settings.configs.is_empty())]);
+            self.look_whether_host_is_known();
         }
     }
 
@@ -47,16 +69,21 @@ impl Engine {
                 .collect(),
             denied: self.seen.guarded.packets,
             would_deny: self.seen.would_guard.packets,
+            config_files: self.config_reports(),
         })
     }
 }
 
-fn not_installed() -> Obstacle {
+fn not_installed(has_files: bool) -> Obstacle {
+    let ports = if has_files {
+        "config files alone guard ports"
+    } else {
+        "ports of nodes are guarded as before, or not at all"
+    };
     Obstacle {
         name: OBSTACLE.to_string(),
         found: "the kind HostPolicy (palisade.dev/v1alpha1) is not installed".to_string(),
-        means: "ports of nodes are guarded as before, or not at all; policies of pods are enforced all the same"
-            .to_string(),
+        means: format!("{ports}; policies of pods are enforced all the same"),
         hint: Some(
             "kubectl apply -f deploy/base/hostpolicies.yaml installs it; --enforce=network-policy does without"
                 .to_string(),

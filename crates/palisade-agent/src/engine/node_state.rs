@@ -171,7 +171,8 @@ impl Engine {
                 self.telling.policies = self.snapshot().policies.len();
             }
             if !self.telling.listing.contains(&Kind::HostPolicy) {
-                self.telling.host_policies = self.snapshot().host_policies.len();
+                let names = self.snapshot().host_policies.keys();
+                self.telling.host_policies = names.filter(|name| name.object().is_some()).count();
             }
         }
         let covered = |kind| self.telling.covered.get(&kind).map_or(0, |version| number(version));

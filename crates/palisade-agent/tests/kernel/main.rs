@@ -8,6 +8,7 @@
 mod agent;
 mod asking;
 mod changes;
+mod configs;
 mod forged;
 mod hostile;
 mod hosts;
@@ -50,6 +51,12 @@ const TESTS: &[Test] = &[
     ("after a reboot ports are guarded", hosts::after_a_reboot_ports_are_guarded),
     ("failsafe sources are let in", hosts::failsafe_sources_are_let_in),
     ("denied packets to ports are told", hosts::denied_packets_to_ports_are_told),
+    ("a config file is followed", configs::a_config_file_is_followed),
+    ("a config file that was never read closes its ports", configs::a_config_file_that_was_never_read_closes_its_ports),
+    ("a mounted ConfigMap is followed", configs::a_mounted_config_map_is_followed),
+    ("every config file has to admit", configs::every_config_file_has_to_admit),
+    ("config files need no host kind", configs::config_files_need_no_host_kind),
+    ("a config file needs no API server", configs::a_config_file_needs_no_api_server),
     ("every sequence of events ends as a fresh compile", random::every_sequence_ends_as_a_fresh_compile),
     ("what others change is repaired", lifetime::what_others_change_is_repaired),
     ("a cut outlives the agent", lifetime::a_cut_outlives_the_agent),

@@ -1,6 +1,6 @@
 //! The objects of a snapshot as the API server holds them.
 
-use palisade_core::{Change, Snapshot};
+use palisade_core::{Change, HostPolicyName, Snapshot};
 use palisade_testkit::manifest::to_yaml;
 use serde_json::Value;
 
@@ -45,6 +45,8 @@ pub fn steps(from: &Snapshot, to: &Snapshot) -> Vec<Step> {
                 changed.pods.insert(name, object);
                 continue;
             }
+            // A config file is none of its business.
+            Change::HostPolicy(HostPolicyName::File(_), _) => continue,
             Change::HostPolicy(name, None) => ("hostpolicies", None, name.to_string()),
             Change::HostPolicy(name, Some(object)) => {
                 changed.host_policies.insert(name, object);

@@ -75,6 +75,8 @@ impl World {
             elements_per_node: self.elements_per_node,
             enforce: [true, true],
             failsafe_sources: Vec::new(),
+            configs: Vec::new(),
+            standalone: false,
         }
     }
 

@@ -20,16 +20,16 @@ impl RestrictIp {
         let mut gaps = Vec::new();
         if let Some((address, node)) = node_addresses(snapshot).find(|(address, _)| is_out(&IpNet::from(*address))) {
             let hint = "it reaches the ports of no other node, nor do its hostNetwork pods; add the addresses of nodes if they shall";
-            gaps.push(self.gap(format!("node {node} ({address}) is not among them"), hint));
+            gaps.push(self.gap(&format!("node {node} ({address}) is not among them"), hint));
         }
         if let Some(range) = pod_ranges(snapshot).find(is_out) {
             let hint = "they do not reach the ports; add their range if they shall";
-            gaps.push(self.gap(format!("pods in {range} are not among them"), hint));
+            gaps.push(self.gap(&format!("pods in {range} are not among them"), hint));
         }
         gaps
     }
 
-    fn gap(&self, message: String, hint: &str) -> Diagnostic {
+    fn gap(&self, message: &str, hint: &str) -> Diagnostic {
         Diagnostic {
             object: Some(object(&self.policy.name)),
             place: self.allowed.clone(),
