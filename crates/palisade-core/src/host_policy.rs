@@ -22,8 +22,8 @@ pub enum HostPolicyName {
 /// Policies that admit together. Where several groups guard a port, each of them must admit.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum HostGroup {
-    /// All `HostPolicy` objects.
-    Objects,
+    /// All `HostPolicy` objects of this scope.
+    Objects(HostScope),
     /// One config file of kube-restrict-ip, by its `ipChain`.
     File(Arc<str>),
 }
@@ -39,6 +39,16 @@ pub const FAILSAFE_PORTS: [HostPort; 6] = [
     HostPort { transport: Transport::Udp, range: PortRange::constant(546, 547) },
 ];
 
+/// `spec.scope`: which packets to a port are meant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum HostScope {
+    /// All that are sent to the port of a node: `HostSockets`, `NodePorts` and `HostPorts`.
+    #[default]
+    Everything,
+    /// `HostSockets`: those that arrive at a socket of the node under this port, and not those that are translated on the way.
+    HostSockets,
+}
+
 /// Who may reach some ports of some nodes. The policies of one group that guard a port of a node admit together those whom one
 /// of them admits; whoever is to reach the port must be admitted by every group that guards it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +59,8 @@ pub struct HostPolicy {
     pub nodes: Selector,
     /// `spec.ports`: what it guards of them.
     pub ports: Vec<HostPort>,
+    /// `spec.scope`.
+    pub scope: HostScope,
     /// `spec.from`: whom it admits; absent or empty is nobody.
     pub from: Vec<HostPeer>,
     /// `spec.enforcement: Audit`: the policy is left out of the verdict, and has a say in the shadow verdict alone.
@@ -116,14 +128,6 @@ impl HostPolicyName {
         }
     }
 
-    /// With whom the policy admits together.
-    pub fn group(&self) -> HostGroup {
-        match self {
-            HostPolicyName::Object(_) => HostGroup::Objects,
-            HostPolicyName::File(chain) => HostGroup::File(Arc::clone(chain)),
-        }
-    }
-
     /// The name of the object; `None` for a file.
     pub fn object(&self) -> Option<&Arc<str>> {
         match self {
@@ -158,10 +162,26 @@ impl fmt::Display for HostPolicyName {
 impl fmt::Display for HostGroup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            HostGroup::Objects => f.write_str("HostPolicy"),
+            HostGroup::Objects(HostScope::Everything) => f.write_str("HostPolicy"),
+            HostGroup::Objects(HostScope::HostSockets) => f.write_str("HostPolicy of HostSockets"),
             HostGroup::File(chain) => write!(f, "ipChain {chain}"),
         }
     }
+}
+
+impl HostPolicy {
+    /// With whom the policy admits together.
+    pub fn group(&self) -> HostGroup {
+        match &self.name {
+            HostPolicyName::Object(_) => HostGroup::Objects(self.scope),
+            HostPolicyName::File(chain) => HostGroup::File(Arc::clone(chain)),
+        }
+    }
+}
+
+impl HostScope {
+    /// Every scope.
+    pub const ALL: [HostScope; 2] = [HostScope::Everything, HostScope::HostSockets];
 }
 
 impl HostPort {

@@ -54,6 +54,7 @@ impl<'a> Guarded<'a> {
     pub(crate) fn decision(&self) -> HostDecision {
         let guarding = |policy: &&HostPolicy| Guarding {
             policy: policy.name.clone(),
+            group: policy.group(),
             unreadable: policy.unreadable.clone(),
             audit: policy.audit,
         };
@@ -73,7 +74,7 @@ impl<'a> Guarded<'a> {
         if self.is_failsafe() && self.nodes_at_source().next().is_some() {
             return HostOutcome::Failsafe;
         }
-        let groups: BTreeSet<HostGroup> = self.policies.iter().map(|policy| policy.name.group()).collect();
+        let groups: BTreeSet<HostGroup> = self.policies.iter().map(|policy| policy.group()).collect();
         let (mut grants, mut refusals) = (Vec::new(), Vec::new());
         for group in groups {
             match self.ask_group(&group, reading) {
@@ -87,7 +88,7 @@ impl<'a> Guarded<'a> {
     /// The first item of a policy of the group that admits the source; if there is none, the one that came closest.
     fn ask_group(&self, group: &HostGroup, reading: Reading) -> Result<HostGrant, Option<HostNear>> {
         let mut closest: Option<(u8, HostNear)> = None;
-        for policy in self.policies.iter().filter(|policy| policy.name.group() == *group) {
+        for policy in self.policies.iter().filter(|policy| policy.group() == *group) {
             for (index, peer) in policy.from.iter().enumerate() {
                 match self.ask(peer, reading) {
                     Ok(()) => return Ok(HostGrant { policy: policy.name.clone(), index, peer: peer.clone() }),

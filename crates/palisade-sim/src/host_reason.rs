@@ -22,6 +22,8 @@ pub struct HostDecision {
 pub struct Guarding {
     /// The policy.
     pub policy: HostPolicyName,
+    /// With whom it admits together.
+    pub group: HostGroup,
     /// Why the policy could not be read, if so: it guards, and admits nobody.
     pub unreadable: Option<String>,
     /// Whether it is audited, so that it has a say in the shadow verdict alone.
@@ -88,7 +90,7 @@ impl HostOutcome {
 impl HostDecision {
     /// Whether several groups guard the port, so that it matters which of them refuses.
     fn has_groups(&self) -> bool {
-        let mut groups = self.guarded_by.iter().map(|guarding| guarding.policy.group());
+        let mut groups = self.guarded_by.iter().map(|guarding| &guarding.group);
         let first = groups.next();
         groups.any(|group| Some(group) != first)
     }

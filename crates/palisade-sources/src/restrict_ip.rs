@@ -1,7 +1,7 @@
 //! The config file of kube-restrict-ip: restricted ports of the nodes, and the networks that reach them.
 //!
 //! What that program reads is read as it reads it, but for what it would apply to IPv4 alone: keys in any case, YAML or JSON, ports
-//! as numbers or text, networks as blocks or single addresses. Keys that it would pass over are a warning here.
+//! as numbers or text, networks as blocks or single addresses. Keys that it would pass over are a warning here, but for `scope`.
 //!
 //! A file with anything in it that cannot be read admits nobody to the ports that can be, as a `HostPolicy` does.
 
@@ -15,7 +15,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use palisade_core::{
-    Diagnostic, HostPeer, HostPolicy, HostPolicyName, HostPort, Level, Otherwise, Place, Port, PortRange, Transport,
+    Diagnostic, HostPeer, HostPolicy, HostPolicyName, HostPort, HostScope, Level, Otherwise, Place, Port, PortRange,
+    Transport,
 };
 
 use crate::document::{self, Document, Places};
@@ -35,7 +36,9 @@ const RESTRICTED_PORTS: &str = "restrictedPorts";
 const ALLOWED_NETWORKS: &str = "allowedNetworks";
 const CHECK_INTERVAL: &str = "checkInterval";
 const IP_CHAIN: &str = "ipChain";
-const KEYS: [&str; 4] = [RESTRICTED_PORTS, ALLOWED_NETWORKS, CHECK_INTERVAL, IP_CHAIN];
+/// A key of ours: what kube-restrict-ip restricts, in `INPUT`, are sockets of the host.
+const SCOPE: &str = "scope";
+const KEYS: [&str; 5] = [RESTRICTED_PORTS, ALLOWED_NETWORKS, CHECK_INTERVAL, IP_CHAIN, SCOPE];
 
 /// As long as the name of a chain of iptables may be, in bytes.
 const CHAIN_MAX: usize = 28;
@@ -69,6 +72,7 @@ impl RestrictIp {
             ports: Vec::new(),
             networks: Vec::new(),
             interval: DEFAULT_CHECK_INTERVAL,
+            scope: HostScope::HostSockets,
         };
         read.file(&root, &mut reading);
         let allowed = root.field(ALLOWED_NETWORKS).map(|at| at.node.span);
@@ -147,6 +151,7 @@ struct Read {
     ports: Vec<HostPort>,
     networks: Vec<HostPeer>,
     interval: Duration,
+    scope: HostScope,
 }
 
 impl Read {
@@ -163,6 +168,9 @@ impl Read {
         if let Some(at) = root.field(CHECK_INTERVAL) {
             self.interval = interval(&at, reading);
         }
+        if let Some(scope) = root.field(SCOPE).and_then(|at| host_policy::scope(&at, reading)) {
+            self.scope = scope;
+        }
         let items = required(root, RESTRICTED_PORTS, "9100", reading);
         for item in items.as_ref().and_then(|at| at.items(reading)).into_iter().flatten() {
             self.ports.extend(port(&item, reading));
@@ -176,6 +184,7 @@ impl Read {
     fn into_config(self, source: &SourceText, allowed: Option<Span>, reading: Reading) -> RestrictIp {
         let mut policy = HostPolicy {
             ports: self.ports,
+            scope: self.scope,
             from: self.networks,
             otherwise: Otherwise::Reject,
             ..host_policy::guarding_nothing(HostPolicyName::File(self.chain))

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use palisade_core::HostScope;
 use palisade_sources::restrict_ip::{self, RestrictIp};
 use palisade_sources::{Options, Parsed, SourceText, parse};
 
@@ -56,6 +57,9 @@ fn whatever_the_program_reads_is_read() {
         "KUBE-RESTRICT-IP | tcp 22 | 0.0.0.0/0 |",
         60,
     );
+    let scope = |text: &str| read(&format!("restrictedPorts: [22]\nallowedNetworks: [0.0.0.0/0]\n{text}")).policy.scope;
+    assert_eq!(scope(""), HostScope::HostSockets);
+    assert_eq!(scope("scope: [HostSockets, NodePorts, HostPorts]\n"), HostScope::Everything);
     // More ports than a rule of iptables takes.
     let ports: Vec<String> = (9000..9100).map(|port| port.to_string()).collect();
     let many = read(&format!("restrictedPorts: [{}]\nallowedNetworks: [10.0.0.0/8]\n", ports.join(", ")));
@@ -137,7 +141,7 @@ fn what_would_be_passed_over_is_a_warning() {
         assert_eq!((diagnostic.message.as_str(), diagnostic.hint.as_deref()), (message, Some(hint)), "{line}");
     };
     check("ipchain2: A", "top level: unknown field 'ipchain2'", "did you mean 'ipChain'?");
-    let known = "known fields are restrictedPorts, allowedNetworks, checkInterval, ipChain";
+    let known = "known fields are restrictedPorts, allowedNetworks, checkInterval, ipChain, scope";
     check("other: 1", "top level: unknown field 'other'", known);
     let looked = "the file is looked at every 60s";
     check("checkInterval: 60", "checkInterval: expected a duration such as 60s or 1m30s, found the number 60", looked);

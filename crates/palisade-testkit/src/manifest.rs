@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use palisade_core::{
-    Direction, HostPeer, HostPolicy, Labels, NetworkPolicy, Node, Operator, Peer, Pod, PodName, PortMatch, Ports,
-    Requirement, Rule, Selector, Snapshot,
+    Direction, HostPeer, HostPolicy, HostScope, Labels, NetworkPolicy, Node, Operator, Peer, Pod, PodName, PortMatch,
+    Ports, Requirement, Rule, Selector, Snapshot,
 };
 
 /// The objects of a snapshot as YAML documents, without what [`to_configs`] prints. `palisade-sources` reads them as the same snapshot, but for the
@@ -43,7 +43,8 @@ pub fn to_configs(snapshot: &Snapshot) -> Vec<String> {
             HostPeer::Nodes(_) | HostPeer::Pods { .. } => None,
         });
         let chain = quoted(&policy.name);
-        format!("ipChain: {chain}\nrestrictedPorts: {}\nallowedNetworks: {}\n", list(ports), list(networks))
+        let (ports, networks, scope) = (list(ports), list(networks), scope(policy));
+        format!("ipChain: {chain}\nrestrictedPorts: {ports}\nallowedNetworks: {networks}\nscope: {scope}\n")
     };
     files.map(file).collect()
 }
@@ -130,15 +131,23 @@ fn host_policy(policy: &HostPolicy) -> String {
     };
     let ports = policy.ports.iter().map(|one| port(&PortMatch::Range(one.transport, one.range)));
     format!(
-        "apiVersion: palisade.dev/v1alpha1\nkind: HostPolicy\nmetadata: {{name: {}}}\nspec:\n  nodeSelector: {}\n  enforcement: {}\n  otherwise: {:?}\n  ports: {}\n  from: {}\n{}",
+        "apiVersion: palisade.dev/v1alpha1\nkind: HostPolicy\nmetadata: {{name: {}}}\nspec:\n  nodeSelector: {}\n  enforcement: {}\n  otherwise: {:?}\n  ports: {}\n  scope: {}\n  from: {}\n{}",
         quoted(&policy.name),
         selector(&policy.nodes),
         if policy.audit { "Audit" } else { "Enforce" },
         policy.otherwise,
         list(ports),
+        scope(policy),
         list(policy.from.iter().map(peer)),
         if policy.unreadable.is_some() { "  unreadable: true\n" } else { "" },
     )
+}
+
+fn scope(policy: &HostPolicy) -> &'static str {
+    match policy.scope {
+        HostScope::Everything => "[HostSockets, NodePorts, HostPorts]",
+        HostScope::HostSockets => "[HostSockets]",
+    }
 }
 
 fn block(cidr: &IpNet, except: &[IpNet]) -> String {

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use palisade_core::HostScope;
 use palisade_sources::live::Kind;
 
 use super::Engine;
@@ -65,7 +66,10 @@ impl Engine {
             guarded: own
                 .iter()
                 .flat_map(|guard| &guard.ports)
-                .map(|ports| format!("{} {}", ports.transport, ports.range))
+                .map(|ports| match ports.scope {
+                    HostScope::Everything => format!("{} {}", ports.transport, ports.range),
+                    HostScope::HostSockets => format!("{} {} (sockets)", ports.transport, ports.range),
+                })
                 .collect(),
             denied: self.seen.guarded.packets,
             would_deny: self.seen.would_guard.packets,

@@ -11,8 +11,8 @@ use palisade_agent::restore::{Restored, restore};
 use palisade_agent::wait::Subject;
 use palisade_compile::UnknownPods;
 use palisade_core::{
-    HostPeer, HostPolicy, HostPort, Node, NodeName, Otherwise, PodName, PolicyName, PortRange, Selector, Snapshot,
-    Transport,
+    HostPeer, HostPolicy, HostPort, HostScope, Node, NodeName, Otherwise, PodName, PolicyName, PortRange, Selector,
+    Snapshot, Transport,
 };
 use palisade_nft::{Kernel, Ruleset, Table};
 use palisade_testapi::{Disturbance, Fault, Obstacle};
@@ -416,6 +416,7 @@ fn guard(from: Vec<HostPeer>) -> HostPolicy {
         name: "guard".into(),
         nodes: Selector::everything(),
         ports: vec![port(PORT), HostPort { transport: Transport::Tcp, ..port(PORT) }],
+        scope: HostScope::Everything,
         from,
         audit: false,
         otherwise: Otherwise::Drop,

@@ -2,7 +2,7 @@
 
 use palisade_core::host_policy::FAILSAFE_PORTS;
 use palisade_core::{
-    HostPeer, HostPolicy, HostPolicyName, HostPort, Otherwise, PortRange, Selector, Snapshot, Transport,
+    HostPeer, HostPolicy, HostPolicyName, HostPort, HostScope, Otherwise, PortRange, Selector, Snapshot, Transport,
 };
 
 use super::policies::{block, range, selector};
@@ -28,6 +28,7 @@ pub(crate) fn config_file(snapshot: &Snapshot, rng: &mut Rng) -> HostPolicy {
         ports: (0..rng.between(1, 3)).map(|_| port(rng)).collect(),
         from: (0..rng.between(1, 4)).map(|_| network(rng)).collect(),
         audit: false,
+        scope: scope(rng),
         otherwise: Otherwise::Reject,
         unreadable: None,
     }
@@ -44,11 +45,16 @@ fn object(snapshot: &Snapshot, rng: &mut Rng) -> HostPolicy {
         name: rng.pick(&NAMES).into(),
         nodes: selector(rng, &KEYS),
         ports,
+        scope: scope(rng),
         from,
         audit: rng.percent(15),
         otherwise: if rng.percent(30) { Otherwise::Reject } else { Otherwise::Drop },
         unreadable,
     }
+}
+
+fn scope(rng: &mut Rng) -> HostScope {
+    rng.pick(&HostScope::ALL)
 }
 
 /// Ports that flows and rules of pods use, too, and now and then one without which a node is lost.
