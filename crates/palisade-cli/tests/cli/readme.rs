@@ -25,4 +25,5 @@ fn scenarios_have_the_files_of_the_examples() {
     assert!(read("../../scenarios/31-portworx.md").contains(&format!("```yaml\n{policy}```\n")));
     let config = read("../../examples/kube-restrict-ip/config.yaml");
     assert!(read("../../scenarios/32-restrict-ip.md").contains(&format!("```config\n{config}```\n")));
+    assert!(read("../../docs/host-policies.md").contains(&format!("```yaml\n{config}```\n")));
 }
