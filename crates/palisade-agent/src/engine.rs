@@ -61,6 +61,8 @@ pub struct Engine {
     pub(crate) obstacles: BTreeMap<&'static str, Vec<Obstacle>>,
     /// The config files; `None` until they have been looked at.
     pub(crate) configs: Option<Vec<ConfigFile>>,
+    /// Who is not among their networks, as was logged.
+    gaps_told: Vec<Diagnostic>,
     pub(crate) telling: Telling,
     seen: Seen,
     repeated: Repeated,
@@ -164,6 +166,7 @@ impl Engine {
             error: None,
             obstacles: BTreeMap::new(),
             configs: None,
+            gaps_told: Vec::new(),
             telling: Telling::default(),
             seen: Seen::default(),
             repeated: Repeated::default(),
@@ -256,6 +259,7 @@ impl Engine {
                 }
                 if !was_listed && self.is_listed() {
                     self.pending.listed = Some(at);
+                    self.warn_of_gaps();
                 }
                 if kind == Kind::HostPolicy {
                     self.host_kind_is_listed();

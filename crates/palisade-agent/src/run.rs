@@ -105,6 +105,9 @@ pub fn run(settings: Settings) -> Result<(), RunError> {
     thread("denied", move || listen(&mut denied, &engine_of_denied))?;
     let (errands, loop_runtime) = (sender.clone(), runtime()?);
     let rules = thread("rules", move || loop_runtime.block_on(enforce(engine, inbox, errands, directory)))?;
+    if let Err(error) = looked_after.forget_configs_but(&settings.configs) {
+        tracing::warn!("{}", watch::chain(&error));
+    }
     if !settings.configs.is_empty() {
         let (paths, copies, engine) = (settings.configs.clone(), looked_after.clone(), sender.clone());
         thread("config", move || config::follow(&paths, &copies, &engine))?;

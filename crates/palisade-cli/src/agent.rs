@@ -225,8 +225,7 @@ fn start_log(arguments: &AgentArguments) {
 
 impl AgentArguments {
     /// Whether there is no API server to ask: whoever names a file and no server, and is in no pod, means this node alone.
-    fn stands_alone(&self) -> bool {
-        let in_pod = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
+    fn stands_alone(&self, in_pod: bool) -> bool {
         self.standalone || (!self.configs.is_empty() && self.kubeconfig.is_none() && !in_pod)
     }
 
@@ -235,7 +234,7 @@ impl AgentArguments {
             Some(node) => node.as_str().into(),
             None => rustix::system::uname().nodename().to_string_lossy().into(),
         };
-        let standalone = self.stands_alone();
+        let standalone = self.stands_alone(std::env::var_os("KUBERNETES_SERVICE_HOST").is_some());
         let enforce = Enforce {
             network_policy: self.enforce.contains(&Enforced::NetworkPolicy) && !standalone,
             host: self.enforce.contains(&Enforced::Host),
@@ -280,5 +279,41 @@ impl AgentArguments {
             elements_per_node: self.elements_per_node,
             node,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::args::{Arguments, Command};
+
+    fn told(flags: &[&str]) -> Box<AgentArguments> {
+        let arguments = Arguments::try_parse_from(["palisade", "agent"].iter().chain(flags)).unwrap();
+        let Command::Agent(arguments) = arguments.command else { panic!("{flags:?}") };
+        Box::new(arguments)
+    }
+
+    #[test]
+    fn who_names_a_file_and_no_server_stands_alone() {
+        let check = |flags: &[&str], in_pod, expected| {
+            assert_eq!(told(flags).stands_alone(in_pod), expected, "{flags:?}, in a pod: {in_pod}");
+        };
+        check(&[], false, false);
+        check(&["--config", "a"], false, true);
+        check(&["--config", "a"], true, false);
+        check(&["--config", "a", "--kubeconfig", "k"], false, false);
+        check(&["--standalone"], true, true);
+        assert!(Arguments::try_parse_from(["palisade", "agent", "--standalone", "--kubeconfig", "k"]).is_err());
+    }
+
+    #[test]
+    fn standalone_has_the_default_file_and_no_policies_of_pods() {
+        let settings = told(&["--standalone"]).settings();
+        assert_eq!(settings.configs, [PathBuf::from(restrict_ip::DEFAULT_PATH)]);
+        assert!(settings.enforce == Enforce { network_policy: false, host: true } && !settings.bind_sources);
+        let files = told(&["--config", "a", "--config", "b", "--standalone"]).settings().configs;
+        assert_eq!(files, ["a", "b"].map(PathBuf::from));
     }
 }

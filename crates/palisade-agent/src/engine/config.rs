@@ -20,6 +20,20 @@ impl Engine {
         self.configs = Some(files);
         self.look_whether_host_is_known();
         self.take_update(update, Instant::now());
+        self.warn_of_gaps();
+    }
+
+    /// Says who of the cluster is not among the networks of config files, as soon as the cluster is known. Who comes later is in the status.
+    pub(super) fn warn_of_gaps(&mut self) {
+        if !self.is_listed() {
+            return;
+        }
+        let holding = self.configs.iter().flatten().filter_map(|file| file.holds.as_ref());
+        let gaps: Vec<Diagnostic> = holding.flat_map(|config| config.gaps(self.snapshot())).collect();
+        for gap in gaps.iter().filter(|gap| !self.gaps_told.contains(gap)) {
+            tracing::warn!("{gap}");
+        }
+        self.gaps_told = gaps;
     }
 
     /// Whether what config files say is known: there is none to wait for.

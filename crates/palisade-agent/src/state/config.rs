@@ -9,7 +9,10 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::{StateDirectory, StateError};
-use crate::files::FileError;
+use crate::files::{self, FileError};
+
+/// How the names of copies begin.
+const PREFIX: &str = "config-";
 
 impl StateDirectory {
     /// What the config file of this path said last; `None` if nothing is known of it.
@@ -29,8 +32,24 @@ impl StateDirectory {
         Ok(fs::rename(&new, &copy).map_err(FileError::of("replace", &copy))?)
     }
 
+    /// Forgets what other files said.
+    ///
+    /// # Errors
+    ///
+    /// If a copy cannot be removed, or the directory cannot be read.
+    pub fn forget_configs_but(&self, paths: &[PathBuf]) -> Result<(), StateError> {
+        let kept: Vec<PathBuf> = paths.iter().map(|path| self.config_copy(path)).collect();
+        for entry in fs::read_dir(&self.0).map_err(FileError::of("read", &self.0))?.flatten() {
+            let is_copy = entry.file_name().as_bytes().starts_with(PREFIX.as_bytes());
+            if is_copy && !kept.contains(&entry.path()) {
+                files::remove(&entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
     fn config_copy(&self, path: &Path) -> PathBuf {
-        let mut name = "config-".to_string();
+        let mut name = PREFIX.to_string();
         for byte in Sha256::digest(path.as_os_str().as_bytes()).iter().take(8) {
             // Writing to a string cannot fail.
             let _ = write!(name, "{byte:02x}");

@@ -127,6 +127,13 @@ pub fn a_config_file_is_followed() {
     start_agent(&mut world, &["config.yaml"], false);
     becomes(&world, "gone");
     hold(&mut world, &[&renamed]);
+    // An agent that is not told of it knows it no more, and neither does the one after.
+    for (files, condition) in [(&[][..], &[][..]), (&["config.yaml"], &["waited-for"])] {
+        world.agents.remove(&NodeName::from("n1")).unwrap().terminate();
+        start_agent(&mut world, files, false);
+        until(|| conditions(&world) == condition, || format!("{condition:?}, but {:?}", conditions(&world)));
+        hold(&mut world, &[]);
+    }
     write(&world, "config.yaml", &first);
     hold(&mut world, &[&first]);
     becomes(&world, "in-force");
