@@ -44,9 +44,9 @@ pub enum Condition {
     WaitedFor,
     /// It is there no more.
     Gone,
-    /// It cannot be read: what is wrong, the worst first.
+    /// It cannot be read.
     Unreadable {
-        /// What, one line each.
+        /// What is wrong and where, one line each.
         problems: Vec<String>,
         /// Whether it said something before that holds on. If not, it admits nobody to the ports that can be read.
         is_held: bool,
@@ -124,7 +124,7 @@ fn log(file: &ConfigFile) {
         Condition::Gone => tracing::warn!("config file {path} is gone; {means}"),
         Condition::Unreadable { problems, .. } => {
             for problem in problems {
-                tracing::error!("config file {path} cannot be read: {problem}; {means}");
+                tracing::error!("config file {problem}; {means}");
             }
         }
     }
@@ -184,13 +184,15 @@ impl File {
                 }
                 Err(broken) => {
                     let is_held = self.good.is_some();
-                    let problems = lines(&broken.diagnostics);
+                    let problems =
+                        broken.diagnostics.iter().filter(|found| found.level == Level::Error).map(line).collect();
                     (held(self).or(Some(*broken)), Condition::Unreadable { problems, is_held })
                 }
             },
             Err(error) => {
                 let is_held = self.good.is_some();
-                (held(self), Condition::Unreadable { problems: vec![chain(&error)], is_held })
+                let problems = vec![format!("cannot read {}: {error}", self.path.display())];
+                (held(self), Condition::Unreadable { problems, is_held })
             }
         };
         ConfigFile { path: self.path.clone(), holds, condition }
@@ -226,9 +228,10 @@ fn read(path: &Path) -> io::Result<Option<String>> {
     }
 }
 
-/// What is wrong, errors first, with file, line and column.
-fn lines(diagnostics: &[Diagnostic]) -> Vec<String> {
-    let mut sorted: Vec<&Diagnostic> = diagnostics.iter().collect();
-    sorted.sort_by_key(|diagnostic| diagnostic.level != Level::Error);
-    sorted.into_iter().map(ToString::to_string).collect()
+/// `/etc/kube-restrict-ip/config.yaml:7:3: allowedNetworks[0]: expected …`
+fn line(found: &Diagnostic) -> String {
+    match &found.place {
+        Some(place) => format!("{}:{}:{}: {}", place.file, place.line, place.column, found.message),
+        None => found.message.clone(),
+    }
 }

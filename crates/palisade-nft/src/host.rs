@@ -29,7 +29,8 @@
 //! The nodes of the cluster are known by address, since a pod may be hidden behind the address of its node when another node sees it: the
 //! node of the pod judges for all of them. This host is also known by what its routing table calls local.
 //!
-//! What guards sockets alone has chains and sets of its own, the names of which end in `_sockets`; without such guards there are none.
+//! What guards sockets alone has chains and sets of its own, the names of which end in `_sockets`; without such guards there are none,
+//! and without others none of the rest.
 //!
 //! A table without guards is no table.
 
@@ -200,10 +201,9 @@ fn views(tables: &HostTables) -> Vec<View> {
     scopes(tables).into_iter().flat_map(of_scope).collect()
 }
 
-/// The scopes that guards have. Chains of everything are there for the hooks, whatever is in them.
+/// The scopes that guards have.
 fn scopes(tables: &HostTables) -> Vec<HostScope> {
-    let has_sockets = of_scope(tables, HostScope::HostSockets).next().is_some();
-    HostScope::ALL.into_iter().filter(|scope| *scope == HostScope::Everything || has_sockets).collect()
+    HostScope::ALL.into_iter().filter(|scope| of_scope(tables, *scope).next().is_some()).collect()
 }
 
 /// The ports of all guards in a scope.

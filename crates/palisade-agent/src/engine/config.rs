@@ -86,7 +86,7 @@ fn obstacle(file: &ConfigFile) -> Option<Obstacle> {
             let first = problems.first().map(String::as_str).unwrap_or_default();
             let more = problems.len().saturating_sub(1);
             let more = if more > 0 { format!(", and {more} more") } else { String::new() };
-            (format!("{path} cannot be read: {first}{more}"), None)
+            (format!("{first}{more}"), None)
         }
     };
     let means = file.condition.means().unwrap_or_default().to_string();

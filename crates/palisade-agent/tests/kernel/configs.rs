@@ -112,7 +112,7 @@ pub fn a_config_file_is_followed() {
     let obstacles = status(&world).preflight;
     let obstacle = obstacles.iter().find(|obstacle| obstacle.name == "config-file").unwrap();
     assert!(
-        obstacle.found.contains("config.yaml:2:19: error: ") && obstacle.found.contains("10.0.0.300"),
+        obstacle.found.contains("config.yaml:2:19: allowedNetworks[0]: ") && obstacle.found.contains("10.0.0.300"),
         "{obstacle:?}"
     );
     assert_eq!(obstacle.means, "what it said last holds on");

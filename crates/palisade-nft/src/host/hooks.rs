@@ -10,26 +10,37 @@ pub fn hooks(tables: &HostTables) -> Vec<(Name, Chain)> {
     let hook = |name: &str, comment, hook, rules: Vec<Rule>| {
         (name.into(), Chain { comment: Some(Comment::new(comment)), hook: Some(hook), rules })
     };
-    let (is_audited, has_sockets) = (!tables.shadow.is_empty(), scopes(tables).contains(&HostScope::HostSockets));
-    let arriving = [translated(is_audited), sent_sockets(is_audited, has_sockets)].concat();
+    let (scopes, is_audited) = (scopes(tables), !tables.shadow.is_empty());
+    let has = |scope, rules: Vec<Rule>| if scopes.contains(&scope) { rules } else { Vec::new() };
+    let everything = |rules| has(HostScope::Everything, rules);
+    let sockets = |rules| has(HostScope::HostSockets, rules);
+    let arriving =
+        [everything(translated(is_audited)), sockets(vec![reply_passes()]), sockets(sent_sockets(is_audited))].concat();
     let input = [vec![over(Loopback::In)], arriving.clone()].concat();
-    let forward = [reply_sockets(has_sockets), arriving].concat();
-    let output = [vec![over(Loopback::Out)], reply_sockets(has_sockets), translated_reply()].concat();
-    let comment = "replies to translated connections are held against the guard of where they come from";
-    let replies = Chain { comment: Some(Comment::new(comment)), hook: None, rules: translated_reply() };
-    vec![
-        hook("prerouting", "packets to ports of nodes, before addresses are translated", Hook::Guard, sent(is_audited)),
-        hook("input", "the same once more, where a Service led here", Hook::GuardInput, input),
-        hook("forward", "the same once more, where a Service leads to another node", Hook::GuardForward, forward),
-        hook("output", "replies to translated connections", Hook::GuardOutput, output),
-        hook("postrouting", "replies as clients see them", Hook::GuardReply, replies_as_seen()),
-        ("translated_reply".into(), replies),
-    ]
+    let forward = [sockets(replies("reply_sockets")), arriving].concat();
+    let output =
+        [vec![over(Loopback::Out)], sockets(replies("reply_sockets")), everything(translated_reply())].concat();
+    let mut chains = vec![
+        hook("input", "what arrives at sockets, and what a Service led here", Hook::GuardInput, input),
+        hook("forward", "the same on its way to another node", Hook::GuardForward, forward),
+        hook("output", "replies, before they are translated back", Hook::GuardOutput, output),
+    ];
+    if scopes.contains(&HostScope::Everything) {
+        let before = "packets to ports of nodes, before addresses are translated";
+        let comment = "replies to translated connections are held against the guard of where they come from";
+        let replies = Chain { comment: Some(Comment::new(comment)), hook: None, rules: translated_reply() };
+        chains.extend([
+            hook("prerouting", before, Hook::Guard, sent(is_audited)),
+            hook("postrouting", "replies as clients see them", Hook::GuardReply, replies_as_seen()),
+            ("translated_reply".into(), replies),
+        ]);
+    }
+    chains
 }
 
 /// What clients send, before it is translated.
 fn sent(is_audited: bool) -> Vec<Rule> {
-    let rules = vec![over(Loopback::In), vec![Statement::IsReply, accept()], vec![jump("sent")]];
+    let rules = vec![over(Loopback::In), reply_passes(), vec![jump("sent")]];
     [rules, audit(is_audited, &[], "audit_sent")].concat()
 }
 
@@ -44,16 +55,8 @@ fn translated_reply() -> Vec<Rule> {
 }
 
 /// What arrives at sockets, translated or not.
-fn sent_sockets(is_audited: bool, has_sockets: bool) -> Vec<Rule> {
-    if !has_sockets {
-        return Vec::new();
-    }
+fn sent_sockets(is_audited: bool) -> Vec<Rule> {
     [vec![vec![jump("sent_sockets")]], audit(is_audited, &[], "audit_sent_sockets")].concat()
-}
-
-/// What sockets answer, before it is translated back.
-fn reply_sockets(has_sockets: bool) -> Vec<Rule> {
-    if has_sockets { replies("reply_sockets") } else { Vec::new() }
 }
 
 fn replies_as_seen() -> Vec<Rule> {
@@ -72,6 +75,10 @@ fn replies(chain: &str) -> Vec<Rule> {
 fn audit(is_audited: bool, first: &[Statement], chain: &str) -> Vec<Rule> {
     let opening = [Statement::StateIs(CtState::New), jump(chain)];
     if is_audited { vec![[first, &opening].concat()] } else { Vec::new() }
+}
+
+fn reply_passes() -> Rule {
+    vec![Statement::IsReply, accept()]
 }
 
 fn over(loopback: Loopback) -> Rule {
