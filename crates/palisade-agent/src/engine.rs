@@ -4,6 +4,7 @@
 //! kernel sockets (changes of the ruleset, denied packets); between two waits everything that is there is taken in, and then
 //! [`Engine::settle`] brings it into force at once, in one transaction.
 
+mod config;
 mod denied;
 mod kinds;
 mod memory;
@@ -26,6 +27,7 @@ use palisade_nft::{Event, Generation, Kernel, Settings as Layout};
 use palisade_sources::live::{Kind, Live, Object, Update};
 
 use crate::binding::Binding;
+use crate::config::ConfigFile;
 use crate::message::{Message, WatchNews};
 use crate::metrics::Metrics;
 use crate::programming::{BanTable, HostTable, PolicyTable, Programming};
@@ -58,6 +60,10 @@ pub struct Engine {
     pub(crate) error: Option<String>,
     /// What stands in the way, by who found it.
     pub(crate) obstacles: BTreeMap<&'static str, Vec<Obstacle>>,
+    /// The config files; `None` until they have been looked at.
+    pub(crate) configs: Option<Vec<ConfigFile>>,
+    /// Who is not among their networks, as was logged.
+    gaps_told: Vec<Diagnostic>,
     pub(crate) telling: Telling,
     seen: Seen,
     repeated: Repeated,
@@ -158,13 +164,15 @@ impl Engine {
                 kernels.host.map(|kernel| HostTable::new(kernel, layout)),
                 kernels.bans.map(|kernel| BanTable::new(kernel, layout)),
             ),
-            watches: settings.enforce.kinds().map(|kind| (kind, Watch::default())).collect(),
+            watches: settings.kinds().map(|kind| (kind, Watch::default())).collect(),
             findings: BTreeMap::new(),
             local: BTreeSet::new(),
             in_force_since: BTreeMap::new(),
             repairs: VecDeque::new(),
             error: None,
             obstacles: BTreeMap::new(),
+            configs: None,
+            gaps_told: Vec::new(),
             telling: Telling::default(),
             seen: Seen::default(),
             repeated: Repeated::default(),
@@ -181,6 +189,9 @@ impl Engine {
             directory,
         };
         engine.restore();
+        if engine.settings.standalone {
+            engine.stand_alone();
+        }
         engine
     }
 
@@ -188,6 +199,7 @@ impl Engine {
     pub fn take(&mut self, message: Message) {
         match message {
             Message::Watch { kind, news, at, .. } => self.take_news(kind, news, at),
+            Message::Configs(files) => self.take_configs(files),
             Message::Table(event) => self.take_table_event(event),
             Message::Interfaces => self.sources.look_for_a_while(Instant::now()),
             Message::NodeState(answer) => self.asked_for_node_state(answer),
@@ -253,8 +265,9 @@ impl Engine {
                 }
                 if !was_listed && self.is_listed() {
                     self.pending.listed = Some(at);
+                    self.warn_of_gaps();
                 }
-                self.is_known(kind);
+                self.is_listed_now(kind);
                 self.live.end(kind)
             }
             WatchNews::Failed { error, absent } => {

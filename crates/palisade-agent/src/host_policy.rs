@@ -28,11 +28,19 @@ struct HostPolicySpec {
     /// Whether packets are denied (Enforce), or only counted and logged (Audit).
     #[schemars(default = "Enforcement::enforce")]
     enforcement: Enforcement,
-    /// The ports that are guarded: sockets of the host, NodePorts and hostPorts alike. Nobody reaches them but those in from, and the node
+    /// The ports that are guarded, as far as scope goes. Nobody reaches them but those in from, and the node
     /// itself; the failsafe ports (TCP 22, 2379-2380, 6443, 10250, UDP 67-68, 546-547) are open to every node besides.
     #[schemars(length(min = 1, max = 256))]
     ports: Vec<HostPort>,
-    /// Who is admitted; absent or empty is nobody. All policies about a port admit together.
+    /// Which packets to the ports are meant: all of them, to sockets of the node, NodePorts and hostPorts (absent, or all three), or those
+    /// alone that arrive at a socket of the node (HostSockets). NodePorts and hostPorts cannot be told apart.
+    #[schemars(length(min = 1, max = 3), extend("x-kubernetes-list-type" = "set"))]
+    #[schemars(extend("x-kubernetes-validations" = [{
+        "rule": "self.size() == 3 || self == ['HostSockets']",
+        "message": "scope must be HostSockets alone, or all of HostSockets, NodePorts and HostPorts",
+    }]))]
+    scope: Option<Vec<Scope>>,
+    /// Who is admitted; absent or empty is nobody. All policies about a port, of one scope, admit together.
     #[schemars(length(max = 1024))]
     from: Option<Vec<HostPeer>>,
     /// What becomes of packets of others: dropped without a word (Drop), or answered by a reset or an ICMP error (Reject).
@@ -46,6 +54,15 @@ struct HostPolicySpec {
 enum Otherwise {
     Drop,
     Reject,
+}
+
+/// What a packet to a port of a node may be meant for.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "only its schema is used")]
+enum Scope {
+    HostSockets,
+    NodePorts,
+    HostPorts,
 }
 
 /// A transport.

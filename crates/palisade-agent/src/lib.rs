@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! watch (one task a kind) ──┐
+//! config files            ──┤
 //! people (socket, http)   ──┼─ Message ─> engine ── changes ─> programming ── transaction ─> kernel
 //! the kernel's own news   ──┘                │                     (compile, lower, apply)
 //!                                            └── report, metrics, state file
@@ -9,7 +10,7 @@
 //!
 //! Read in this order: `settings`, `message` (what can happen), `engine` (what follows from it), `programming` (how it reaches
 //! the kernel), `binding` (which addresses pods may send under), `state` and `restore` (what survives the agent and the boot), `watch`
-//! (the API server), `listening` (the kernel's news), `run` (threads and sockets). What is seen of it: `report`, `control` (the socket), `denials`, `metrics`
+//! (the API server), `config` (files of kube-restrict-ip), `listening` (the kernel's news), `run` (threads and sockets). What is seen of it: `report`, `control` (the socket), `denials`, `metrics`
 //! and `http`, `node_state`, `events`, `wait` and `bans` (the cluster's view), `policy_status` (what all agents say, told by the one that
 //! holds a `lease`), `preflight` (what stands in the way).
 
@@ -19,6 +20,7 @@ pub mod bans;
 mod binding;
 pub mod cleanup;
 mod client;
+mod config;
 pub mod control;
 mod crowd;
 mod definition;

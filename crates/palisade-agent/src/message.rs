@@ -21,6 +21,8 @@ pub enum Message {
         /// The room that the object takes as long as the message waits.
         room: Option<OwnedSemaphorePermit>,
     },
+    /// The config files of kube-restrict-ip are like this now.
+    Configs(Vec<crate::config::ConfigFile>),
     /// Something happened to the ruleset of the kernel.
     Table(palisade_nft::Event),
     /// Interfaces came, went or changed.

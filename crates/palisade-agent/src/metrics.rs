@@ -31,6 +31,7 @@ pub struct Metrics {
     elements: Family<ElementLabel, Gauge>,
     pods: Family<PodLabel, Gauge>,
     unreadable: Gauge,
+    config_files: Family<ConditionLabel, Gauge>,
     boot_gap_open: Gauge,
     obstacles: Gauge,
     denied_packets: Family<DeniedLabel, Counter>,
@@ -53,6 +54,11 @@ pub struct Metrics {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct KindLabel {
     kind: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ConditionLabel {
+    condition: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -130,6 +136,7 @@ impl Default for Metrics {
             elements: Family::default(),
             pods: Family::default(),
             unreadable: Gauge::default(),
+            config_files: Family::default(),
             boot_gap_open: Gauge::default(),
             obstacles: Gauge::default(),
             denied_packets: Family::default(),
@@ -241,6 +248,11 @@ impl Metrics {
             self.unreadable.clone(),
         );
         registry.register(
+            "config_files",
+            "Config files of kube-restrict-ip, by whether they are in force, waited for, gone or unreadable; the last two hold as they were",
+            self.config_files.clone(),
+        );
+        registry.register(
             "boot_gap_open",
             "1 if pods are open between a reboot and the start of the agent, otherwise 0",
             self.boot_gap_open.clone(),
@@ -346,6 +358,13 @@ impl Metrics {
     }
 
     /// How many policies cannot be read.
+    pub(crate) fn config_files(&self, conditions: impl Iterator<Item = &'static str>) {
+        self.config_files.clear();
+        for condition in conditions {
+            self.config_files.get_or_create(&ConditionLabel { condition }).inc();
+        }
+    }
+
     pub(crate) fn unreadable(&self, count: usize) {
         self.unreadable.set(gauge(count));
     }

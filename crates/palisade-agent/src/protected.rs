@@ -2,15 +2,19 @@
 #![expect(clippy::disallowed_methods, reason = "reads resolv.conf")]
 
 use std::fs;
-use std::net::{IpAddr, ToSocketAddrs as _};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
+use std::time::Duration;
 
 use ipnet::IpNet;
+use tokio::time::timeout;
 
 use crate::client;
 use crate::settings::Settings;
 
 /// Where the resolvers of the host are named (resolv.conf(5)).
 const RESOLVERS: &str = "/etc/resolv.conf";
+/// How long the start waits for the name of the API server to be resolved.
+const LOOKUP_PATIENCE: Duration = Duration::from_secs(3);
 
 /// The networks and addresses, as far as they can be told. What cannot is left out: a ban may wait for it, the agent may not.
 pub async fn protected(settings: &Settings) -> Vec<IpNet> {
@@ -27,7 +31,8 @@ async fn api_servers(settings: &Settings) -> Vec<IpAddr> {
     let Some(host) = config.cluster_url.host() else { return Vec::new() };
     let host = host.trim_matches(['[', ']']).to_owned();
     let lookup = tokio::task::spawn_blocking(move || (host.as_str(), 0).to_socket_addrs().map(Iterator::collect));
-    let addresses: Vec<std::net::SocketAddr> = lookup.await.ok().and_then(Result::ok).unwrap_or_default();
+    let Ok(Ok(Ok(addresses))) = timeout(LOOKUP_PATIENCE, lookup).await else { return Vec::new() };
+    let addresses: Vec<SocketAddr> = addresses;
     addresses.into_iter().map(|address| address.ip()).collect()
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use ipnet::IpNet;
 use k8s_openapi::jiff::Timestamp;
@@ -123,6 +124,21 @@ pub struct HostReport {
     pub denied: u64,
     /// Packets that would have been denied with audited policies in force.
     pub would_deny: u64,
+    /// The config files of kube-restrict-ip that are followed.
+    #[serde(default)]
+    pub config_files: Vec<ConfigFileReport>,
+}
+
+/// A config file of kube-restrict-ip.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct ConfigFileReport {
+    /// Where it is to be.
+    pub path: PathBuf,
+    /// The name of what holds of it; `None` if nothing does.
+    pub ip_chain: Option<String>,
+    /// `in-force`, `waited-for`, `gone` or `unreadable`. What a file said last holds while it is gone or cannot be read.
+    pub condition: String,
 }
 
 /// What is in force of ban lists.

@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 
 use crate::binding::Binding;
 use crate::client::{ClientError, client, own_namespace};
+use crate::config;
 use crate::control::{self, ControlError};
 use crate::denials::DeniedLog;
 use crate::engine::{Engine, Errands, Kernels};
@@ -91,7 +92,7 @@ pub fn run(settings: Settings) -> Result<(), RunError> {
     let bound = kernels.binding.iter().flat_map(Binding::kernels);
     let monitor = Monitor::open(kernels.policies.iter().chain(&kernels.host).chain(&kernels.bans).chain(bound))?;
     let interfaces = settings.bind_sources.then(Links::open).transpose()?;
-    let protected = runtime()?.block_on(protected(&settings));
+    let protected = if settings.enforce.bans { runtime()?.block_on(protected(&settings)) } else { Vec::new() };
     let mut engine = Engine::start(Arc::clone(&settings), protected, kernels, directory.clone(), Arc::clone(&metrics));
     let (changed, looked_after) = (Arc::clone(&engine.telling.changed), directory.clone());
     let (tell, found) = mpsc::channel(events::WAITING_MAX);
@@ -107,16 +108,31 @@ pub fn run(settings: Settings) -> Result<(), RunError> {
     thread("denied", move || listen(&mut denied, &engine_of_denied))?;
     let (errands, loop_runtime) = (sender.clone(), runtime()?);
     let rules = thread("rules", move || loop_runtime.block_on(enforce(engine, inbox, errands, directory)))?;
+    if let Err(error) = looked_after.forget_configs_but(&settings.configs) {
+        tracing::warn!("{}", watch::chain(&error));
+    }
+    if !settings.configs.is_empty() {
+        let (paths, copies, engine) = (settings.configs.clone(), looked_after.clone(), sender.clone());
+        thread("config", move || config::follow(&paths, &copies, &engine))?;
+    }
     runtime()?.block_on(async {
-        let client = client(settings.kubeconfig.as_deref(), None).await?;
-        let namespace = own_namespace(settings.kubeconfig.as_deref(), &client);
-        let mut teller = Teller::new(&client, namespace.as_deref(), &settings);
+        let client = if settings.standalone { None } else { Some(client(settings.kubeconfig.as_deref(), None).await?) };
+        let mut teller = client.as_ref().map(|client| {
+            let namespace = own_namespace(settings.kubeconfig.as_deref(), client);
+            Teller::new(client, namespace.as_deref(), &settings)
+        });
+        let of_cluster = async {
+            let (Some(client), Some(teller)) = (client, &mut teller) else { return pending().await };
+            tokio::select! {
+                () = watch::watch_all(settings.kinds(), client.clone(), sender.clone()) => {}
+                () = events::publish(client.clone(), settings.node.to_string(), found) => {}
+                () = node_state::publish(client, settings.node.to_string(), sender.clone(), changed) => {}
+                () = teller.run(&sender) => {}
+            }
+        };
         tokio::select! {
-            () = watch::watch_all(settings.enforce, client.clone(), sender.clone()) => {}
-            () = events::publish(client.clone(), settings.node.to_string(), found) => {}
+            () = of_cluster => {}
             () = preflight::watch(Arc::clone(&settings), looked_after, sender.clone()) => {}
-            () = node_state::publish(client, settings.node.to_string(), sender.clone(), changed) => {}
-            () = teller.run(&sender) => {}
             () = control::serve(socket, sender.clone()) => {}
             () = say_who_enforces(&only, &settings) => {}
             () = serve(settings.listen, sender.clone(), metrics) => {}
@@ -124,7 +140,9 @@ pub fn run(settings: Settings) -> Result<(), RunError> {
             () = sender.closed() => return Err(RunError::RulesEnded),
         }
         let _ = sender.send(Message::Stop).await;
-        teller.release().await;
+        if let Some(teller) = &mut teller {
+            teller.release().await;
+        }
         Ok(())
     })?;
     // A panic there was printed already.

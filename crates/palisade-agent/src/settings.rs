@@ -18,6 +18,10 @@ pub struct Settings {
     pub node: NodeName,
     /// `--kubeconfig`; `None` inside a pod, where the service account is used.
     pub kubeconfig: Option<PathBuf>,
+    /// `--config`: config files of kube-restrict-ip.
+    pub configs: Vec<PathBuf>,
+    /// `--standalone`: there is no API server, and nothing but the config files is enforced.
+    pub standalone: bool,
     /// `--state-dir`: the state file, the marker of a pause, the socket.
     pub state_dir: PathBuf,
     /// `--enforce`: which policies are enforced.
@@ -59,6 +63,13 @@ pub struct Enforce {
     pub host: bool,
     /// `bans`: lists of addresses with which nobody may speak.
     pub bans: bool,
+}
+
+impl Settings {
+    /// The kinds that the API server is asked for.
+    pub fn kinds(&self) -> impl Iterator<Item = Kind> {
+        self.enforce.kinds().filter(|_| !self.standalone)
+    }
 }
 
 impl Enforce {

@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "the file that reads and writes the state directory")]
 
 mod bans;
+mod config;
 mod host;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -23,7 +23,6 @@ use crate::ban_list;
 use crate::definition::{GROUP, VERSION};
 use crate::host_policy;
 use crate::message::{Message, WatchNews};
-use crate::settings::Enforce;
 
 /// The objects that wait for the engine take at most so much memory together, in KiB; beyond it the watches wait, and the
 /// API server keeps what is to come: what waits lies between what stays, and leaves holes that no allocator gives back. One policy
@@ -38,9 +37,9 @@ const ABSENT_RETRY: Duration = Duration::from_secs(30);
 
 /// Watches the kinds for as long as the engine listens. Each has a watch of its own, so that one that fails
 /// (a right that is missing, say) does not hold up the others.
-pub async fn watch_all(enforce: Enforce, client: Client, engine: mpsc::Sender<Message>) {
+pub async fn watch_all(kinds: impl Iterator<Item = Kind>, client: Client, engine: mpsc::Sender<Message>) {
     let room = Arc::new(Semaphore::new(ROOM_KIB as usize));
-    let watches = enforce.kinds().map(|kind| {
+    let watches = kinds.map(|kind| {
         let client = client.clone();
         match kind {
             Kind::Namespace => watch_kind::<Namespaces>(client, &engine, &room).boxed(),

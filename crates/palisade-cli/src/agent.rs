@@ -10,22 +10,32 @@ use palisade_agent::{BootRestore, ELEMENTS_PER_NODE, Enforce, Settings, cleanup}
 use palisade_compile::UnknownPods;
 use palisade_core::NodeName;
 use palisade_nft::{Denied, Established};
-use palisade_sources::Limits;
+use palisade_sources::{Limits, restrict_ip};
 use tracing_subscriber::EnvFilter;
 
 use crate::args::OutputFormat;
-use crate::output::{Exit, note};
+use crate::output::{Exit, Hinted, note};
 
 /// What is logged unless something else is asked for. The client of the API server says of each failed request what we say in
 /// words of our own.
 const LOG_LEVEL: &str = "info,kube_client=off";
 
 /// Arguments of `agent`.
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 #[derive(Args, Debug)]
 pub struct AgentArguments {
     /// The API server; inside a pod the service account is used
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
+
+    /// A config file of kube-restrict-ip, followed as it changes; may be given several times, each is a group of its own
+    #[arg(long = "config", value_name = "FILE")]
+    configs: Vec<PathBuf>,
+
+    /// Without an API server: nothing but config files [default outside a pod, if there is a --config and no --kubeconfig;
+    /// default of --config: /etc/kube-restrict-ip/config.yaml]
+    #[arg(long, conflicts_with = "kubeconfig")]
+    standalone: bool,
 
     /// The Node whose pods are enforced [default: the host name]
     #[arg(long, value_name = "NAME")]
@@ -184,6 +194,10 @@ enum BootRestoreArgument {
 /// Runs the command.
 pub fn run(arguments: &AgentArguments) -> anyhow::Result<Exit> {
     let settings = arguments.settings();
+    if !settings.configs.is_empty() && !settings.enforce.host {
+        let message = "config files are about ports of nodes, which are not to be enforced".to_string();
+        return Err(Hinted { message, hint: "add host to --enforce, or leave out --config".to_string() }.into());
+    }
     if arguments.cleanup {
         cleanup::cleanup(&settings.state_dir)?;
         note("nothing is enforced on this node until 'palisade agent --resume'");
@@ -217,19 +231,30 @@ fn start_log(arguments: &AgentArguments) {
 }
 
 impl AgentArguments {
+    /// Whether there is no API server to ask: whoever names a file and no server, and is in no pod, means this node alone.
+    fn stands_alone(&self, in_pod: bool) -> bool {
+        self.standalone || (!self.configs.is_empty() && self.kubeconfig.is_none() && !in_pod)
+    }
+
     fn settings(&self) -> Settings {
         let node: NodeName = match &self.node {
             Some(node) => node.as_str().into(),
             None => rustix::system::uname().nodename().to_string_lossy().into(),
         };
+        let standalone = self.stands_alone(std::env::var_os("KUBERNETES_SERVICE_HOST").is_some());
         let enforce = Enforce {
-            network_policy: self.enforce.contains(&Enforced::NetworkPolicy),
+            network_policy: self.enforce.contains(&Enforced::NetworkPolicy) && !standalone,
             host: self.enforce.contains(&Enforced::Host),
-            bans: self.enforce.contains(&Enforced::Bans),
+            bans: !standalone && self.enforce.contains(&Enforced::Bans),
         };
         Settings {
             enforce,
             kubeconfig: self.kubeconfig.clone(),
+            configs: match &self.configs[..] {
+                [] if standalone => vec![restrict_ip::DEFAULT_PATH.into()],
+                configs => configs.to_vec(),
+            },
+            standalone,
             state_dir: self.state_dir.clone().unwrap_or_else(|| palisade_agent::state_directory(&node)),
             // Where policies of pods are not enforced, pods are let alone.
             unknown_pods: match self.unknown_pods {
@@ -263,5 +288,43 @@ impl AgentArguments {
             elements_per_node: self.elements_per_node,
             node,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::args::{Arguments, Command};
+
+    fn told(flags: &[&str]) -> Box<AgentArguments> {
+        let arguments = Arguments::try_parse_from(["palisade", "agent"].iter().chain(flags)).unwrap();
+        let Command::Agent(arguments) = arguments.command else { panic!("{flags:?}") };
+        Box::new(arguments)
+    }
+
+    #[test]
+    fn who_names_a_file_and_no_server_stands_alone() {
+        let check = |flags: &[&str], in_pod, expected| {
+            assert_eq!(told(flags).stands_alone(in_pod), expected, "{flags:?}, in a pod: {in_pod}");
+        };
+        check(&[], false, false);
+        check(&["--config", "a"], false, true);
+        check(&["--config", "a"], true, false);
+        check(&["--config", "a", "--kubeconfig", "k"], false, false);
+        check(&["--standalone"], true, true);
+        assert!(Arguments::try_parse_from(["palisade", "agent", "--standalone", "--kubeconfig", "k"]).is_err());
+    }
+
+    #[test]
+    fn standalone_has_the_default_file_and_no_policies_of_pods() {
+        let settings = told(&["--standalone"]).settings();
+        assert_eq!(settings.configs, [PathBuf::from(restrict_ip::DEFAULT_PATH)]);
+        assert!(
+            settings.enforce == Enforce { network_policy: false, host: true, bans: false } && !settings.bind_sources
+        );
+        let files = told(&["--config", "a", "--config", "b", "--standalone"]).settings().configs;
+        assert_eq!(files, ["a", "b"].map(PathBuf::from));
     }
 }

@@ -59,8 +59,9 @@ Exit status: 0 it is printed, 2 no answer."
 
     /// Enforce on this node what the API server says
     #[cfg(target_os = "linux")]
-    #[command(after_help = "Example:
+    #[command(after_help = "Examples:
   palisade agent --kubeconfig /etc/palisade/kubeconfig --node n1
+  palisade agent --config /etc/kube-restrict-ip/config.yaml
 
 SIGTERM ends it; what is in force stays in force.")]
     Agent(crate::agent::AgentArguments),
@@ -137,8 +138,12 @@ Exit status: 0 it is done, or there is nothing to do, 2 it cannot be done.")]
 #[derive(Args, Clone, Debug)]
 pub struct InputArguments {
     /// Manifests: file, directory or - (stdin); repeatable
-    #[arg(short = 'f', long = "filename", value_name = "PATH", required = true)]
+    #[arg(short = 'f', long = "filename", value_name = "PATH", required_unless_present = "configs")]
     pub paths: Vec<PathBuf>,
+
+    /// A config file of kube-restrict-ip; repeatable, each is a group of its own
+    #[arg(long = "config", value_name = "FILE")]
+    pub configs: Vec<PathBuf>,
 
     /// Nodes to make up
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]

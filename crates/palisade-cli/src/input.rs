@@ -3,13 +3,13 @@
 
 use std::fs;
 use std::io::{self, Read as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::{Context as _, anyhow};
 use palisade_core::{Diagnostic, Flow, Snapshot};
 use palisade_sim::ResolveError;
-use palisade_sources::{Options, Parsed};
+use palisade_sources::{Options, Parsed, restrict_ip};
 
 use crate::args::InputArguments;
 use crate::diagnostics;
@@ -19,7 +19,12 @@ impl InputArguments {
     /// The paths as the user named them, in one line.
     #[cfg(target_os = "linux")]
     pub fn path_names(&self) -> String {
-        self.paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+        self.files().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Everything that is read, in the order of the kinds.
+    pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        self.paths.iter().chain(&self.configs)
     }
 
     /// What stands in for what the input leaves out.
@@ -33,11 +38,15 @@ impl InputArguments {
         }
     }
 
-    /// An error if objects and flows are both to come from standard input: it can be read only once.
+    /// An error if two things are both to come from standard input: it can be read only once.
     pub fn refuse_sharing_stdin(&self, flows: Option<&Path>) -> anyhow::Result<()> {
         let stdin = Path::new("-");
-        if flows == Some(stdin) && self.paths.iter().any(|path| path == stdin) {
-            let message = "objects and flows cannot both come from standard input".to_string();
+        let objects = self.paths.iter().any(|path| path == stdin).then_some("objects");
+        let configs = self.configs.iter().filter(|path| *path == stdin).map(|_| "a config file");
+        let flows = (flows == Some(stdin)).then_some("flows");
+        let from_stdin: Vec<&str> = objects.into_iter().chain(configs).chain(flows).collect();
+        if let [first, second, ..] = from_stdin[..] {
+            let message = format!("{first} and {second} cannot both come from standard input");
             return Err(Hinted { message, hint: "write one of them to a file, and name that".to_string() }.into());
         }
         Ok(())
@@ -53,7 +62,10 @@ impl InputArguments {
     /// Reads the input; its diagnostics are printed here only if there is no answer.
     pub fn parse(&self) -> anyhow::Result<(Snapshot, Vec<Diagnostic>)> {
         let texts = palisade_sources::read(&self.paths)?;
-        let Parsed { snapshot, diagnostics, no_answer, .. } = palisade_sources::parse(&texts, &self.options());
+        let configs = palisade_sources::read_files(&self.configs)?;
+        let mut parsed = palisade_sources::parse(&texts, &self.options());
+        restrict_ip::add(&mut parsed, &configs);
+        let Parsed { snapshot, diagnostics, no_answer } = parsed;
         if no_answer {
             diagnostics::print(&diagnostics);
             return Err(anyhow!("the input cannot be read well enough to give an answer"));

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use palisade_core::{Change, Family, Snapshot};
-use palisade_lab::watch::Watch;
 use palisade_lab::{Case, Lab, LabError, Report, become_root, plan, witness};
+use palisade_watch::Watch;
 
 use crate::args::{LabArguments, LabCommand, LabExecArguments, LabRunArguments, OutputFormat};
 use crate::diagnostics;
@@ -37,14 +37,18 @@ struct State {
 
 fn run_lab(arguments: &LabRunArguments) -> anyhow::Result<Exit> {
     let paths = &arguments.input.paths;
-    if arguments.watch && paths.iter().any(|path| path == Path::new("-")) {
+    if arguments.watch && arguments.input.files().any(|path| path == Path::new("-")) {
         let hint = "write the objects to a file, and name that".to_string();
         return Err(Hinted { message: "standard input cannot be watched".to_string(), hint }.into());
     }
     arguments.input.refuse_sharing_stdin(arguments.flows.as_deref())?;
     let given = arguments.flows.as_deref().map(read_flows).transpose()?;
     // The watch begins before the first look, so that no change is missed in between.
-    let watch = if arguments.watch { Some(Watch::new(paths).context("cannot watch the input")?) } else { None };
+    let watch = if arguments.watch {
+        Some(Watch::new(&arguments.input.files().cloned().collect::<Vec<_>>()).context("cannot watch the input")?)
+    } else {
+        None
+    };
     let snapshot = arguments.input.snapshot()?;
     let questions = questions(arguments, &snapshot, given.as_deref())?;
     become_root().map_err(lab_error)?;
@@ -140,7 +144,7 @@ fn in_words(before: &Snapshot, change: &Change) -> String {
             (format!("NetworkPolicy {name}"), before.policies.contains_key(name), now.is_some())
         }
         Change::HostPolicy(name, now) => {
-            (format!("HostPolicy {name}"), before.host_policies.contains_key(name), now.is_some())
+            (format!("{} {name}", name.kind()), before.host_policies.contains_key(name), now.is_some())
         }
         Change::BanList(name, now) => (format!("BanList {name}"), before.ban_lists.contains_key(name), now.is_some()),
     };

@@ -9,7 +9,7 @@ use clap::Args;
 use palisade_agent::cleanup::left_behind;
 use palisade_agent::control::{self, Answer, ControlError, Request};
 use palisade_agent::node_state::BootGap;
-use palisade_agent::report::{BansReport, HostReport, Phase, Report};
+use palisade_agent::report::{BansReport, ConfigFileReport, HostReport, Phase, Report};
 use palisade_agent::{Timestamp, state_directory};
 
 use crate::args::OutputFormat;
@@ -125,6 +125,29 @@ fn headline(report: &Report) -> String {
 
 /// One line each, what it is about and how it is.
 fn facts(report: &Report) -> Vec<Vec<String>> {
+    let mut facts = if report.watches.is_empty() {
+        vec![("API server", "none: standalone".to_string())]
+    } else {
+        of_cluster(report)
+    };
+    if let Some(host) = &report.host {
+        facts.push(("host policies", host_policies(host)));
+        facts.extend(host.config_files.iter().map(|file| ("config file", config_file(file))));
+    }
+    if let Some(bans) = &report.bans {
+        facts.push(("bans", bans_line(bans)));
+    }
+    let boot_gap = match (report.boot_gap, report.watches.is_empty()) {
+        (BootGap::Open, false) => "open: pods are open from a reboot until the agent has its lists",
+        (BootGap::Open, true) => "open: ports are open from a reboot until the agent starts",
+        (BootGap::Closed, _) => "closed: the last state is loaded before the kubelet starts",
+    };
+    facts.push(("boot gap", boot_gap.to_string()));
+    facts.into_iter().map(|(what, how)| vec![what.to_string(), how]).collect()
+}
+
+/// What is known of the cluster, and how its pods are let.
+fn of_cluster(report: &Report) -> Vec<(&'static str, String)> {
     let mut facts = vec![("cluster", format!("{} pods, {} policies", report.cluster_pods, report.policies))];
     if !report.audited.is_empty() {
         facts.push(("audited", format!("{}: counted, not enforced", report.audited.join(", "))));
@@ -155,18 +178,18 @@ fn facts(report: &Report) -> Vec<Vec<String>> {
         (true, packets) => format!("dropped, {packets} packets so far"),
     };
     facts.push(("forged sources", forged));
-    if let Some(host) = &report.host {
-        facts.push(("host policies", host_policies(host)));
-    }
-    if let Some(bans) = &report.bans {
-        facts.push(("bans", bans_line(bans)));
-    }
-    let boot_gap = match report.boot_gap {
-        BootGap::Open => "open: pods are open from a reboot until the agent has its lists",
-        BootGap::Closed => "closed: the last state is loaded before the kubelet starts",
+    facts
+}
+
+/// `/etc/kube-restrict-ip/config.yaml: in force, as ipChain KUBE-RESTRICT-IP`.
+fn config_file(file: &ConfigFileReport) -> String {
+    let condition = file.condition.replace('-', " ");
+    let holds = match (&file.ip_chain, &*file.condition) {
+        (None, _) => String::new(),
+        (Some(chain), "in-force") => format!(", as ipChain {chain}"),
+        (Some(chain), _) => format!("; in force is what holds of ipChain {chain}"),
     };
-    facts.push(("boot gap", boot_gap.to_string()));
-    facts.into_iter().map(|(what, how)| vec![what.to_string(), how]).collect()
+    format!("{}: {condition}{holds}", file.path.display())
 }
 
 /// `2 policies guard tcp 9000-9022, udp 53; 4 packets denied so far`.

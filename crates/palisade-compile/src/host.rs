@@ -10,8 +10,8 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use palisade_core::host_policy::FAILSAFE_PORTS;
 use palisade_core::{
-    GroupId, Guard, GuardId, GuardedPorts, HostChange, HostPeer, HostPolicy, HostTables, Labels, Layer, Node, NodeName,
-    Otherwise, Port, PortRange, Selector, Transport,
+    GroupId, Guard, GuardId, GuardedPorts, HostChange, HostGroup, HostPeer, HostPolicy, HostScope, HostTables, Labels,
+    Layer, Node, NodeName, Otherwise, Port, PortRange, Selector, Transport,
 };
 
 use crate::atom::{Atom, AtomMembers, Who};
@@ -137,11 +137,12 @@ impl Wanted {
     fn guard(&mut self, stretches: Vec<Stretch>) -> Option<GuardId> {
         let mut ports: Vec<GuardedPorts> = Vec::new();
         let mut descriptions = Vec::new();
-        for Stretch { transport, range, meaning: Meaning { peers, otherwise, .. } } in stretches {
+        for Stretch { transport, range, scope, meaning: Meaning { peers, otherwise, .. } } in stretches {
             let admitted = self.group(&peers);
             let who = if admitted.is_some() { peers.description() } else { "nobody".to_string() };
-            descriptions.push(format!("{transport} {range} from {who}"));
-            ports.push(GuardedPorts { transport, range, admitted, otherwise });
+            let sockets = if scope == HostScope::HostSockets { "sockets of " } else { "" };
+            descriptions.push(format!("{sockets}{transport} {range} from {who}"));
+            ports.push(GuardedPorts { transport, range, scope, admitted, otherwise });
         }
         if ports.is_empty() {
             return None;
@@ -172,6 +173,7 @@ impl Wanted {
 struct Stretch {
     transport: Transport,
     range: PortRange,
+    scope: HostScope,
     meaning: Meaning,
 }
 
@@ -189,6 +191,15 @@ fn in_force(policies: &[&HostPolicy], failsafe_sources: &[IpNet]) -> Vec<Stretch
     stretches(&enforced, failsafe_sources)
 }
 
+/// Each scope by itself: no group is of two.
+fn stretches(policies: &[&HostPolicy], failsafe_sources: &[IpNet]) -> Vec<Stretch> {
+    let of_scope = |scope| {
+        let policies: Vec<&HostPolicy> = policies.iter().copied().filter(|policy| policy.scope == scope).collect();
+        stretches_of(scope, &policies, failsafe_sources)
+    };
+    HostScope::ALL.into_iter().flat_map(of_scope).collect()
+}
+
 /// With all policies in force, but only of ports that an audited one guards.
 fn shadow(policies: &[&HostPolicy], failsafe_sources: &[IpNet]) -> Vec<Stretch> {
     let mut stretches = stretches(policies, failsafe_sources);
@@ -197,7 +208,7 @@ fn shadow(policies: &[&HostPolicy], failsafe_sources: &[IpNet]) -> Vec<Stretch> 
 }
 
 /// Cuts the ports where a policy, or what is failsafe, begins or ends; leaves out what nobody guards.
-fn stretches(policies: &[&HostPolicy], failsafe_sources: &[IpNet]) -> Vec<Stretch> {
+fn stretches_of(scope: HostScope, policies: &[&HostPolicy], failsafe_sources: &[IpNet]) -> Vec<Stretch> {
     let mut stretches: Vec<Stretch> = Vec::new();
     for transport in Transport::ALL {
         let named = policies.iter().flat_map(|policy| &policy.ports).chain(&FAILSAFE_PORTS);
@@ -212,7 +223,8 @@ fn stretches(policies: &[&HostPolicy], failsafe_sources: &[IpNet]) -> Vec<Stretc
                 .filter(|policy| policy.ports.iter().any(|port| port.contains(transport, range.first())))
                 .collect();
             if !guarding.is_empty() {
-                push(&mut stretches, stretch(transport, range, &guarding, failsafe_sources));
+                let meaning = meaning(transport, range, &guarding, failsafe_sources);
+                push(&mut stretches, Stretch { transport, range, scope, meaning });
             }
         }
     }
@@ -224,18 +236,24 @@ fn range(first: u32, last: u32) -> Option<PortRange> {
     PortRange::new(port(first)?, port(last)?)
 }
 
-fn stretch(transport: Transport, range: PortRange, guarding: &[&&HostPolicy], failsafe_sources: &[IpNet]) -> Stretch {
-    let peers = guarding.iter().flat_map(|policy| &policy.from).map(atom);
-    let always = failsafe_sources.iter().map(|source| Who::Block(source.trunc(), Vec::new()));
-    let mut atoms: BTreeSet<Arc<Atom>> =
-        peers.chain(always.map(|who| Atom { who, declares: None })).map(Arc::new).collect();
+fn meaning(transport: Transport, range: PortRange, guarding: &[&&HostPolicy], failsafe_sources: &[IpNet]) -> Meaning {
+    let mut always: BTreeSet<Who> =
+        failsafe_sources.iter().map(|source| Who::Block(source.trunc(), Vec::new())).collect();
     if FAILSAFE_PORTS.iter().any(|ports| ports.contains(transport, range.first())) {
-        atoms.insert(Arc::new(Atom { who: Who::Nodes(Selector::everything()), declares: None }));
+        always.insert(Who::Nodes(Selector::everything()));
     }
+    // Within a group any policy admits; each group that guards the ports has to.
+    let mut groups: BTreeMap<HostGroup, BTreeSet<Arc<Atom>>> = BTreeMap::new();
+    for policy in guarding {
+        let admitted = policy.from.iter().map(who).chain(always.iter().cloned());
+        let atoms = admitted.map(|who| Arc::new(Atom { who, declares: None }));
+        groups.entry(policy.group()).or_default().extend(atoms);
+    }
+    let peers = groups.into_values().map(Peers::any_of).fold(Peers::everyone(), Peers::and);
     let rejects = guarding.iter().any(|policy| policy.otherwise == Otherwise::Reject);
     let otherwise = if rejects { Otherwise::Reject } else { Otherwise::Drop };
     let audited = guarding.iter().any(|policy| policy.audit);
-    Stretch { transport, range, meaning: Meaning { peers: Peers::any_of(atoms), otherwise, audited } }
+    Meaning { peers, otherwise, audited }
 }
 
 /// Adds a stretch, to the one before it if they differ in nothing and touch.
@@ -251,21 +269,20 @@ fn push(stretches: &mut Vec<Stretch>, stretch: Stretch) {
     stretches.push(stretch);
 }
 
-fn atom(peer: &HostPeer) -> Atom {
-    let who = match peer {
+fn who(peer: &HostPeer) -> Who {
+    match peer {
         HostPeer::Nodes(selector) => Who::Nodes(selector.clone()),
         HostPeer::Pods { namespaces, pods } => Who::PodsWhere(namespaces.clone(), pods.clone()),
         HostPeer::Block { cidr, except } => Who::Block(*cidr, except.clone()),
-    };
-    Atom { who, declares: None }
+    }
 }
 
 fn guard_id(ports: &[GuardedPorts]) -> GuardId {
     let mut canonical = Canonical::default();
     canonical.text("guard");
     canonical.list(ports.len());
-    for GuardedPorts { transport, range, admitted, otherwise } in ports {
-        canonical.text(&format!("{transport} {range} {otherwise:?}"));
+    for GuardedPorts { transport, range, scope, admitted, otherwise } in ports {
+        canonical.text(&format!("{transport} {range} {scope:?} {otherwise:?}"));
         canonical.text(admitted.as_ref().map_or("nobody", |id| &id.0));
     }
     GuardId(canonical.digest())

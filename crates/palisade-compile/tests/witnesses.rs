@@ -13,7 +13,7 @@ use palisade_core::{
 };
 use palisade_sim::{Endpoint, Owner, Packet, decide, isolators, resolve, walk};
 use palisade_sources::{Limits, Options, SourceText, parse};
-use palisade_testkit::manifest::to_yaml;
+use palisade_testkit::manifest::{to_configs, to_yaml};
 use palisade_testkit::mutate::mutate;
 use palisade_testkit::random::{self, Case};
 use palisade_testkit::rng::Rng;
@@ -313,7 +313,7 @@ fn guards_admit_failsafe_sources() {
     let sources: Vec<IpNet> = ["10.244.0.0/17", "192.0.2.129/25"].map(|cidr| cidr.parse().unwrap()).into();
     let settings = Settings { failsafe_sources: sources.clone(), ..Settings::default() };
     let (mut let_in, mut denied) = (0, 0);
-    for seed in 0..200 {
+    for seed in 0..300 {
         let case = random::case(seed, 60);
         let unguarded = Snapshot { host_policies: BTreeMap::new(), ..case.snapshot.clone() };
         let tables = tables_with(&case.snapshot, &settings);
@@ -442,5 +442,6 @@ fn report(seed: u64, case: Case) -> ! {
         println!("audited policies, tables: {}", trace.shadow.verdict);
         trace.shadow.steps.iter().for_each(|step| println!("  {step}"));
     }
-    panic!("oracle and tables disagree with seed {seed}:\n{}", to_yaml(&small.snapshot));
+    let configs = to_configs(&small.snapshot).join("---\n");
+    panic!("oracle and tables disagree with seed {seed}:\n{}\nconfig files:\n{configs}", to_yaml(&small.snapshot));
 }

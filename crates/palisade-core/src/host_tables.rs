@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::host_policy::Otherwise;
+use crate::host_policy::{HostScope, Otherwise};
 use crate::net::{PortRange, Transport};
 use crate::tables::{GroupId, Layer, PeerGroup};
 
@@ -13,7 +13,8 @@ use crate::tables::{GroupId, Layer, PeerGroup};
 ///
 /// A packet to an address of a node is held against the [`Guard`] of that address, before any address of it is translated, and once
 /// more after its destination was: on the node itself, and on the node of a pod that sends it, since beyond that the pod may be hidden
-/// behind its node's address. What no guard mentions passes.
+/// behind its node's address. What a guard says of sockets alone is asked where the packet arrives, or leaves for another node. What no
+/// guard mentions passes.
 ///
 /// Beside the guards stands the shadow: those of ports that an audited policy guards, as they would be with all policies in force.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,7 +43,8 @@ pub struct Guards {
 pub struct Guard {
     /// What the guard means, for people.
     pub description: Arc<str>,
-    /// The ports, disjoint within a transport and sorted. Of others anybody may reach all.
+    /// The ports, disjoint within a transport and a scope, and sorted. Of others anybody may reach all. What is in both scopes has to be
+    /// admitted by both.
     pub ports: Vec<GuardedPorts>,
 }
 
@@ -53,6 +55,8 @@ pub struct GuardedPorts {
     pub transport: Transport,
     /// The ports.
     pub range: PortRange,
+    /// Which packets to them are meant.
+    pub scope: HostScope,
     /// Who is admitted; `None` is nobody.
     pub admitted: Option<GroupId>,
     /// What becomes of packets of others.

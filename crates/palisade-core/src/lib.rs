@@ -22,7 +22,7 @@ pub use ban::{BanEntry, BanList, BanListName, BanTarget};
 pub use ban_tables::{AddressRange, AddressSet, BanChange, BanId, BanTables, TargetedBan};
 pub use diagnostic::{Diagnostic, Level, Place};
 pub use flow::{End, Flow};
-pub use host_policy::{HostPeer, HostPolicy, HostPolicyName, HostPort, Otherwise};
+pub use host_policy::{HostGroup, HostPeer, HostPolicy, HostPolicyName, HostPort, HostScope, Otherwise};
 pub use host_tables::{Guard, GuardId, GuardedPorts, Guards, HostChange, HostTables};
 pub use labels::{Labels, Operator, Requirement, Selector};
 pub use name::{NamespaceName, NodeName, ObjectName, PodName, PolicyName, WorkloadKind, WorkloadName};

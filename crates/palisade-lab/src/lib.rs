@@ -25,7 +25,6 @@ mod rootless;
 mod session;
 mod sys;
 mod topology;
-pub mod watch;
 mod witness;
 
 pub use error::LabError;

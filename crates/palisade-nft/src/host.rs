@@ -6,9 +6,12 @@
 //!    |-- sent              the port is guarded on some node: sent_guarded
 //!    |-- audit_sent        the same with audited policies, of packets that open a connection; counts, logs, and returns
 //! input, forward (hooks) once more where the destination was translated, since a Service may lead to a port of a node
+//!    |-- from loopback: passes
 //!    |-- sent, audit_sent; a reply: reply
+//!    |-- sent_sockets     whatever arrives, or leaves for another node, against what guards sockets alone
 //! output (hook)          replies of the host to connections that were translated
 //!    |-- reply
+//!    |-- reply_sockets    replies of its sockets
 //! postrouting (hook)     replies as the client sees them, so that a live connection of a client who is denied now ends at both ends
 //!    |-- to loopback: passes
 //!    |-- reply             of connections, and of what enters mid-stream
@@ -26,25 +29,32 @@
 //! The nodes of the cluster are known by address, since a pod may be hidden behind the address of its node when another node sees it: the
 //! node of the pod judges for all of them. This host is also known by what its routing table calls local.
 //!
+//! What guards sockets alone has chains and sets of its own, the names of which end in `_sockets`; without such guards there are none,
+//! and without others none of the rest.
+//!
 //! A table without guards is no table.
+
+mod hooks;
+mod names;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use palisade_core::{
-    Direction, Family, GroupId, Guard, GuardId, GuardedPorts, HostChange, HostTables, Layer, Otherwise, PeerGroup,
-    PortRange, TablesChange, Transport,
+    Direction, Family, GroupId, Guard, GuardId, GuardedPorts, HostChange, HostScope, HostTables, Layer, Otherwise,
+    PeerGroup, PortRange, TablesChange, Transport,
 };
 
 use crate::lower::{
-    Orientation, Settings, address_key, address_type, group_peer_rules, group_sets, limits, log, peers_set, prefix,
-    range_key, ranges_definition, rejection,
+    Orientation, Settings, address_key, address_type, group_peer_rules, group_sets, limits, log, peers_set, range_key,
+    ranges_definition, rejection,
 };
 use crate::ruleset::{
-    Chain, Comment, CtState, Elements, Field, Hook, Lookup, Loopback, Name, Rule, Ruleset, Set, SetDefinition, Side,
-    Statement, Table, Verdict,
+    Chain, Comment, Elements, Field, Lookup, Name, Rule, Ruleset, Set, SetDefinition, Side, Statement, Table, Verdict,
 };
 use crate::transaction::{Builder, Transaction};
+use hooks::hooks;
+use names::{end_name, group_name, guard_name, guarded_set, logged_set, look_up, nodes_map, ports_map};
 
 /// The counter of packets that a guard denied.
 pub(crate) const DENIED: &str = "denied";
@@ -97,13 +107,13 @@ pub fn lower_host(tables: &HostTables, settings: &Settings) -> Ruleset {
     ruleset.chains.extend(ends(*settings));
     ruleset.sets.extend(limits_sets(*settings));
     ruleset.sets.extend(guarded_ports(tables));
-    for (layer, way) in views(tables) {
-        ruleset.chains.extend(look_ups(tables, layer, way));
-        ruleset.sets.extend(node_maps(tables, layer, way));
-        for (id, guard) in used_guards(tables, layer) {
-            ruleset.sets.extend(port_maps(id, guard, layer, way));
-            ruleset.chains.extend([guard_chain(id, guard, layer, way)]);
-            ruleset.chains.extend(group_chains(tables, guard, layer, way));
+    for view in views(tables) {
+        ruleset.chains.extend(look_ups(tables, view));
+        ruleset.sets.extend(node_maps(tables, view));
+        for (id, guard) in used_guards(tables, view.layer) {
+            ruleset.sets.extend(port_maps(id, guard, view));
+            ruleset.chains.extend([guard_chain(id, guard, view)]);
+            ruleset.chains.extend(group_chains(tables, guard, view));
         }
     }
     for (id, group) in &tables.groups {
@@ -173,82 +183,63 @@ impl HostHeld {
     }
 }
 
-/// The pairs of layer and way that packets are asked about. The shadow is asked about packets that open a connection alone.
-fn views(tables: &HostTables) -> Vec<(Layer, Orientation)> {
-    let mut views = vec![(Layer::InForce, Orientation::Sent), (Layer::InForce, Orientation::Reply)];
-    if !tables.shadow.is_empty() {
-        views.push((Layer::Shadow, Orientation::Sent));
-    }
-    views
+/// What packets are held against, at one place.
+#[derive(Clone, Copy)]
+struct View {
+    layer: Layer,
+    way: Orientation,
+    scope: HostScope,
 }
 
-fn hooks(tables: &HostTables) -> Vec<(Name, Chain)> {
-    let is_audited = !tables.shadow.is_empty();
-    let audit = |first: Vec<Statement>| {
-        let opening = [Statement::StateIs(CtState::New), jump("audit_sent")];
-        is_audited.then(|| [first, opening.into()].concat())
-    };
-    let hook = |name: &str, comment, hook, rules: Vec<Rule>| {
-        (name.into(), Chain { comment: Some(Comment::new(comment)), hook: Some(hook), rules })
-    };
-    let mut prerouting =
-        vec![vec![Statement::Over(Loopback::In), accept()], vec![Statement::IsReply, accept()], vec![jump("sent")]];
-    prerouting.extend(audit(Vec::new()));
-    let mut translated =
-        vec![vec![Statement::IsReply, goto("translated_reply")], vec![Statement::IsTranslated, jump("sent")]];
-    translated.extend(audit(vec![Statement::IsTranslated]));
-    let postrouting = vec![
-        vec![Statement::Over(Loopback::Out), accept()],
-        vec![Statement::IsReply, jump("reply")],
-        // Conntrack takes the sender of the first packet that it sees for the opener.
-        vec![Statement::StateIs(CtState::New), Statement::NotOpeningTcp, jump("reply")],
-        vec![Statement::StateIs(CtState::New), Statement::NotOpeningSctp, jump("reply")],
-    ];
-    let reply = "replies to translated connections are held against the guard of where they come from";
-    let translated_reply = Chain {
-        comment: Some(Comment::new(reply)),
-        hook: None,
-        rules: vec![vec![Statement::IsTranslated, jump("reply")]],
-    };
-    vec![
-        hook("prerouting", "packets to ports of nodes, before addresses are translated", Hook::Guard, prerouting),
-        hook("input", "the same once more, where a Service led here", Hook::GuardInput, translated.clone()),
-        hook("forward", "the same once more, where a Service leads to another node", Hook::GuardForward, translated),
-        hook("output", "replies to translated connections", Hook::GuardOutput, translated_reply.rules.clone()),
-        hook("postrouting", "replies as clients see them", Hook::GuardReply, postrouting),
-        ("translated_reply".into(), translated_reply),
-    ]
+/// Everything that packets are held against. The shadow is asked about packets that open a connection alone.
+fn views(tables: &HostTables) -> Vec<View> {
+    let mut ways = vec![(Layer::InForce, Orientation::Sent), (Layer::InForce, Orientation::Reply)];
+    if !tables.shadow.is_empty() {
+        ways.push((Layer::Shadow, Orientation::Sent));
+    }
+    let of_scope = |scope| ways.iter().map(move |(layer, way)| View { layer: *layer, way: *way, scope });
+    scopes(tables).into_iter().flat_map(of_scope).collect()
+}
+
+/// The scopes that guards have.
+fn scopes(tables: &HostTables) -> Vec<HostScope> {
+    HostScope::ALL.into_iter().filter(|scope| of_scope(tables, *scope).next().is_some()).collect()
+}
+
+/// The ports of all guards in a scope.
+fn of_scope(tables: &HostTables, scope: HostScope) -> impl Iterator<Item = &GuardedPorts> {
+    tables.definitions.values().flat_map(|guard| &guard.ports).filter(move |ports| ports.scope == scope)
 }
 
 /// Where packets come first: is the port guarded anywhere, and whose address is it?
-fn look_ups(tables: &HostTables, layer: Layer, way: Orientation) -> [(Name, Chain); 2] {
-    let (chain, guarded) = (look_up(layer, way), format!("{}_guarded", look_up(layer, way)));
-    let ports = transports(tables).into_iter().map(|transport| {
-        let field = Field::TransportPort(transport, way.port());
-        vec![Statement::In(vec![field], Lookup::Named(guarded_set(transport))), goto(&guarded)]
+fn look_ups(tables: &HostTables, view: View) -> [(Name, Chain); 2] {
+    let (chain, guarded) = (look_up(view), format!("{}_guarded", look_up(view)));
+    let ports = transports(tables, view.scope).into_iter().map(|transport| {
+        let field = Field::TransportPort(transport, view.way.port());
+        vec![Statement::In(vec![field], Lookup::Named(guarded_set(transport, view.scope))), goto(&guarded)]
     });
-    let comment = match way {
+    let comment = match view.way {
         Orientation::Sent => "packets from clients: of guarded ports alone it matters whose address they go to",
         Orientation::Reply => "packets to clients: of guarded ports alone it matters whose address they come from",
     };
     let first = Chain { comment: Some(Comment::new(comment)), hook: None, rules: ports.collect() };
     let mut rules: Vec<Rule> = Family::ALL
         .map(|family| {
-            let field = Field::Address(family, node_side(way));
-            vec![Statement::VerdictMap(vec![field], Lookup::Named(nodes_map(family, layer, way)))]
+            let field = Field::Address(family, node_side(view.way));
+            vec![Statement::VerdictMap(vec![field], Lookup::Named(nodes_map(family, view)))]
         })
         .into();
-    if let Some(own) = &tables.layer(layer).own {
-        rules.push(vec![Statement::IsLocal(node_side(way)), goto(&guard_name(own, layer, way))]);
+    if let Some(own) = &tables.layer(view.layer).own {
+        rules.push(vec![Statement::IsLocal(node_side(view.way)), goto(&guard_name(own, view))]);
     }
     let comment = Some(Comment::new("the guard of the node's address"));
     [(chain.into(), first), (guarded.into(), Chain { comment, hook: None, rules })]
 }
 
-fn node_maps(tables: &HostTables, layer: Layer, way: Orientation) -> [(Name, Set); 2] {
+fn node_maps(tables: &HostTables, view: View) -> [(Name, Set); 2] {
     Family::ALL.map(|family| {
-        let nodes = tables.layer(layer).nodes.iter().filter(|(address, _)| Family::of(**address) == family);
-        let verdict = |guard| Some(Verdict::Goto(guard_name(guard, layer, way).into()));
+        let nodes = tables.layer(view.layer).nodes.iter().filter(|(address, _)| Family::of(**address) == family);
+        let verdict = |guard| Some(Verdict::Goto(guard_name(guard, view).into()));
         let elements = nodes.map(|(address, guard)| (address_key(*address), verdict(guard))).collect();
         let definition = SetDefinition {
             comment: Some(Comment::new("address of a node : who may reach which ports of it")),
@@ -257,20 +248,20 @@ fn node_maps(tables: &HostTables, layer: Layer, way: Orientation) -> [(Name, Set
             interval: false,
             dynamic: None,
         };
-        (nodes_map(family, layer, way), Set { definition, elements })
+        (nodes_map(family, view), Set { definition, elements })
     })
 }
 
-/// Every port that a guard mentions, for each transport that has some.
+/// Every port that a guard mentions, for each scope and transport that has some.
 fn guarded_ports(tables: &HostTables) -> Vec<(Name, Set)> {
-    let set = |transport: Transport| {
-        let all = tables.definitions.values().flat_map(|guard| &guard.ports);
-        let ranges = all.filter(|ports| ports.transport == transport).map(|ports| ports.range);
+    let set = |transport: Transport, scope: HostScope| {
+        let ranges = of_scope(tables, scope).filter(|ports| ports.transport == transport).map(|ports| ports.range);
         let elements = united(ranges.collect()).into_iter().map(|range| (range_key(range), None)).collect();
         let definition = ranges_definition("ports that are guarded on some node", false);
-        (guarded_set(transport), Set { definition, elements })
+        (guarded_set(transport, scope), Set { definition, elements })
     };
-    transports(tables).into_iter().map(set).collect()
+    let sets = |scope| transports(tables, scope).into_iter().map(move |transport| set(transport, scope));
+    HostScope::ALL.into_iter().flat_map(sets).collect()
 }
 
 /// The ports of all the ranges, as disjoint ranges that do not touch.
@@ -288,42 +279,44 @@ fn united(mut ranges: Vec<PortRange>) -> Vec<PortRange> {
     united
 }
 
-fn port_maps(id: &GuardId, guard: &Guard, layer: Layer, way: Orientation) -> Vec<(Name, Set)> {
+fn port_maps(id: &GuardId, guard: &Guard, view: View) -> Vec<(Name, Set)> {
     let mut by_transport: BTreeMap<Transport, Elements> = BTreeMap::new();
-    for ports in &guard.ports {
-        let end = end_of(ports, layer, way);
-        let chain = ports.admitted.as_ref().map_or_else(|| end_name(end).into(), |group| group_name(group, end, way));
+    for ports in guard.ports.iter().filter(|ports| ports.scope == view.scope) {
+        let end = end_of(ports, view);
+        let group = |group| group_name(group, end, view.way);
+        let chain = ports.admitted.as_ref().map_or_else(|| end_name(end).into(), group);
         by_transport.entry(ports.transport).or_default().insert(range_key(ports.range), Some(Verdict::Goto(chain)));
     }
     let set = |(transport, elements)| {
         let definition = ranges_definition(&guard.description, true);
-        (ports_map(id, transport, layer, way), Set { definition, elements })
+        (ports_map(id, transport, view), Set { definition, elements })
     };
     by_transport.into_iter().map(set).collect()
 }
 
-fn guard_chain(id: &GuardId, guard: &Guard, layer: Layer, way: Orientation) -> (Name, Chain) {
-    let used: BTreeSet<Transport> = guard.ports.iter().map(|ports| ports.transport).collect();
+fn guard_chain(id: &GuardId, guard: &Guard, view: View) -> (Name, Chain) {
+    let ports = guard.ports.iter().filter(|ports| ports.scope == view.scope);
+    let used: BTreeSet<Transport> = ports.map(|ports| ports.transport).collect();
     let rules = used.into_iter().map(|transport| {
-        let field = Field::TransportPort(transport, way.port());
-        vec![Statement::VerdictMap(vec![field], Lookup::Named(ports_map(id, transport, layer, way)))]
+        let field = Field::TransportPort(transport, view.way.port());
+        vec![Statement::VerdictMap(vec![field], Lookup::Named(ports_map(id, transport, view)))]
     });
     let comment = Some(Comment::new(&guard.description));
-    (guard_name(id, layer, way).into(), Chain { comment, hook: None, rules: rules.collect() })
+    (guard_name(id, view).into(), Chain { comment, hook: None, rules: rules.collect() })
 }
 
 /// The chains of the groups that a guard names; several guards may name one.
-fn group_chains(tables: &HostTables, guard: &Guard, layer: Layer, way: Orientation) -> Vec<(Name, Chain)> {
+fn group_chains(tables: &HostTables, guard: &Guard, view: View) -> Vec<(Name, Chain)> {
     let chain = |ports: &GuardedPorts| {
         let id = ports.admitted.as_ref()?;
         let group: &PeerGroup = tables.groups.get(id)?;
-        let end = end_of(ports, layer, way);
-        let mut rules = group_peer_rules(id, group, node_side(way).other());
+        let end = end_of(ports, view);
+        let mut rules = group_peer_rules(id, group, node_side(view.way).other());
         rules.push(vec![goto(end_name(end))]);
         let comment = Some(Comment::new(&group.description));
-        Some((group_name(id, end, way), Chain { comment, hook: None, rules }))
+        Some((group_name(id, end, view.way), Chain { comment, hook: None, rules }))
     };
-    guard.ports.iter().filter_map(chain).collect()
+    guard.ports.iter().filter(|ports| ports.scope == view.scope).filter_map(chain).collect()
 }
 
 fn ends(settings: Settings) -> Vec<(Name, Chain)> {
@@ -362,66 +355,22 @@ fn used_guards(tables: &HostTables, layer: Layer) -> impl Iterator<Item = (&Guar
     named.into_iter().filter_map(|id| tables.definitions.get_key_value(id))
 }
 
-fn transports(tables: &HostTables) -> BTreeSet<Transport> {
-    tables.definitions.values().flat_map(|guard| &guard.ports).map(|ports| ports.transport).collect()
-}
-
-/// In a reply nobody is told: a TCP reset would go to the server, and after routing none can be sent.
-fn end_of(ports: &GuardedPorts, layer: Layer, way: Orientation) -> End {
-    match (layer, way, ports.otherwise) {
-        (Layer::Shadow, ..) => End::WouldDeny,
-        (Layer::InForce, Orientation::Sent, Otherwise::Reject) => End::Rejected,
-        (Layer::InForce, ..) => End::Dropped,
-    }
-}
-
-fn end_name(end: End) -> &'static str {
-    match end {
-        End::Dropped => "dropped",
-        End::Rejected => "rejected",
-        End::WouldDeny => "would_deny",
-    }
-}
-
-fn look_up(layer: Layer, way: Orientation) -> &'static str {
-    match (layer, way) {
-        (Layer::Shadow, _) => "audit_sent",
-        (Layer::InForce, Orientation::Sent) => "sent",
-        (Layer::InForce, Orientation::Reply) => "reply",
-    }
-}
-
-fn guard_name(id: &GuardId, layer: Layer, way: Orientation) -> String {
-    format!("{}guard_{id}{}", prefix(layer), way.suffix())
-}
-
-fn ports_map(id: &GuardId, transport: Transport, layer: Layer, way: Orientation) -> Name {
-    format!("{}ports_{id}_{transport}{}", prefix(layer), way.suffix()).into()
-}
-
-fn nodes_map(family: Family, layer: Layer, way: Orientation) -> Name {
-    format!("{}nodes{}{}", prefix(layer), family.digit(), way.suffix()).into()
-}
-
-fn group_name(id: &GroupId, end: End, way: Orientation) -> Name {
-    let to_or_from = match way {
-        Orientation::Sent => "from",
-        Orientation::Reply => "to",
-    };
-    format!("{to_or_from}_{id}_{}", end_name(end)).into()
-}
-
-fn guarded_set(transport: Transport) -> Name {
-    format!("guarded_{transport}").into()
-}
-
-fn logged_set(family: Family) -> Name {
-    format!("logged{}", family.digit()).into()
+fn transports(tables: &HostTables, scope: HostScope) -> BTreeSet<Transport> {
+    of_scope(tables, scope).map(|ports| ports.transport).collect()
 }
 
 /// The side of the packet at which the node is.
 fn node_side(way: Orientation) -> Side {
     way.subject(Direction::Ingress)
+}
+
+/// In a reply nobody is told: a TCP reset would go to the server, and after routing none can be sent.
+fn end_of(ports: &GuardedPorts, view: View) -> End {
+    match (view.layer, view.way, ports.otherwise) {
+        (Layer::Shadow, ..) => End::WouldDeny,
+        (Layer::InForce, Orientation::Sent, Otherwise::Reject) => End::Rejected,
+        (Layer::InForce, ..) => End::Dropped,
+    }
 }
 
 fn accept() -> Statement {

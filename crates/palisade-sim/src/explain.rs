@@ -6,8 +6,9 @@ use std::fmt;
 use palisade_core::{Audit, End, Family, Flow, Snapshot, Verdict};
 
 use crate::decide::{decide, is_assumed};
+use crate::host_reason::HostDecision;
 use crate::packet::{Endpoint, Owner, Packet};
-use crate::reason::{Decision, DirectionDecision, HostDecision, Outcome};
+use crate::reason::{Decision, DirectionDecision, Outcome};
 use crate::resolve::{ResolveError, pods_meant, resolve};
 
 /// What is decided about a flow, and why.

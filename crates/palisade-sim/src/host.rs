@@ -1,15 +1,19 @@
 //! The oracle for `HostPolicy` (palisade.dev/v1alpha1): whether a packet may reach a port of a node.
 //!
-//! The meaning is that of `docs/semantics.md`: a port of a node that no policy guards is open. One that is guarded is reached by whom one
-//! of the policies that guard it admits, by the node itself, and, if it is a failsafe port, by every node.
+//! The meaning is that of `docs/semantics.md`: a port of a node that no policy guards is open. One that is guarded is reached by whom
+//! each group of policies that guard it admits, by the node itself, and, if it is a failsafe port, by every node. A group admits
+//! whom one of its policies admits.
+
+use std::collections::BTreeSet;
 
 use palisade_core::host_policy::FAILSAFE_PORTS;
-use palisade_core::{HostPeer, HostPolicy, Node, NodeName, Port, Selector, Snapshot, Traffic, Transport};
+use palisade_core::{HostGroup, HostPeer, HostPolicy, Node, NodeName, Port, Selector, Snapshot, Traffic, Transport};
 
 use crate::decide::{Asked, Reading, is_assumed, pods_at};
+use crate::host_reason::{Guarding, HostDecision, HostGrant, HostNear, HostOutcome, HostRefusal};
 use crate::matching::{Labelled, selects};
 use crate::packet::{Owner, Packet};
-use crate::reason::{Guarding, HostDecision, HostNear, HostOutcome, PeerProblem};
+use crate::reason::PeerProblem;
 use crate::rule::{self, ask_block, ask_pod, namespace_problem};
 
 /// A packet to a port of a node that policies guard.
@@ -50,6 +54,7 @@ impl<'a> Guarded<'a> {
     pub(crate) fn decision(&self) -> HostDecision {
         let guarding = |policy: &&HostPolicy| Guarding {
             policy: policy.name.clone(),
+            group: policy.group(),
             unreadable: policy.unreadable.clone(),
             audit: policy.audit,
         };
@@ -69,11 +74,24 @@ impl<'a> Guarded<'a> {
         if self.is_failsafe() && self.nodes_at_source().next().is_some() {
             return HostOutcome::Failsafe;
         }
+        let groups: BTreeSet<HostGroup> = self.policies.iter().map(|policy| policy.group()).collect();
+        let (mut grants, mut refusals) = (Vec::new(), Vec::new());
+        for group in groups {
+            match self.ask_group(&group, reading) {
+                Ok(grant) => grants.push(grant),
+                Err(closest) => refusals.push(HostRefusal { group, closest }),
+            }
+        }
+        if refusals.is_empty() { HostOutcome::Admitted { by: grants } } else { HostOutcome::Denied { by: refusals } }
+    }
+
+    /// The first item of a policy of the group that admits the source; if there is none, the one that came closest.
+    fn ask_group(&self, group: &HostGroup, reading: Reading) -> Result<HostGrant, Option<HostNear>> {
         let mut closest: Option<(u8, HostNear)> = None;
-        for policy in &self.policies {
+        for policy in self.policies.iter().filter(|policy| policy.group() == *group) {
             for (index, peer) in policy.from.iter().enumerate() {
                 match self.ask(peer, reading) {
-                    Ok(()) => return HostOutcome::Admitted { policy: policy.name.clone(), index, peer: peer.clone() },
+                    Ok(()) => return Ok(HostGrant { policy: policy.name.clone(), index, peer: peer.clone() }),
                     Err((closeness, problem)) => {
                         if closest.as_ref().is_none_or(|(best, _)| closeness > *best) {
                             closest = Some((closeness, HostNear { policy: policy.name.clone(), index, problem }));
@@ -82,7 +100,7 @@ impl<'a> Guarded<'a> {
                 }
             }
         }
-        HostOutcome::Denied { closest: closest.map(|(_, near)| near) }
+        Err(closest.map(|(_, near)| near))
     }
 
     fn is_failsafe(&self) -> bool {

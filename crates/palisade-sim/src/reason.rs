@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use palisade_core::{
-    Audit, BanEntry, BanListName, Direction, HostPeer, HostPolicyName, NamespaceName, NodeName, Peer, PodName,
-    PolicyName, Port, PortMatch, Traffic, Transport, Verdict,
+    Audit, BanEntry, BanListName, Direction, NamespaceName, NodeName, Peer, PodName, PolicyName, Port, PortMatch,
+    Traffic, Transport, Verdict,
 };
 
+use crate::host_reason::HostDecision;
 pub use crate::matching::{Labelled, Unmet};
 use crate::packet::Endpoint;
 
@@ -104,69 +105,6 @@ pub struct Banned {
     pub pod: Option<PodName>,
     /// Whether the list is audited, so that it has a say in the shadow verdict alone.
     pub audit: bool,
-}
-
-/// What the policies of a port of a node say.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HostDecision {
-    /// The node.
-    pub node: NodeName,
-    /// Every policy that guards the port there, by name; at least one.
-    pub guarded_by: Vec<Guarding>,
-    /// What came out.
-    pub outcome: HostOutcome,
-}
-
-/// A policy that guards a port.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Guarding {
-    /// The policy.
-    pub policy: HostPolicyName,
-    /// Why the policy could not be read, if so: it guards, and admits nobody.
-    pub unreadable: Option<String>,
-    /// Whether it is audited, so that it has a say in the shadow verdict alone.
-    pub audit: bool,
-}
-
-/// What guarding a port comes to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum HostOutcome {
-    /// Admitted: it is the node itself.
-    Itself,
-    /// Admitted: it is a node, and a port without which nodes are lost.
-    Failsafe,
-    /// Admitted by a policy, the first that does.
-    Admitted {
-        /// The policy.
-        policy: HostPolicyName,
-        /// The index into `from`.
-        index: usize,
-        /// The item.
-        peer: HostPeer,
-    },
-    /// Denied.
-    Denied {
-        /// The item of `from` that came closest; `None` if no policy has one.
-        closest: Option<HostNear>,
-    },
-}
-
-impl HostOutcome {
-    /// Whether it lets the packet pass.
-    pub fn admits(&self) -> bool {
-        !matches!(self, HostOutcome::Denied { .. })
-    }
-}
-
-/// The item of a host policy that came closest to admitting a packet.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HostNear {
-    /// The policy.
-    pub policy: HostPolicyName,
-    /// The index into `from`.
-    pub index: usize,
-    /// What did not match.
-    pub problem: PeerProblem,
 }
 
 /// What the policies of one pod say, in one direction.
@@ -376,36 +314,6 @@ impl fmt::Display for DirectionDecision {
     }
 }
 
-impl fmt::Display for HostDecision {
-    /// One line: `port of node n1: guarded by HostPolicy storage; denied, …`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "port of node {}: guarded by ", self.node)?;
-        comma_separated(f, &self.guarded_by)?;
-        write!(f, "; {}", self.outcome)
-    }
-}
-
-impl fmt::Display for Guarding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "HostPolicy {}", self.policy)?;
-        write_marks(f, self.audit, self.unreadable.as_deref(), "admits nobody")
-    }
-}
-
-impl fmt::Display for HostOutcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            HostOutcome::Itself => f.write_str("admitted, it is the node itself"),
-            HostOutcome::Failsafe => f.write_str("admitted, nodes reach the failsafe ports of one another"),
-            HostOutcome::Admitted { policy, index, peer } => write!(f, "admitted by {policy} from[{index}]: {peer}"),
-            HostOutcome::Denied { closest: Some(HostNear { policy, index, problem }) } => {
-                write!(f, "denied, closest is {policy} from[{index}]: {problem}")
-            }
-            HostOutcome::Denied { closest: None } => f.write_str("denied, nobody is admitted"),
-        }
-    }
-}
-
 impl fmt::Display for Isolator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.policy)?;
@@ -414,7 +322,12 @@ impl fmt::Display for Isolator {
 }
 
 /// What is unusual of a policy, in brackets.
-fn write_marks(f: &mut fmt::Formatter<'_>, audit: bool, unreadable: Option<&str>, so_it: &str) -> fmt::Result {
+pub(crate) fn write_marks(
+    f: &mut fmt::Formatter<'_>,
+    audit: bool,
+    unreadable: Option<&str>,
+    so_it: &str,
+) -> fmt::Result {
     if audit {
         f.write_str(" (audit)")?;
     }
@@ -533,7 +446,7 @@ fn peers_field(direction: Direction) -> &'static str {
     }
 }
 
-fn comma_separated<T: fmt::Display>(f: &mut fmt::Formatter<'_>, items: &[T]) -> fmt::Result {
+pub(crate) fn comma_separated<T: fmt::Display>(f: &mut fmt::Formatter<'_>, items: &[T]) -> fmt::Result {
     for (index, item) in items.iter().enumerate() {
         if index > 0 {
             f.write_str(", ")?;

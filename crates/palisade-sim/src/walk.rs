@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use palisade_core::tables::{PeerGroup, SubjectPort, Subjects, Tables};
 use palisade_core::{
-    AddressSet, Admit, BanTables, Direction, GuardedPorts, Guards, HostTables, Layer, NodeName, PortRange, Traffic,
-    Verdict,
+    AddressSet, Admit, BanTables, Direction, GuardedPorts, Guards, HostScope, HostTables, Layer, NodeName, PortRange,
+    Traffic, Verdict,
 };
 
 use crate::packet::{Owner, Packet};
@@ -125,10 +125,12 @@ fn way(tables: &BTreeMap<NodeName, Tables>, packet: &Packet, layer: Layer) -> Wa
     let mut way = Way { verdict: Verdict::allow_if(bans.is_empty()), steps: Vec::new(), guards: Vec::new(), bans };
     for node in guarding_nodes(packet) {
         let Some(tables) = tables.get(node).map(|tables| &tables.host) else { continue };
-        let Some(ports) = guarded_ports(tables, layer, node, packet) else { continue };
-        let step = ask_guard(tables, node, ports, packet.source.address);
-        way.verdict = way.verdict.min(step.verdict);
-        way.guards.push(step);
+        for scope in HostScope::ALL {
+            let Some(ports) = guarded_ports(tables, layer, scope, node, packet) else { continue };
+            let step = ask_guard(tables, node, ports, packet.source.address);
+            way.verdict = way.verdict.min(step.verdict);
+            way.guards.push(step);
+        }
     }
     for node in forwarding_nodes(tables, packet) {
         let Some(tables) = tables.get(node) else { continue };
@@ -188,13 +190,14 @@ fn subjects(tables: &Tables, layer: Layer, direction: Direction, subject: IpAddr
 fn guarded_ports<'a>(
     tables: &'a HostTables,
     layer: Layer,
+    scope: HostScope,
     node: &NodeName,
     packet: &Packet,
 ) -> Option<&'a GuardedPorts> {
-    let in_force = || guard_of(&tables.guards, tables, node, packet);
+    let in_force = || guard_of(&tables.guards, tables, scope, node, packet);
     match layer {
         Layer::InForce => in_force(),
-        Layer::Shadow => guard_of(&tables.shadow, tables, node, packet).or_else(in_force),
+        Layer::Shadow => guard_of(&tables.shadow, tables, scope, node, packet).or_else(in_force),
     }
 }
 
@@ -209,11 +212,19 @@ fn guarding_nodes(packet: &Packet) -> impl Iterator<Item = &NodeName> {
 }
 
 /// What guards the port on this node. Whatever address of its own the packet goes to, a node knows it for its own.
-fn guard_of<'a>(guards: &Guards, tables: &'a HostTables, node: &NodeName, packet: &Packet) -> Option<&'a GuardedPorts> {
+fn guard_of<'a>(
+    guards: &Guards,
+    tables: &'a HostTables,
+    scope: HostScope,
+    node: &NodeName,
+    packet: &Packet,
+) -> Option<&'a GuardedPorts> {
     let Traffic::Port(transport, port) = packet.traffic else { return None };
     let own = guards.own.as_ref().filter(|_| packet.destination.node.as_ref() == Some(node));
     let guard = tables.definitions.get(guards.nodes.get(&packet.destination.address).or(own)?)?;
-    guard.ports.iter().find(|ports| ports.transport == transport && ports.range.contains(port))
+    let is_asked =
+        |ports: &&GuardedPorts| (ports.transport, ports.scope) == (transport, scope) && ports.range.contains(port);
+    guard.ports.iter().find(is_asked)
 }
 
 fn ask_guard(tables: &HostTables, node: &NodeName, ports: &GuardedPorts, source: IpAddr) -> GuardStep {

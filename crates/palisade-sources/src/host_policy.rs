@@ -4,12 +4,17 @@
 //! that can be, and leaves those alone without which a node is lost.
 
 use palisade_core::host_policy::FAILSAFE_PORTS;
-use palisade_core::{HostPeer, HostPolicy, HostPolicyName, HostPort, Level, Otherwise, Port, PortRange, Selector};
+use palisade_core::{
+    HostPeer, HostPolicy, HostPolicyName, HostPort, HostScope, Level, Otherwise, Port, PortRange, Selector,
+};
 
 use crate::network_policy::{block_peer, port_range, protocol};
 use crate::reading::{At, Reading};
 use crate::selector;
 use crate::tree::{Value, shortened};
+
+/// What `scope` may list.
+const SCOPES: [&str; 3] = ["HostSockets", "NodePorts", "HostPorts"];
 
 /// The API version of the kind.
 pub const VERSION: &str = "palisade.dev/v1alpha1";
@@ -39,11 +44,13 @@ pub fn effect(policy: &HostPolicy) -> &'static str {
     if policy.ports.is_empty() { "the policy guards nothing" } else { "the policy admits nobody to its ports" }
 }
 
-fn guarding_nothing(name: HostPolicyName) -> HostPolicy {
+/// A policy of every node, about no port.
+pub fn guarding_nothing(name: HostPolicyName) -> HostPolicy {
     HostPolicy {
         name,
         nodes: Selector::everything(),
         ports: Vec::new(),
+        scope: HostScope::Everything,
         from: Vec::new(),
         audit: false,
         otherwise: Otherwise::Drop,
@@ -51,7 +58,8 @@ fn guarding_nothing(name: HostPolicyName) -> HostPolicy {
     }
 }
 
-fn close(policy: &mut HostPolicy, reason: String) {
+/// What is left of a policy that cannot be read: it admits nobody to its ports, without the failsafe ones.
+pub fn close(policy: &mut HostPolicy, reason: String) {
     policy.from.clear();
     policy.ports = policy.ports.iter().flat_map(|port| without_failsafe(*port)).collect();
     policy.unreadable = Some(reason);
@@ -78,13 +86,16 @@ fn read_spec(spec: &At<'_>, policy: &mut HostPolicy, peers_max: usize, reading: 
     if spec.entries(reading).is_none() {
         return;
     }
-    let known = ["nodeSelector", "enforcement", "ports", "from", "otherwise"];
+    let known = ["nodeSelector", "enforcement", "ports", "scope", "from", "otherwise"];
     spec.known_fields(&known, Level::Error, reading);
     if let Some(at) = spec.field("nodeSelector") {
         policy.nodes = selector::read(&at, reading).unwrap_or_default();
     }
     policy.audit = choice(spec, "enforcement", [("Enforce", false), ("Audit", true)], reading);
     policy.otherwise = choice(spec, "otherwise", [("Drop", Otherwise::Drop), ("Reject", Otherwise::Reject)], reading);
+    if let Some(at) = spec.field("scope") {
+        policy.scope = scope(&at, reading).unwrap_or_default();
+    }
     let ports = spec.field("ports");
     let items = ports.as_ref().and_then(|at| at.items(reading));
     for item in items.into_iter().flatten() {
@@ -112,6 +123,29 @@ pub fn choice<T: Copy>(spec: &At<'_>, name: &str, [first, second]: [(&str, T); 2
             first.1
         }
         _ => first.1,
+    }
+}
+
+/// `scope`: sockets alone, or all. A packet that is translated does not tell whether a `NodePort` or a `hostPort` did it.
+pub fn scope(at: &At<'_>, reading: &mut Reading) -> Option<HostScope> {
+    let mut named = [false; SCOPES.len()];
+    for item in at.items(reading)? {
+        let text = item.text(reading)?;
+        let Some(index) = SCOPES.iter().position(|scope| *scope == text) else {
+            reading.error(&item, format!("expected {}, found '{}'", SCOPES.join(" or "), shortened(text)));
+            return None;
+        };
+        named[index] = true;
+    }
+    match named {
+        [true, false, false] => Some(HostScope::HostSockets),
+        [true, true, true] => Some(HostScope::Everything),
+        _ => {
+            reading.error(at, "expected HostSockets alone, or all three: HostSockets, NodePorts and HostPorts");
+            reading
+                .hint("NodePorts and hostPorts cannot be told apart, nor guarded without the sockets of the same port");
+            None
+        }
     }
 }
 

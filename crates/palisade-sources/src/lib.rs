@@ -7,6 +7,8 @@
 //! `network_policy`, `host_policy`, `ban_list`, `pod`, `workload`, `namespace`, `node`, `service`, over `metadata`, `selector`, `syntax` and
 //! `reading`), `cluster` (objects to the snapshot), `placement` (nodes and addresses that the input leaves out).
 //!
+//! [`restrict_ip`] reads config files of kube-restrict-ip, which come beside the objects.
+//!
 //! [`live`] reads the objects of a running cluster, event by event, with the same readers of kinds.
 
 mod addresses;
@@ -27,6 +29,7 @@ mod pod;
 mod read;
 mod reading;
 mod report;
+pub mod restrict_ip;
 mod scalar;
 mod selector;
 mod service;
@@ -36,7 +39,7 @@ mod workload;
 mod yaml;
 
 pub use limits::Limits;
-pub use read::{ReadError, SourceText, read};
+pub use read::{ReadError, SourceText, read, read_files};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use palisade_core::{Diagnostic, Family, Snapshot};

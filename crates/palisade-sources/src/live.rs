@@ -21,7 +21,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-use palisade_core::{Change, Diagnostic, ObjectName, Pod, PodName, Snapshot, WorkloadKind, WorkloadName};
+use palisade_core::{
+    Change, Diagnostic, HostPolicy, HostPolicyName, ObjectName, Pod, PodName, Snapshot, WorkloadKind, WorkloadName,
+};
 
 pub use object::Object;
 
@@ -130,7 +132,7 @@ impl Live {
             }
             Some(Content::Node(node)) => self.nodes.describe(&name.name, Some(node), &mut self.view),
             Some(Content::Pod(pod)) => self.put_pod(&name, pod),
-            Some(Content::HostPolicy(policy)) => self.view.host_policy(&name.name, Some(Arc::new(policy))),
+            Some(Content::HostPolicy(policy)) => self.view.host_policy(&(&name.name).into(), Some(Arc::new(policy))),
             Some(Content::BanList(list)) => self.bans.set(&name.name, Some(list), &mut self.view),
             None => {}
         }
@@ -156,6 +158,22 @@ impl Live {
         self.bans.next_expiry()
     }
 
+    /// Config files of kube-restrict-ip come to these policies, and to no others.
+    pub fn set_files(&mut self, policies: impl Iterator<Item = HostPolicy>) -> Update {
+        let mut files: BTreeMap<HostPolicyName, HostPolicy> =
+            policies.map(|policy| (policy.name.clone(), policy)).collect();
+        let known = self.view.snapshot.host_policies.keys().filter(|name| name.object().is_none());
+        for name in known.cloned().collect::<Vec<_>>() {
+            if !files.contains_key(&name) {
+                self.view.host_policy(&name, None);
+            }
+        }
+        while let Some((name, policy)) = files.pop_first() {
+            self.view.host_policy(&name, Some(Arc::new(policy)));
+        }
+        self.update()
+    }
+
     /// A list of all objects of a kind begins. A list that was begun before and not completed is forgotten.
     pub fn begin(&mut self, kind: Kind) {
         let cluster_wide = |name: &Arc<str>| ObjectName::new("", Arc::clone(name));
@@ -164,7 +182,10 @@ impl Live {
             Kind::Node => self.nodes.described().map(cluster_wide).collect(),
             Kind::Pod => self.view.snapshot.pods.keys().cloned().collect(),
             Kind::NetworkPolicy => self.view.snapshot.policies.keys().cloned().collect(),
-            Kind::HostPolicy => self.view.snapshot.host_policies.keys().map(cluster_wide).collect(),
+            Kind::HostPolicy => {
+                let names = self.view.snapshot.host_policies.keys();
+                names.filter_map(HostPolicyName::object).map(cluster_wide).collect()
+            }
             Kind::BanList => self.bans.names().map(cluster_wide).collect(),
         };
         unlisted.extend(self.findings.of(kind).cloned());
@@ -192,7 +213,7 @@ impl Live {
                 self.namespaces.leave(&name.namespace, &mut self.reading, &mut self.view);
             }
             Kind::NetworkPolicy => {}
-            Kind::HostPolicy => self.view.host_policy(&name.name, None),
+            Kind::HostPolicy => self.view.host_policy(&(&name.name).into(), None),
             Kind::BanList => self.bans.set(&name.name, None, &mut self.view),
         }
         self.findings.set(kind, name, Vec::new());

@@ -16,7 +16,7 @@ use crate::reading::{At, Reading};
 use crate::report::{Origin, Report};
 use crate::tree::{Key, Node, Span, Value, duplicates, shortened};
 use crate::workload::{self, WorkloadObject};
-use crate::{ban_list, host_policy, namespace, network_policy, node, service, syntax};
+use crate::{ban_list, host_policy, namespace, network_policy, node, restrict_ip, service, syntax};
 
 /// An object and where it stands.
 #[derive(Debug)]
@@ -130,12 +130,10 @@ impl Reader<'_, '_> {
         } else if tree.get("apiVersion").is_some() {
             self.untold("kind: expected text, found nothing".to_string(), origin);
         } else {
-            self.complain(
-                Level::Warning,
-                "expected a Kubernetes object, found no kind".to_string(),
-                origin,
-                "it is passed over",
-            );
+            let message = "expected a Kubernetes object, found no kind";
+            let hint = restrict_ip::is_config(tree).then(|| "--config takes the files of kube-restrict-ip".to_string());
+            let effect = Some("it is passed over".to_string());
+            self.report.add(origin, Diagnostic { effect, hint, ..Diagnostic::new(Level::Warning, message) });
         }
     }
 
@@ -202,7 +200,7 @@ impl Reader<'_, '_> {
             self.version_of_ours(kind_text, &root, origin);
             match kind {
                 Kind::BanList => self.ban_list(name, &root, origin, &object, broken),
-                _ => self.host_policy(name, &root, origin, &object, broken),
+                _ => self.host_policy(HostPolicyName::Object(name), &root, origin, &object, broken),
             }
             return;
         }
@@ -352,7 +350,7 @@ impl Reader<'_, '_> {
             let prefix = metadata.name_prefix.as_deref().unwrap_or("unnamed-");
             reader.invent_name(prefix, |objects, name| match kind {
                 Kind::BanList => objects.ban_lists.contains_key(name),
-                _ => objects.host_policies.contains_key(name),
+                _ => objects.host_policies.contains_key(&name.into()),
             })
         };
         metadata.name.clone().unwrap_or_else(|| invented(self))

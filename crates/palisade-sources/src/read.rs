@@ -49,9 +49,7 @@ pub fn read(paths: &[PathBuf]) -> Result<Vec<SourceText>, ReadError> {
     for path in paths {
         let failed = |source| ReadError { path: path.clone(), source };
         if path.as_os_str() == "-" {
-            let mut bytes = Vec::new();
-            io::stdin().lock().read_to_end(&mut bytes).map_err(failed)?;
-            sources.push(SourceText { file: "-".into(), text: utf8(bytes).map_err(failed)? });
+            sources.push(standard_input()?);
         } else if fs::metadata(path).map_err(failed)?.is_dir() {
             let before = sources.len();
             directory(path, &mut sources)?;
@@ -64,6 +62,22 @@ pub fn read(paths: &[PathBuf]) -> Result<Vec<SourceText>, ReadError> {
         }
     }
     Ok(sources)
+}
+
+/// Reads files and `-`, standard input, in the order given.
+///
+/// # Errors
+/// A path that is not there, may not be read or is a directory; text that is not UTF-8.
+pub fn read_files(paths: &[PathBuf]) -> Result<Vec<SourceText>, ReadError> {
+    let read = |path: &PathBuf| if path.as_os_str() == "-" { standard_input() } else { file(path) };
+    paths.iter().map(read).collect()
+}
+
+fn standard_input() -> Result<SourceText, ReadError> {
+    let failed = |source| ReadError { path: "-".into(), source };
+    let mut bytes = Vec::new();
+    io::stdin().lock().read_to_end(&mut bytes).map_err(failed)?;
+    Ok(SourceText { file: "-".into(), text: utf8(bytes).map_err(failed)? })
 }
 
 fn directory(path: &Path, sources: &mut Vec<SourceText>) -> Result<(), ReadError> {

@@ -56,7 +56,7 @@ impl<'a> Report<'a> {
     }
 
     /// The place of a span, its width cut to the line.
-    fn place(&mut self, origin: Origin) -> Place {
+    pub fn place(&mut self, origin: Origin) -> Place {
         let source = &self.sources[origin.source];
         let lines = self.lines[origin.source].get_or_insert_with(|| lines(&source.text));
         let mut span = origin.span;

@@ -1,7 +1,7 @@
 //! `HostPolicy`: what is valid means what docs/semantics.md says, what is not admits nobody.
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
-use palisade_core::HostPolicy;
+use palisade_core::{HostPolicy, HostScope};
 use palisade_sources::{Options, Parsed, SourceText, parse};
 
 fn read(text: &str) -> Parsed {
@@ -19,7 +19,8 @@ fn shown(policy: &HostPolicy) -> String {
     let ports = join(policy.ports.iter().map(ToString::to_string).collect());
     let from = join(policy.from.iter().map(ToString::to_string).collect());
     let audit = if policy.audit { " | audit" } else { "" };
-    format!("{} | {ports} | {from} | {:?}{audit}", policy.nodes, policy.otherwise)
+    let sockets = if policy.scope == HostScope::HostSockets { " | sockets" } else { "" };
+    format!("{} | {ports} | {from} | {:?}{sockets}{audit}", policy.nodes, policy.otherwise)
 }
 
 fn only_policy(parsed: &Parsed) -> &HostPolicy {
@@ -38,6 +39,8 @@ fn a_valid_policy_means_what_it_says() {
     };
     check("{ports: [{port: 80}]}", "everything | tcp 80 | - | Drop");
     check("{ports: [{port: 80}], from: []}", "everything | tcp 80 | - | Drop");
+    check("{ports: [{port: 80}], scope: [HostSockets]}", "everything | tcp 80 | - | Drop | sockets");
+    check("{ports: [{port: 80}], scope: [NodePorts, HostPorts, HostSockets]}", "everything | tcp 80 | - | Drop");
     check(
         "{nodeSelector: {matchLabels: {a: b}}, ports: [{protocol: UDP, port: 1, endPort: 9}], otherwise: Reject}",
         "a=b | udp 1-9 | - | Reject",
@@ -71,8 +74,8 @@ fn an_unreadable_policy_admits_nobody_and_locks_nobody_out() {
     };
     let known = "spec: unknown field";
     let from = "from: [{nodes: {}}]";
-    check(&format!("{{ports: [{{port: 80}}], {from}, scope: []}}"), known, "everything | tcp 80 | - | Drop");
-    check(&format!("{{ports: [{{port: 22}}], {from}, scope: []}}"), known, "everything | - | - | Drop");
+    check(&format!("{{ports: [{{port: 80}}], {from}, scop: []}}"), known, "everything | tcp 80 | - | Drop");
+    check(&format!("{{ports: [{{port: 22}}], {from}, scop: []}}"), known, "everything | - | - | Drop");
     check(
         &format!("{{ports: [{{port: 20, endPort: 24}}], {from}, x: 1}}"),
         known,
@@ -92,6 +95,16 @@ fn an_unreadable_policy_admits_nobody_and_locks_nobody_out() {
     check(
         "{ports: [{port: 80}], enforcement: Maybe}",
         "spec.enforcement: expected Enforce or Audit, found 'Maybe'",
+        "everything | tcp 80 | - | Drop",
+    );
+    let scopes = "spec.scope: expected HostSockets alone, or all three: HostSockets, NodePorts and HostPorts";
+    for scope in ["[]", "[NodePorts]", "[HostPorts, NodePorts]", "[HostSockets, HostPorts]"] {
+        let spec = format!("{{ports: [{{port: 80}}], {from}, scope: {scope}}}");
+        check(&spec, scopes, "everything | tcp 80 | - | Drop");
+    }
+    check(
+        "{ports: [{port: 80}], scope: [Sockets]}",
+        "spec.scope[0]: expected HostSockets or NodePorts or HostPorts, found 'Sockets'",
         "everything | tcp 80 | - | Drop",
     );
     // Where the nodes cannot be told, it guards all of them.

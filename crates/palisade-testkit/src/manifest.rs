@@ -1,14 +1,15 @@
 //! A snapshot as YAML that the cluster's API would take: for failing cases that people should read.
 
 use std::fmt::{self, Write};
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use palisade_core::{
-    BanEntry, BanList, BanTarget, Direction, HostPeer, HostPolicy, Labels, NetworkPolicy, Node, Operator, Peer, Pod,
-    PodName, PortMatch, Ports, Requirement, Rule, Selector, Snapshot,
+    BanEntry, BanList, BanTarget, Direction, HostPeer, HostPolicy, HostScope, Labels, NetworkPolicy, Node, Operator,
+    Peer, Pod, PodName, PortMatch, Ports, Requirement, Rule, Selector, Snapshot,
 };
 
-/// The objects of a snapshot as YAML documents. `palisade-sources` reads them as the same snapshot, but for the
+/// The objects of a snapshot as YAML documents, without what [`to_configs`] prints. `palisade-sources` reads them as the same snapshot, but for the
 /// reason why a policy cannot be read: such a policy gets a field that the API does not know.
 pub fn to_yaml(snapshot: &Snapshot) -> String {
     let mut documents: Vec<String> = Vec::new();
@@ -27,9 +28,26 @@ pub fn to_yaml(snapshot: &Snapshot) -> String {
         let _ = policy(&mut text, object);
         text
     }));
-    documents.extend(snapshot.host_policies.values().map(|object| host_policy(object)));
+    let objects = snapshot.host_policies.values().filter(|policy| policy.name.object().is_some());
+    documents.extend(objects.map(|object| host_policy(object)));
     documents.extend(snapshot.ban_lists.values().map(|object| ban_list(object)));
     documents.join("---\n")
+}
+
+/// The config files of kube-restrict-ip of a snapshot, which no API holds. `palisade-sources` reads them as the same policies.
+pub fn to_configs(snapshot: &Snapshot) -> Vec<String> {
+    let files = snapshot.host_policies.values().filter(|policy| policy.name.object().is_none());
+    let file = |policy: &Arc<HostPolicy>| {
+        let ports = policy.ports.iter().map(|port| port.range.first());
+        let networks = policy.from.iter().filter_map(|peer| match peer {
+            HostPeer::Block { cidr, .. } => Some(quoted(cidr)),
+            HostPeer::Nodes(_) | HostPeer::Pods { .. } => None,
+        });
+        let chain = quoted(&policy.name);
+        let (ports, networks, scope) = (list(ports), list(networks), scope(policy));
+        format!("ipChain: {chain}\nrestrictedPorts: {ports}\nallowedNetworks: {networks}\nscope: {scope}\n")
+    };
+    files.map(file).collect()
 }
 
 /// A scalar between quotes; labels and addresses hold nothing that YAML and Rust would escape differently.
@@ -114,12 +132,13 @@ fn host_policy(policy: &HostPolicy) -> String {
     };
     let ports = policy.ports.iter().map(|one| port(&PortMatch::Range(one.transport, one.range)));
     format!(
-        "apiVersion: palisade.dev/v1alpha1\nkind: HostPolicy\nmetadata: {{name: {}}}\nspec:\n  nodeSelector: {}\n  enforcement: {}\n  otherwise: {:?}\n  ports: {}\n  from: {}\n{}",
+        "apiVersion: palisade.dev/v1alpha1\nkind: HostPolicy\nmetadata: {{name: {}}}\nspec:\n  nodeSelector: {}\n  enforcement: {}\n  otherwise: {:?}\n  ports: {}\n  scope: {}\n  from: {}\n{}",
         quoted(&policy.name),
         selector(&policy.nodes),
         if policy.audit { "Audit" } else { "Enforce" },
         policy.otherwise,
         list(ports),
+        scope(policy),
         list(policy.from.iter().map(peer)),
         if policy.unreadable.is_some() { "  unreadable: true\n" } else { "" },
     )
@@ -138,6 +157,13 @@ fn ban_list(bans: &BanList) -> String {
         list(bans.except.iter().map(quoted)),
         target.unwrap_or_default(),
     )
+}
+
+fn scope(policy: &HostPolicy) -> &'static str {
+    match policy.scope {
+        HostScope::Everything => "[HostSockets, NodePorts, HostPorts]",
+        HostScope::HostSockets => "[HostSockets]",
+    }
 }
 
 fn block(cidr: &IpNet, except: &[IpNet]) -> String {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use palisade_core::{BanList, Family, HostPolicy, Namespace, NetworkPolicy, Node, Pod, PodName, Snapshot};
 
 use crate::random::{
-    NAMESPACES, ban_list, container_ports, fresh_addresses, host_policy, labels, namespace_labels, node, pod, pod_name,
-    policy,
+    NAMESPACES, ban_list, config_file, container_ports, fresh_addresses, host_policy, labels, namespace_labels, node,
+    pod, pod_name, policy,
 };
 use crate::rng::Rng;
 
@@ -114,6 +114,7 @@ fn change_host_policy(snapshot: &mut Snapshot, rng: &mut Rng) {
     let Some(old) = snapshot.host_policies.remove(&name) else { return };
     let changed = match rng.below(4) {
         0 => return,
+        _ if name.object().is_none() => HostPolicy { name: name.clone(), ..config_file(snapshot, rng) },
         1 => HostPolicy { nodes: fresh.nodes, ..(*old).clone() },
         2 => HostPolicy { audit: !old.audit, ..(*old).clone() },
         _ => HostPolicy { name: name.clone(), ..fresh },

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use palisade_core::{HostPolicy, NetworkPolicy, Snapshot};
-use palisade_sources::{Options, SourceText};
-use palisade_testkit::manifest::to_yaml;
+use palisade_sources::{Options, SourceText, restrict_ip};
+use palisade_testkit::manifest::{to_configs, to_yaml};
 use palisade_testkit::mutate::mutate;
 use palisade_testkit::random::{Case, case};
 use palisade_testkit::rng::Rng;
@@ -13,10 +13,14 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 fn check(snapshot: &Snapshot, what: &str) {
     let text = to_yaml(snapshot);
-    let parsed = palisade_sources::parse(
+    let mut parsed = palisade_sources::parse(
         &[SourceText { file: "random.yaml".into(), text: text.as_str().into() }],
         &Options::default(),
     );
+    let file = |text: String| SourceText { file: "config.yaml".into(), text };
+    restrict_ip::add(&mut parsed, &to_configs(snapshot).into_iter().map(file).collect::<Vec<_>>());
+    // That networks leave out nodes or pods is as random as they are.
+    parsed.diagnostics.retain(|diagnostic| !diagnostic.message.contains("not among them"));
     let read = with_one_reason(&parsed.snapshot);
     let written = with_one_reason(snapshot);
     let changes = written.changes_to(&read);

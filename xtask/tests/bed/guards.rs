@@ -182,7 +182,15 @@ fn unreadable_host_policies_are_refused(sandbox: &Sandbox<'_>) -> anyhow::Result
     let hole = "{ports: [{port: 80}], from: [{ipBlock: {cidr: 10.0.0.0/8, except: [11.0.0.0/16]}}]}";
     refused(hole, "each of except must be a CIDR within cidr")?;
     refused("{ports: [{port: 80}], enforcement: Warn}", "Unsupported value: \"Warn\"")?;
-    refused("{ports: [{port: 80}], scope: [NodePorts]}", "unknown field \"spec.scope\"")?;
+    let scopes = "scope must be HostSockets alone, or all of";
+    refused("{ports: [{port: 80}], scope: [NodePorts]}", scopes)?;
+    refused("{ports: [{port: 80}], scope: [HostSockets, HostPorts]}", scopes)?;
+    refused("{ports: [{port: 80}], scope: [Sockets]}", "Unsupported value: \"Sockets\"")?;
+    refused("{ports: [{port: 80}], scope: []}", "spec.scope")?;
+    refused("{ports: [{port: 80}], form: [{nodes: {}}]}", "unknown field \"spec.form\"")?;
+    for scope in ["[HostSockets]", "[HostPorts, NodePorts, HostSockets]"] {
+        let _guard = guard(sandbox, "scoped", &format!("{{ports: [{{port: 9000}}], scope: {scope}}}"))?;
+    }
     let _guard =
         guard(sandbox, "shown", "{ports: [{port: 9000, endPort: 9022}], enforcement: Audit, otherwise: Reject}")?;
     let shown = sandbox.bed.kubectl(&["get", "hostpolicies"])?;

@@ -172,6 +172,8 @@ pub fn run(directory: &str) -> ExitCode {
         enforce: Enforce { network_policy: true, host: true, bans: true },
         node: "n1".into(),
         kubeconfig: Some(directory.join("kubeconfig")),
+        configs: Vec::new(),
+        standalone: false,
         state_dir: directory,
         unknown_pods: UnknownPods::Drop,
         bind_sources: true,

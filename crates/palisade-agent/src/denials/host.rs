@@ -3,8 +3,7 @@
 use k8s_openapi::jiff::Timestamp;
 use palisade_core::{Audit, Direction, Family, Snapshot};
 use palisade_nft::{Guarded, Headers};
-use palisade_sim::reason::HostDecision;
-use palisade_sim::{Decision, Owner, Packet, decide};
+use palisade_sim::{Decision, HostDecision, Owner, Packet, decide};
 
 use super::{Addresses, DeniedPacket, endpoint, protocol, traffic};
 

@@ -164,6 +164,7 @@ impl Engine {
         let host_unreadable = snapshot.host_policies.values().filter(|policy| policy.unreadable.is_some()).count();
         let lists_unreadable = snapshot.ban_lists.values().filter(|list| list.unreadable.is_some()).count();
         self.metrics.unreadable(unreadable + host_unreadable + lists_unreadable);
+        self.count_configs();
         self.metrics.in_force(self.is_in_force());
         self.metrics.preflight(self.boot_gap() == BootGap::Open, self.obstacles().count());
         self.refresh_counts(now);

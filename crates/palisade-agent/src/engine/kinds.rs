@@ -1,9 +1,11 @@
 //! The kinds of ours: when their objects are known, what is in force of them, and what becomes of the node where the API server does
 //! not know a kind.
 
-use k8s_openapi::jiff::Timestamp;
-use palisade_sources::live::Kind;
 use std::time::{Duration, Instant};
+
+use k8s_openapi::jiff::Timestamp;
+use palisade_core::HostScope;
+use palisade_sources::live::Kind;
 
 use super::Engine;
 use crate::report::{BansReport, HostReport, Obstacle};
@@ -19,22 +21,43 @@ fn obstacle_of(kind: Kind) -> &'static str {
 }
 
 impl Engine {
-    /// The objects of a kind are known, and go on to be.
-    pub(super) fn is_known(&mut self, kind: Kind) {
-        match kind {
-            Kind::HostPolicy => self.programming.follow_host(),
-            Kind::BanList => self.programming.follow_bans(),
-            _ => return,
-        }
+    /// The objects of a kind are known to the API server, and go on to be.
+    pub(super) fn is_listed_now(&mut self, kind: Kind) {
         if self.is_without(kind) {
             self.take_obstacles(obstacle_of(kind), Vec::new());
+        }
+        match kind {
+            Kind::HostPolicy => self.look_whether_host_is_known(),
+            Kind::BanList => self.programming.follow_bans(),
+            _ => {}
+        }
+    }
+
+    /// Has what is known of host policies in force, as soon as that is all of them.
+    pub(super) fn look_whether_host_is_known(&mut self) {
+        let is_listed = self.watches.get(&Kind::HostPolicy).is_none_or(|watch| watch.complete);
+        // Whoever has config files may do without the kind, and they must not wait for it for ever.
+        let is_left_out = self.is_without(Kind::HostPolicy) && !self.settings.configs.is_empty();
+        if self.configs_are_known() && (is_listed || is_left_out) {
+            self.programming.follow_host();
+        }
+    }
+
+    /// There is no API server. Of the cluster this node alone is known, and of it no more than its name.
+    pub(super) fn stand_alone(&mut self) {
+        let node = serde_json::json!({"metadata": {"name": &*self.settings.node}});
+        if let Ok(node) = serde_json::from_value(node) {
+            let update = self.live.put(Kind::Node, &node);
+            self.take_update(update, Instant::now());
         }
     }
 
     /// A watch failed: whether the API server does not know the kind, for a while already.
     pub(super) fn kind_is(&mut self, absent: bool, kind: Kind) {
         if absent && may_be_absent(kind) {
-            self.take_obstacles(obstacle_of(kind), vec![not_installed(kind)]);
+            let has_files = !self.settings.configs.is_empty();
+            self.take_obstacles(obstacle_of(kind), vec![not_installed(kind, has_files)]);
+            self.look_whether_host_is_known();
         }
     }
 
@@ -57,10 +80,14 @@ impl Engine {
             guarded: own
                 .iter()
                 .flat_map(|guard| &guard.ports)
-                .map(|ports| format!("{} {}", ports.transport, ports.range))
+                .map(|ports| match ports.scope {
+                    HostScope::Everything => format!("{} {}", ports.transport, ports.range),
+                    HostScope::HostSockets => format!("{} {} (sockets)", ports.transport, ports.range),
+                })
                 .collect(),
             denied: self.seen.guarded.packets,
             would_deny: self.seen.would_guard.packets,
+            config_files: self.config_reports(),
         })
     }
 
@@ -99,8 +126,9 @@ impl Engine {
     }
 }
 
-fn not_installed(kind: Kind) -> Obstacle {
+fn not_installed(kind: Kind, has_files: bool) -> Obstacle {
     let (means, file, what) = match kind {
+        Kind::HostPolicy if has_files => ("config files alone guard ports", "hostpolicies.yaml", "host"),
         Kind::BanList => ("addresses are banned as before, or not at all", "banlists.yaml", "bans"),
         _ => ("ports of nodes are guarded as before, or not at all", "hostpolicies.yaml", "host"),
     };

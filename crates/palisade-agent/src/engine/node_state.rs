@@ -148,7 +148,7 @@ impl Engine {
             let snapshot = self.snapshot();
             let unreadable = match &key {
                 (Kind::HostPolicy, name) => {
-                    snapshot.host_policies.get(&name.name).is_some_and(|policy| policy.unreadable.is_some())
+                    snapshot.host_policies.get(&(&name.name).into()).is_some_and(|policy| policy.unreadable.is_some())
                 }
                 (Kind::BanList, name) => {
                     snapshot.ban_lists.get(&name.name).is_some_and(|list| list.unreadable.is_some())
@@ -188,7 +188,8 @@ impl Engine {
                 self.telling.policies = self.snapshot().policies.len();
             }
             if !self.telling.listing.contains(&Kind::HostPolicy) {
-                self.telling.host_policies = self.snapshot().host_policies.len();
+                let names = self.snapshot().host_policies.keys();
+                self.telling.host_policies = names.filter(|name| name.object().is_some()).count();
             }
             if !self.telling.listing.contains(&Kind::BanList) {
                 self.telling.ban_lists = self.snapshot().ban_lists.len();

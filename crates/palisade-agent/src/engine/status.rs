@@ -30,7 +30,7 @@ impl Engine {
                 let audited = snapshot.policies.values().filter(|policy| policy.audit);
                 audited.map(|policy| policy.name.to_string()).collect()
             },
-            findings: self.findings.iter().map(findings).collect(),
+            findings: self.findings.iter().map(findings).chain(self.config_findings()).collect(),
             unknown_pods: UnknownPodsReport {
                 dropped: self.settings.unknown_pods == UnknownPods::Drop
                     && !self.programming.tables().pod_ranges.is_empty(),

@@ -42,7 +42,7 @@ impl Policy {
         let object = Object::deserialize(serde_json::to_value(policy).ok()?).ok()?;
         let mut live = Live::new(limits.clone());
         let update = live.put(Kind::HostPolicy, &object);
-        let content = live.snapshot().host_policies.get(&*policy.name_any()).cloned()?;
+        let content = live.snapshot().host_policies.get(&policy.name_any().as_str().into()).cloned()?;
         let written = host_policy::status(policy);
         let own =
             |status: HostPolicyStatus| HostPolicyStatus { conditions: own(&status.conditions, &CONDITIONS), ..status };

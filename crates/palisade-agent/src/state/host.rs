@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use palisade_core::{GroupId, Guard, GuardId, GuardedPorts, Guards, HostTables, Otherwise, PortRange};
+use palisade_core::{GroupId, Guard, GuardId, GuardedPorts, Guards, HostScope, HostTables, Otherwise, PortRange};
 use serde::{Deserialize, Serialize};
 
 use super::{GroupFile, groups_file, port, read_groups, transport};
@@ -38,6 +38,9 @@ struct PortsFile {
     /// Who is admitted; nobody is `null`.
     admitted: Option<Arc<str>>,
     reject: bool,
+    /// Whether sockets alone are meant.
+    #[serde(default)]
+    sockets: bool,
 }
 
 impl HostFile {
@@ -106,6 +109,7 @@ impl GuardFile {
             last: ports.range.last().get(),
             admitted: ports.admitted.as_ref().map(|group| Arc::clone(&group.0)),
             reject: ports.otherwise == Otherwise::Reject,
+            sockets: ports.scope == HostScope::HostSockets,
         };
         GuardFile { description: Arc::clone(&guard.description), ports: guard.ports.iter().map(ports).collect() }
     }
@@ -124,6 +128,7 @@ impl PortsFile {
             transport: transport(self.transport)?,
             range,
             admitted: self.admitted.map(GroupId),
+            scope: if self.sockets { HostScope::HostSockets } else { HostScope::Everything },
             otherwise: if self.reject { Otherwise::Reject } else { Otherwise::Drop },
         })
     }

@@ -8,6 +8,7 @@ use serde_json::json;
 use tokio::time::{Instant, timeout};
 
 use super::*;
+use crate::settings::Enforce;
 
 /// A bound for failures, not a measure.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -19,7 +20,8 @@ async fn start(api: &TestApi) -> mpsc::Receiver<Message> {
     std::fs::write(&path, api.kubeconfig()).unwrap();
     let client = crate::client::client(Some(&path), None).await.unwrap();
     let (sender, inbox) = mpsc::channel(64);
-    tokio::spawn(watch_all(Enforce { network_policy: true, host: false, bans: false }, client, sender));
+    let kinds = Enforce { network_policy: true, host: false, bans: false }.kinds();
+    tokio::spawn(watch_all(kinds, client, sender));
     inbox
 }
 

@@ -11,10 +11,11 @@ use palisade_agent::node_state::NodeState;
 use palisade_agent::{ban_list_definition, host_policy_definition};
 
 /// Each plain file, and the directory it is made of.
-const PLAIN: [(&str, &str); 4] = [
+const PLAIN: [(&str, &str); 5] = [
     ("deploy/plain/palisade.yaml", "deploy"),
     ("deploy/plain/no-boot-restore.yaml", "deploy/overlays/no-boot-restore"),
     ("deploy/plain/host-only.yaml", "deploy/overlays/host-only"),
+    ("deploy/plain/kube-restrict-ip.yaml", "deploy/overlays/kube-restrict-ip"),
     ("deploy/plain/bed.yaml", "deploy/overlays/bed"),
 ];
 

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 pub const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9469);
 
 /// What an agent of a test is told.
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Told {
     pub node: String,
@@ -37,6 +38,8 @@ pub struct Told {
     pub protected: Vec<IpNet>,
     /// That of the context of its kubeconfig: one of the agents of a namespace writes the status of policies.
     pub namespace: Option<String>,
+    pub configs: Vec<PathBuf>,
+    pub standalone: bool,
 }
 
 /// A running agent.
@@ -148,6 +151,8 @@ pub fn settings(told: Told, kubeconfig: Option<PathBuf>) -> Settings {
         enforce: Enforce { network_policy, host, bans },
         node: told.node.as_str().into(),
         kubeconfig,
+        configs: told.configs,
+        standalone: told.standalone,
         state_dir: told.state_dir,
         unknown_pods: if told.unknown_pods && network_policy { UnknownPods::Drop } else { UnknownPods::Allow },
         pod_cidrs: Vec::new(),

@@ -138,7 +138,7 @@ pub fn what_is_protected_is_spared() {
     let mut abuse = (*world.snapshot.ban_lists["abuse"]).clone();
     abuse.except.extend([own, source]);
     put(&mut world.snapshot, abuse);
-    let guard = Arc::clone(&world.snapshot.host_policies["guard"]);
+    let guard = Arc::clone(&world.snapshot.host_policies[&"guard".into()]);
     let mut admits = (*guard).clone();
     admits.from.push(palisade_core::HostPeer::Block { cidr: source, except: Vec::new() });
     world.snapshot.host_policies.insert("guard".into(), Arc::new(admits));

@@ -11,8 +11,8 @@ use palisade_agent::restore::{Restored, restore};
 use palisade_agent::wait::Subject;
 use palisade_compile::UnknownPods;
 use palisade_core::{
-    HostPeer, HostPolicy, HostPort, Node, NodeName, Otherwise, PodName, PolicyName, PortRange, Selector, Snapshot,
-    Transport,
+    HostPeer, HostPolicy, HostPort, HostScope, Node, NodeName, Otherwise, PodName, PolicyName, PortRange, Selector,
+    Snapshot, Transport,
 };
 use palisade_nft::{Kernel, Ruleset, Table};
 use palisade_testapi::{Disturbance, Fault, Obstacle};
@@ -54,7 +54,7 @@ pub fn host_policies_are_followed() {
     renamed.labels = Arc::new([("app".into(), "other".into())].into());
     next.pods.insert(PodName::new("shop", "open"), Arc::new(renamed));
     follow(&mut world, &next);
-    next.host_policies.remove("guard");
+    next.host_policies.remove(&"guard".into());
     follow(&mut world, &next);
     next.host_policies.clear();
     follow(&mut world, &next);
@@ -71,7 +71,7 @@ pub fn failsafe_sources_are_let_in() {
         let failsafe_sources = sources.clone();
         world.start_agent_told(&Told { failsafe_sources, ..world.told(node) });
     }
-    let mut policy = (*snapshot.host_policies["guard"]).clone();
+    let mut policy = (*snapshot.host_policies[&"guard".into()]).clone();
     policy.from.extend(sources.into_iter().map(|cidr| HostPeer::Block { cidr, except: Vec::new() }));
     world.snapshot.host_policies.insert(policy.name.clone(), Arc::new(policy));
     world.settle();
@@ -416,6 +416,7 @@ fn guard(from: Vec<HostPeer>) -> HostPolicy {
         name: "guard".into(),
         nodes: Selector::everything(),
         ports: vec![port(PORT), HostPort { transport: Transport::Tcp, ..port(PORT) }],
+        scope: HostScope::Everything,
         from,
         audit: false,
         otherwise: Otherwise::Drop,

@@ -9,6 +9,7 @@ mod agent;
 mod asking;
 mod bans;
 mod changes;
+mod configs;
 mod forged;
 mod hostile;
 mod hosts;
@@ -63,6 +64,12 @@ const TESTS: &[Test] = &[
     ("a node whose agent is gone is named", statuses::a_node_whose_agent_is_gone_is_named),
     ("another agent goes on with the status", statuses::another_agent_goes_on_with_the_status),
     ("policies are enforced without a Lease", statuses::policies_are_enforced_without_a_lease),
+    ("a config file is followed", configs::a_config_file_is_followed),
+    ("a config file that was never read closes its ports", configs::a_config_file_that_was_never_read_closes_its_ports),
+    ("a mounted ConfigMap is followed", configs::a_mounted_config_map_is_followed),
+    ("every config file has to admit", configs::every_config_file_has_to_admit),
+    ("config files need no host kind", configs::config_files_need_no_host_kind),
+    ("a config file needs no API server", configs::a_config_file_needs_no_api_server),
     ("every sequence of events ends as a fresh compile", random::every_sequence_ends_as_a_fresh_compile),
     ("what others change is repaired", lifetime::what_others_change_is_repaired),
     ("a cut outlives the agent", lifetime::a_cut_outlives_the_agent),

@@ -1,6 +1,6 @@
 //! The objects of a snapshot as the API server holds them.
 
-use palisade_core::{Change, Snapshot};
+use palisade_core::{Change, HostPolicyName, Snapshot};
 use palisade_testkit::manifest::to_yaml;
 use serde_json::Value;
 
@@ -8,6 +8,12 @@ use serde_json::Value;
 pub fn objects(snapshot: &Snapshot) -> Vec<Value> {
     let yaml = to_yaml(snapshot);
     if yaml.is_empty() { Vec::new() } else { serde_saphyr::from_multiple(&yaml).unwrap() }
+}
+
+/// What of a random cluster an API server can hold: no config files.
+pub fn held_by_api(mut snapshot: Snapshot) -> Snapshot {
+    snapshot.host_policies.retain(|name, _| name.object().is_some());
+    snapshot
 }
 
 /// One step of the API server.
@@ -44,6 +50,8 @@ pub fn steps(from: &Snapshot, to: &Snapshot) -> Vec<Step> {
                 changed.ban_lists.insert(name, object);
                 continue;
             }
+            // A config file is none of its business.
+            Change::HostPolicy(HostPolicyName::File(_), _) => continue,
             Change::HostPolicy(name, None) => ("hostpolicies", None, name.to_string()),
             Change::HostPolicy(name, Some(object)) => {
                 changed.host_policies.insert(name, object);

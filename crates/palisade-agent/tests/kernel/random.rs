@@ -9,6 +9,7 @@ use palisade_testkit::mutate::mutate;
 use palisade_testkit::random;
 use palisade_testkit::rng::Rng;
 
+use crate::objects::held_by_api;
 use crate::world::World;
 
 const WORLDS: u64 = 8;
@@ -27,7 +28,7 @@ pub fn every_sequence_ends_as_a_fresh_compile() {
 
 fn sequences(seed: u64) -> usize {
     let mut rng = Rng::new(seed);
-    let first = random::cluster(&mut rng);
+    let first = held_by_api(random::cluster(&mut rng));
     let node = first.nodes.keys().next().unwrap().clone();
     let mut world = World::without_agents(&first, UnknownPods::Allow);
     world.start_agent(&node);
@@ -58,7 +59,7 @@ fn sequences(seed: u64) -> usize {
 
 /// The next state of the cluster. Nodes stay: one that changes is another namespace for the lab, without the agent.
 pub fn next(world: &World, rng: &mut Rng) -> Snapshot {
-    let mut next = mutate(&world.snapshot, rng);
+    let mut next = held_by_api(mutate(&world.snapshot, rng));
     next.nodes = world.snapshot.nodes.clone();
     next
 }

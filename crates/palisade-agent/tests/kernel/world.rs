@@ -80,6 +80,8 @@ impl World {
             failsafe_sources: Vec::new(),
             protected: palisade_lab::CONTROL_NETWORKS.into(),
             namespace: None,
+            configs: Vec::new(),
+            standalone: false,
         }
     }
 

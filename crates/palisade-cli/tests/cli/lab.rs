@@ -35,6 +35,9 @@ metadata: {namespace: db, name: closed}
 spec: {podSelector: {}, policyTypes: [Ingress]}
 ";
 
+/// A config file of kube-restrict-ip, by a name that is none of a manifest.
+const CONFIG: &str = "restrictedPorts: [22]\nallowedNetworks: [10.0.0.0/8]\n";
+
 const AGREE: &str = "oracle, tables and kernel agree";
 /// Far more than anything takes, on a machine however busy.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -52,6 +55,7 @@ impl Running {
         let directory = user::directory();
         fs::write(directory.path().join("pods.yaml"), PODS).unwrap();
         fs::write(directory.path().join("flows"), "web/front -> db/pg tcp 5432\n").unwrap();
+        fs::write(directory.path().join("config"), CONFIG).unwrap();
         let mut process = user
             .command(directory.path())
             .args(["lab", "--watch", "-f", ".", "--flows", "flows"])
@@ -141,6 +145,17 @@ fn changes_are_shown_and_a_broken_file_keeps_the_last_good_state() {
         assert_eq!(lab.report(), ["changed: NetworkPolicy db/closed", "+ web/front -> db/pg tcp 5432"]);
         fs::remove_file(lab.directory.path().join("policy.yaml")).unwrap();
         assert_eq!(lab.report(), ["gone: NetworkPolicy db/closed", "no verdict changed"]);
+    });
+}
+
+#[test]
+fn a_config_file_is_followed() {
+    as_everybody(|user| {
+        let lab = Running::start(user, &["--config", "config"]);
+        lab.write("config", &CONFIG.replace("22", "23"));
+        assert_eq!(lab.report(), ["changed: ipChain KUBE-RESTRICT-IP", "no verdict changed"]);
+        fs::remove_file(lab.directory.path().join("config")).unwrap();
+        until(&lab.messages, &["stays in force"]);
     });
 }
 

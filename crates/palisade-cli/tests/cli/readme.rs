@@ -17,10 +17,13 @@ fn readme_shows_what_is_printed() {
     }
 }
 
-/// What the scenario proves is what users apply.
+/// What the scenarios prove is what users apply.
 #[test]
-fn the_scenario_of_portworx_has_the_policy_of_the_example() {
+fn scenarios_have_the_files_of_the_examples() {
     let read = |file| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
     let policy = read("../../examples/portworx/policy.yaml");
     assert!(read("../../scenarios/31-portworx.md").contains(&format!("```yaml\n{policy}```\n")));
+    let config = read("../../examples/kube-restrict-ip/config.yaml");
+    assert!(read("../../scenarios/32-restrict-ip.md").contains(&format!("```config\n{config}```\n")));
+    assert!(read("../../docs/host-policies.md").contains(&format!("```yaml\n{config}```\n")));
 }

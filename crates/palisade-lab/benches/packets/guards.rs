@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use palisade_core::{
-    GroupId, Guard, GuardId, GuardedPorts, HostTables, Otherwise, PeerGroup, Port, PortRange, Transport,
+    GroupId, Guard, GuardId, GuardedPorts, HostScope, HostTables, Otherwise, PeerGroup, Port, PortRange, Transport,
 };
 use palisade_nft::ruleset::CtState;
 use palisade_nft::{Settings, lower_host};
@@ -71,8 +71,13 @@ fn tables(to: To, flows: &[Flow]) -> Result<HostTables> {
     }
     let number = if to == To::Unguarded { OTHER_PORT } else { flows.first().ok_or("there are no flows")?.port };
     let range = PortRange::single(Port::new(number).ok_or("0 is no port")?);
-    let ports =
-        GuardedPorts { transport: Transport::Udp, range, admitted: Some(group.clone()), otherwise: Otherwise::Drop };
+    let ports = GuardedPorts {
+        transport: Transport::Udp,
+        range,
+        scope: HostScope::Everything,
+        admitted: Some(group.clone()),
+        otherwise: Otherwise::Drop,
+    };
     let members = nodes.iter().copied().chain(flows.iter().map(|flow| flow.source));
     let mut tables = HostTables::default();
     tables.groups.insert(group, PeerGroup { addresses: members.collect(), ..PeerGroup::default() });

@@ -20,7 +20,7 @@ use std::process::{Command, ExitCode};
 /// A test: it fails by panicking.
 type Test = (&'static str, fn());
 
-const TESTS: [Test; 22] = [
+const TESTS: [Test; 23] = [
     ("everybody reaches everybody without policies", packets::everybody_reaches_everybody),
     ("policies silence what they should", packets::policies_silence),
     ("changes of the cluster are followed", packets::changes_are_followed),
@@ -30,6 +30,7 @@ const TESTS: [Test; 22] = [
     ("a change cuts what it forbids and nothing else", live::a_change_cuts_what_it_forbids_and_nothing_else),
     ("a host policy cuts live connections", host::a_host_policy_cuts_live_connections),
     ("a Service leads past no host policy", host::a_service_leads_past_no_host_policy),
+    ("a policy of sockets lets NodePorts alone", host::a_policy_of_sockets_lets_node_ports_alone),
     ("an unknown pod is denied until it is known", denied::an_unknown_pod_is_denied_until_it_is_known),
     ("neighbour discovery of unknown pods passes", denied::neighbour_discovery_of_unknown_pods_passes),
     ("denied packets are counted", denied::denied_packets_are_counted),

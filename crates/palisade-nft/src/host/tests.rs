@@ -19,7 +19,11 @@ fn tables() -> impl Strategy<Value = HostTables> {
                     ports(Transport::Tcp, (80, 80), None, Otherwise::Drop),
                     ports(Transport::Udp, (9000, 9022), Some(0), Otherwise::Reject),
                 ],
-                vec![ports(Transport::Sctp, (65535, 65535), Some(1), Otherwise::Drop)],
+                vec![
+                    ports(Transport::Sctp, (65535, 65535), Some(1), Otherwise::Drop),
+                    sockets(ports(Transport::Tcp, (80, 90), Some(1), Otherwise::Reject)),
+                    sockets(ports(Transport::Sctp, (65535, 65535), None, Otherwise::Drop)),
+                ],
             ];
             let guards = |(nodes, own): (BTreeMap<u8, usize>, Option<usize>)| Guards {
                 nodes: nodes.into_iter().map(|(number, guard)| (node(number), guard_id(guard))).collect(),
@@ -54,9 +58,13 @@ fn named(tables: &HostTables, layer: Layer) -> Vec<GuardId> {
     guards.nodes.values().chain(&guards.own).cloned().collect()
 }
 
+fn sockets(ports: GuardedPorts) -> GuardedPorts {
+    GuardedPorts { scope: HostScope::HostSockets, ..ports }
+}
+
 fn ports(transport: Transport, (first, last): (u16, u16), group: Option<usize>, otherwise: Otherwise) -> GuardedPorts {
     let range = PortRange::new(Port::new(first).unwrap(), Port::new(last).unwrap()).unwrap();
-    GuardedPorts { transport, range, admitted: group.map(group_id), otherwise }
+    GuardedPorts { transport, range, scope: HostScope::Everything, admitted: group.map(group_id), otherwise }
 }
 
 fn guard_id(number: usize) -> GuardId {

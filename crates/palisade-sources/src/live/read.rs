@@ -54,7 +54,7 @@ pub fn read(kind: Kind, object: &Object, limits: &Limits, reading: &mut Reading)
         }
         Kind::HostPolicy => {
             found = diagnostics(kind, &name, reading, READ_ALL_THE_SAME);
-            let policy = host_policy::read(&root, Arc::clone(&name.name), limits.peers_per_policy, reading);
+            let policy = host_policy::read(&root, (&name.name).into(), limits.peers_per_policy, reading);
             let effect = host_policy::effect(&policy).to_string();
             (Content::HostPolicy(policy), effect)
         }

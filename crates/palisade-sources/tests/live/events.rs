@@ -26,7 +26,7 @@ fn told(update: &Update) -> Vec<String> {
         Change::Node(name, new) => format!("{}Node {name}", sign(new.is_some())),
         Change::Pod(name, new) => format!("{}Pod {name}", sign(new.is_some())),
         Change::Policy(name, new) => format!("{}NetworkPolicy {name}", sign(new.is_some())),
-        Change::HostPolicy(name, new) => format!("{}HostPolicy {name}", sign(new.is_some())),
+        Change::HostPolicy(name, new) => format!("{}{} {name}", sign(new.is_some()), name.kind()),
         Change::BanList(name, new) => format!("{}BanList {name}", sign(new.is_some())),
     };
     update.changes.iter().map(change).collect()

@@ -1,16 +1,40 @@
-//! Random host policies.
+//! Random host policies, as objects and as config files of kube-restrict-ip.
 
 use palisade_core::host_policy::FAILSAFE_PORTS;
-use palisade_core::{HostPeer, HostPolicy, HostPort, Otherwise, PortRange, Snapshot};
+use palisade_core::{
+    HostPeer, HostPolicy, HostPolicyName, HostPort, HostScope, Otherwise, PortRange, Selector, Snapshot, Transport,
+};
 
 use super::policies::{block, range, selector};
 use super::{KEYS, known_port, transport};
 use crate::rng::Rng;
 
 const NAMES: [&str; 4] = ["a", "b", "metrics", "storage-api"];
+/// One is the name of an object, too.
+const CHAINS: [&str; 2] = ["KUBE-RESTRICT-IP", "metrics"];
 
 /// A host policy for this cluster; it may have the name of another.
 pub(crate) fn host_policy(snapshot: &Snapshot, rng: &mut Rng) -> HostPolicy {
+    if rng.percent(30) { config_file(snapshot, rng) } else { object(snapshot, rng) }
+}
+
+/// What a config file of kube-restrict-ip can say.
+pub(crate) fn config_file(snapshot: &Snapshot, rng: &mut Rng) -> HostPolicy {
+    let port = |rng: &mut Rng| HostPort { transport: Transport::Tcp, range: PortRange::single(known_port(rng)) };
+    let network = |rng: &mut Rng| HostPeer::Block { cidr: block(snapshot, rng).0, except: Vec::new() };
+    HostPolicy {
+        name: HostPolicyName::File(rng.pick(&CHAINS).into()),
+        nodes: Selector::everything(),
+        ports: (0..rng.between(1, 3)).map(|_| port(rng)).collect(),
+        from: (0..rng.between(1, 4)).map(|_| network(rng)).collect(),
+        audit: false,
+        scope: scope(rng),
+        otherwise: Otherwise::Reject,
+        unreadable: None,
+    }
+}
+
+fn object(snapshot: &Snapshot, rng: &mut Rng) -> HostPolicy {
     let unreadable = rng.percent(5).then(|| "unknown field `unreadable`".to_string());
     let mut ports: Vec<HostPort> = (0..rng.between(1, 3)).map(|_| host_port(rng)).collect();
     let from = if unreadable.is_some() { Vec::new() } else { (0..rng.below(4)).map(|_| peer(snapshot, rng)).collect() };
@@ -21,11 +45,16 @@ pub(crate) fn host_policy(snapshot: &Snapshot, rng: &mut Rng) -> HostPolicy {
         name: rng.pick(&NAMES).into(),
         nodes: selector(rng, &KEYS),
         ports,
+        scope: scope(rng),
         from,
         audit: rng.percent(15),
         otherwise: if rng.percent(30) { Otherwise::Reject } else { Otherwise::Drop },
         unreadable,
     }
+}
+
+fn scope(rng: &mut Rng) -> HostScope {
+    rng.pick(&HostScope::ALL)
 }
 
 /// Ports that flows and rules of pods use, too, and now and then one without which a node is lost.

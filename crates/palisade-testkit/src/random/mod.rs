@@ -19,7 +19,7 @@ use crate::rng::Rng;
 
 pub(crate) use bans::ban_list;
 pub use flows::flows;
-pub(crate) use hosts::host_policy;
+pub(crate) use hosts::{config_file, host_policy};
 pub(crate) use policies::policy;
 
 /// A cluster and flows to ask about.
@@ -64,7 +64,7 @@ pub fn cluster(rng: &mut Rng) -> Snapshot {
         let policy = policy(&snapshot, rng);
         snapshot.policies.insert(policy.name.clone(), Arc::new(policy));
     }
-    for _ in 0..rng.pick(&[0, 0, 1, 3]) {
+    for _ in 0..rng.pick(&[0, 0, 1, 4]) {
         let policy = host_policy(&snapshot, rng);
         snapshot.host_policies.insert(policy.name.clone(), Arc::new(policy));
     }

@@ -68,7 +68,7 @@ pub enum Action {
     Expect(Vec<Finding>),
 }
 
-/// One YAML document.
+/// One YAML document, or one config file of kube-restrict-ip.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
     /// The line of the file on which the document begins.
@@ -77,6 +77,15 @@ pub struct Manifest {
     pub key: ObjectKey,
     /// The document, as written.
     pub text: String,
+}
+
+impl ObjectKey {
+    /// The kind of a config file of kube-restrict-ip: the key by which it is named.
+    pub const CONFIG: &str = "ipChain";
+
+    fn is_config(&self) -> bool {
+        self.kind == ObjectKey::CONFIG
+    }
 }
 
 /// What tells objects apart.

@@ -68,8 +68,12 @@ impl Scenario {
     }
 
     fn read<'a>(&self, step: &'a Step, objects: &[&Manifest]) -> Moment<'a> {
-        let texts: Vec<SourceText> = objects.iter().map(|object| self.source_text(object)).collect();
-        let parsed = palisade_sources::parse(&texts, &palisade_sources::Options::default());
+        let (configs, objects): (Vec<&Manifest>, Vec<&Manifest>) =
+            objects.iter().partition(|object| object.key.is_config());
+        let texts =
+            |of: &[&Manifest]| -> Vec<SourceText> { of.iter().map(|object| self.source_text(object)).collect() };
+        let mut parsed = palisade_sources::parse(&texts(&objects), &palisade_sources::Options::default());
+        palisade_sources::restrict_ip::add(&mut parsed, &texts(&configs));
         Moment { step, snapshot: parsed.snapshot, diagnostics: parsed.diagnostics }
     }
 

@@ -3,6 +3,8 @@
 use serde::Deserialize;
 
 use palisade_core::{Audit, Flow, Level, Verdict};
+use palisade_sources::SourceText;
+use palisade_sources::restrict_ip::RestrictIp;
 
 use super::{Action, Error, Finding, Manifest, ObjectKey, Probe, Scenario, Step, Verdicts};
 
@@ -28,6 +30,9 @@ struct Block<'a> {
     line: usize,
     lines: Vec<&'a str>,
 }
+
+/// The info string of a config file of kube-restrict-ip, in a step that applies.
+const CONFIG: &str = "config";
 
 /// The verbs, each with the info string of its blocks.
 const VERBS: [(&str, &str); 4] =
@@ -92,7 +97,8 @@ fn read_step(number: usize, line: usize, heading: &str, blocks: &[Block<'_>]) ->
     if blocks.is_empty() {
         return Err((line, format!("the step has no ```{info} block")));
     }
-    if let Some(block) = blocks.iter().find(|block| block.info != info) {
+    let is_known = |block: &Block<'_>| block.info == info || (verb == "apply" && block.info == CONFIG);
+    if let Some(block) = blocks.iter().find(|block| !is_known(block)) {
         let found = block.info;
         return Err((
             block.line - 1,
@@ -100,7 +106,9 @@ fn read_step(number: usize, line: usize, heading: &str, blocks: &[Block<'_>]) ->
         ));
     }
     let action = match verb {
-        "apply" => Action::Apply(items(line, blocks, documents)?),
+        "apply" => Action::Apply(items(line, blocks, |block| {
+            if block.info == CONFIG { Ok(vec![config(block)]) } else { documents(block) }
+        })?),
         "delete" => Action::Delete(items(line, blocks, |block| {
             entries(block).map(|(text, line)| read_key(text, line).map(|key| (line, key))).collect()
         })?),
@@ -177,7 +185,16 @@ fn documents(block: &Block<'_>) -> Result<Vec<Manifest>, Wrong> {
 
 /// Whether objects of the kind are in no namespace.
 fn is_of_cluster(kind: &str) -> bool {
-    matches!(kind, "Node" | "Namespace" | "HostPolicy" | "BanList")
+    matches!(kind, "Node" | "Namespace" | "HostPolicy" | "BanList" | ObjectKey::CONFIG)
+}
+
+/// A config file; its `ipChain` tells which it is.
+fn config(block: &Block<'_>) -> Manifest {
+    let text = block.lines.join("\n") + "\n";
+    let read = RestrictIp::parse(&SourceText { file: CONFIG.into(), text: text.clone() });
+    let name = read.policy.name;
+    let key = ObjectKey { kind: name.kind().to_string(), namespace: None, name: name.to_string() };
+    Manifest { line: block.line, key, text }
 }
 
 fn read_key(text: &str, line: usize) -> Result<ObjectKey, Wrong> {

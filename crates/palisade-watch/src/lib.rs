@@ -1,8 +1,8 @@
-//! Waiting until the manifests change.
+//! Waiting until files change.
 //!
 //! Directories are watched, not files: editors replace files, and a mounted ConfigMap swaps a symbolic link above
 //! them. Every directory on the way from a path as given to the file it leads to counts.
-#![expect(clippy::disallowed_methods, reason = "the file of this crate that looks at directories")]
+#![expect(clippy::disallowed_methods, reason = "this crate looks at directories")]
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
@@ -11,6 +11,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify;
@@ -57,6 +58,27 @@ impl Watch {
     /// As [`new`](Watch::new).
     pub fn wait(&mut self) -> io::Result<()> {
         while !self.changed(None)? {}
+        self.settle()
+    }
+
+    /// The same, for a limited time.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Watch::new).
+    pub fn wait_at_most(&mut self, time: Duration) -> io::Result<()> {
+        let end = Instant::now() + time;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let left = Timespec::try_from(left).unwrap_or(Timespec { tv_sec: i64::MAX, tv_nsec: 0 });
+            if self.changed(Some(&left))? || Instant::now() >= end {
+                return self.settle();
+            }
+        }
+    }
+
+    /// Waits until it is quiet for a moment.
+    fn settle(&mut self) -> io::Result<()> {
         let quiet = Timespec { tv_sec: 0, tv_nsec: QUIET_MS * 1_000_000 };
         while self.changed(Some(&quiet))? {}
         // Directories and links may have come and gone.
@@ -155,11 +177,15 @@ fn follow_first_link(path: &Path, wanted: &mut BTreeMap<PathBuf, Interest>) -> O
     None
 }
 
+/// Notes the name in its directory; where that is not there yet, its name as well.
 fn note_name(path: &Path, wanted: &mut BTreeMap<PathBuf, Interest>) {
     let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else { return };
     let interest = wanted.entry(directory.to_path_buf()).or_insert_with(|| Interest::Names(BTreeSet::new()));
     if let Interest::Names(names) = interest {
         names.insert(name.to_os_string());
+    }
+    if !directory.is_dir() {
+        note_name(directory, wanted);
     }
 }
 
@@ -239,6 +265,18 @@ mod tests {
         let prepare = |root: &Path| std::fs::create_dir_all(root.join("shop/deep")).unwrap();
         check(prepare, "shop", |root| write(&root.join("shop/deep/new.yaml"), "1"), true);
         check(prepare, "shop", |root| std::fs::remove_dir(root.join("shop/deep")).unwrap(), true);
+    }
+
+    #[test]
+    fn what_is_not_there_yet_is_reported() {
+        let nothing = |_: &Path| {};
+        check(nothing, "a.yaml", |root| write(&root.join("a.yaml"), "1"), true);
+        check(nothing, "etc/deep/a.yaml", |root| std::fs::create_dir(root.join("etc")).unwrap(), true);
+        let link = |root: &Path| {
+            std::fs::create_dir(root.join("v1")).unwrap();
+            symlink("data/a.yaml", root.join("a.yaml")).unwrap();
+        };
+        check(link, "a.yaml", |root| symlink("v1", root.join("data")).unwrap(), true);
     }
 
     #[test]
