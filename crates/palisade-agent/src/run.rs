@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use ipnet::IpNet;
 use palisade_nft::{ApplyError, Kernel, KernelError, Links, Monitor, Table};
 use tokio::sync::mpsc;
 
@@ -92,7 +93,7 @@ pub fn run(settings: Settings) -> Result<(), RunError> {
     let bound = kernels.binding.iter().flat_map(Binding::kernels);
     let monitor = Monitor::open(kernels.policies.iter().chain(&kernels.host).chain(&kernels.bans).chain(bound))?;
     let interfaces = settings.bind_sources.then(Links::open).transpose()?;
-    let protected = if settings.enforce.bans { runtime()?.block_on(protected(&settings)) } else { Vec::new() };
+    let protected = if settings.enforce.bans { told_protected(&settings)? } else { Vec::new() };
     let mut engine = Engine::start(Arc::clone(&settings), protected, kernels, directory.clone(), Arc::clone(&metrics));
     let (changed, looked_after) = (Arc::clone(&engine.telling.changed), directory.clone());
     let (tell, found) = mpsc::channel(events::WAITING_MAX);
@@ -148,6 +149,14 @@ pub fn run(settings: Settings) -> Result<(), RunError> {
     // A panic there was printed already.
     let _ = rules.join();
     Ok(())
+}
+
+/// What no list bans. A name that is not resolved in time is not waited for.
+fn told_protected(settings: &Settings) -> Result<Vec<IpNet>, RunError> {
+    let runtime = runtime()?;
+    let protected = runtime.block_on(protected(settings));
+    runtime.shutdown_background();
+    Ok(protected)
 }
 
 /// The connections to the tables that are enforced. Of what is not, nothing is left in the kernel.
