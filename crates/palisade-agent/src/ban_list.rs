@@ -5,9 +5,8 @@
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use schemars::JsonSchema;
-use serde_json::json;
 
-use crate::definition::{Enforcement, Kind, PodsPeer, definition, schema_of};
+use crate::definition::{Enforcement, PodsPeer, policy_definition};
 
 /// The kind.
 pub const KIND: &str = "BanList";
@@ -66,20 +65,9 @@ struct BanEntry {
 ///
 /// None that can happen: what is written here is a definition.
 pub fn ban_list_definition() -> Result<CustomResourceDefinition, serde_json::Error> {
-    definition(&Kind {
-        name: KIND,
-        plural: PLURAL,
-        singular: "banlist",
-        columns: &[
-            ("Enforcement", "string", ".spec.enforcement", "Whether packets are dropped, or only counted"),
-            ("Age", "date", ".metadata.creationTimestamp", "When the list was made"),
-        ],
-        schema: json!({
-            "description": "Addresses with which nobody may speak, whichever side begins.",
-            "type": "object",
-            "required": ["spec"],
-            "properties": { "spec": schema_of::<BanListSpec>()? },
-        }),
-        has_status: false,
-    })
+    policy_definition::<BanListSpec>(
+        [KIND, PLURAL, "banlist"],
+        "Addresses with which nobody may speak, whichever side begins.",
+        &[("Enforcement", "string", ".spec.enforcement", "Whether packets are dropped, or only counted")],
+    )
 }

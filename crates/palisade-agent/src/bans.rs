@@ -6,7 +6,6 @@ use ipnet::IpNet;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{DynamicObject, ListParams, Patch, PatchParams, PostParams};
-use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Api, Client};
 use palisade_core::Snapshot;
 use palisade_sources::Limits;
@@ -15,9 +14,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
-use crate::ban_list;
 use crate::client::ClientError;
-use crate::definition::{GROUP, VERSION};
+use crate::policy_kind::PolicyKind;
 
 /// The list of single bans, if no other is named.
 pub const MANUAL: &str = "manual";
@@ -192,18 +190,15 @@ impl BanLists {
     }
 
     async fn create(&self, list: &str, entries: Vec<Value>) -> kube::Result<DynamicObject> {
-        let object = DynamicObject::new(list, &resource()).data(json!({ "spec": { "entries": entries } }));
+        let object =
+            DynamicObject::new(list, &PolicyKind::Ban.resource()).data(json!({ "spec": { "entries": entries } }));
         let parameters = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
         self.api().create(&parameters, &object).await
     }
 
     fn api(&self) -> Api<DynamicObject> {
-        Api::all_with(self.client.clone(), &resource())
+        Api::all_with(self.client.clone(), &PolicyKind::Ban.resource())
     }
-}
-
-fn resource() -> ApiResource {
-    ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(GROUP, VERSION, ban_list::KIND), ban_list::PLURAL)
 }
 
 /// Whether an entry is that of this block, however it is written.

@@ -8,6 +8,8 @@ use schemars::transform::RecursiveTransform;
 use schemars::{JsonSchema, Schema};
 use serde_json::{Value, json};
 
+use crate::policy_status::PolicyStatus;
+
 /// The API group of our kinds.
 pub const GROUP: &str = "palisade.dev";
 /// Their version.
@@ -85,8 +87,42 @@ pub fn definition(kind: &Kind<'_>) -> Result<CustomResourceDefinition, serde_jso
     }))
 }
 
+/// The definition of a kind of policies, of a spec of this form; their status says where they are in force. `columns` are those of the
+/// spec.
+///
+/// # Errors
+///
+/// As [`definition`].
+pub fn policy_definition<Spec: JsonSchema>(
+    [name, plural, singular]: [&str; 3],
+    description: &str,
+    columns: &[(&str, &str, &str, &str)],
+) -> Result<CustomResourceDefinition, serde_json::Error> {
+    let (programmed, effective) = (condition("Programmed"), condition("Effective"));
+    let of_all = [
+        ("Nodes matched", "integer", ".status.nodes.matched", "Nodes that it is for"),
+        ("Nodes programmed", "integer", ".status.nodes.programmed", "Those on which it is in force"),
+        ("Programmed", "string", &*programmed, "Whether it is in force on all of them"),
+        ("Effective", "string", &*effective, "Whether nothing keeps it from having an effect"),
+        ("Age", "date", ".metadata.creationTimestamp", "When it was made"),
+    ];
+    definition(&Kind {
+        name,
+        plural,
+        singular,
+        columns: &[columns, &of_all].concat(),
+        schema: json!({
+            "description": description,
+            "type": "object",
+            "required": ["spec"],
+            "properties": { "spec": schema_of::<Spec>()?, "status": schema_of::<PolicyStatus>()? },
+        }),
+        has_status: true,
+    })
+}
+
 /// Where `kubectl get` finds the status of a condition.
-pub fn condition(of: &str) -> String {
+fn condition(of: &str) -> String {
     format!(".status.conditions[?(@.type==\"{of}\")].status")
 }
 

@@ -2,16 +2,11 @@
 //!
 //! What a policy means is read by `palisade_sources`, from manifests and from the API server alike; these types are only the form of it.
 
-mod status;
-
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use kube::core::{ApiResource, GroupVersionKind};
 use schemars::JsonSchema;
-use serde_json::json;
 
-use crate::definition::{Enforcement, GROUP, Kind, PodsPeer, VERSION, condition, definition, schema_of};
-pub use status::{HostPolicyStatus, Nodes, status, version_to_cover};
+use crate::definition::{Enforcement, PodsPeer, policy_definition};
 
 /// The kind.
 pub const KIND: &str = "HostPolicy";
@@ -159,31 +154,13 @@ impl Protocol {
 ///
 /// None that can happen: what is written here is a definition.
 pub fn host_policy_definition() -> Result<CustomResourceDefinition, serde_json::Error> {
-    definition(&Kind {
-        name: KIND,
-        plural: PLURAL,
-        singular: "hostpolicy",
-        columns: &[
+    policy_definition::<HostPolicySpec>(
+        [KIND, PLURAL, "hostpolicy"],
+        "Who may reach some ports of some nodes. A port that no policy guards is open.",
+        &[
             ("Enforcement", "string", ".spec.enforcement", "Whether packets are denied, or only counted"),
             ("Ports", "string", ".spec.ports[*].port", "The guarded ports, of ranges the first"),
             ("Otherwise", "string", ".spec.otherwise", "What becomes of packets of others"),
-            ("Nodes matched", "integer", ".status.nodes.matched", "Nodes that it selects"),
-            ("Nodes programmed", "integer", ".status.nodes.programmed", "Those on which it is in force"),
-            ("Programmed", "string", &condition("Programmed"), "Whether it is in force on all of them"),
-            ("Effective", "string", &condition("Effective"), "Whether nothing on them keeps it from having an effect"),
-            ("Age", "date", ".metadata.creationTimestamp", "When the policy was made"),
         ],
-        schema: json!({
-            "description": "Who may reach some ports of some nodes. A port that no policy guards is open.",
-            "type": "object",
-            "required": ["spec"],
-            "properties": { "spec": schema_of::<HostPolicySpec>()?, "status": schema_of::<HostPolicyStatus>()? },
-        }),
-        has_status: true,
-    })
-}
-
-/// The kind as requests name it.
-pub fn resource() -> ApiResource {
-    ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(GROUP, VERSION, KIND), PLURAL)
+    )
 }

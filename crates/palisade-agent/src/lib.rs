@@ -37,6 +37,7 @@ mod message;
 mod metrics;
 pub mod namespace;
 pub mod node_state;
+mod policy_kind;
 mod policy_status;
 mod preflight;
 mod programming;

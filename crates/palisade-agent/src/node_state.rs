@@ -104,7 +104,7 @@ pub struct Covered {
     /// Of HostPolicies. Their status alone makes the agent write no sooner than the next heartbeat.
     #[serde(default)]
     pub host_policies: String,
-    /// Of BanLists.
+    /// Of BanLists. Their status alone makes the agent write no sooner than the next heartbeat.
     #[serde(default)]
     pub ban_lists: String,
 }

@@ -4,11 +4,13 @@
 //! It only reads what the API server has, and so another one that takes over goes on from there: what it would write is there
 //! already. Enforcement waits for none of this, and nothing here touches the rules.
 //!
-//! Read in this order: `cluster` (what is followed), `host` (from there to the status of a `HostPolicy`), `conditions`, `write`.
+//! Read in this order: `cluster` (what is followed), `policy` (from there to the status of one), `nodes`, `conditions`, `status` (its form), `write`.
 
 mod cluster;
 mod conditions;
-mod host;
+mod nodes;
+mod policy;
+mod status;
 mod write;
 
 use std::collections::BTreeMap;
@@ -30,6 +32,7 @@ use crate::repeated::Repeated;
 use crate::settings::Settings;
 use crate::watch::{self, chain, is_garbled};
 use cluster::Cluster;
+pub use status::{PolicyStatus, version_to_cover};
 use write::Writer;
 
 /// The Lease of whoever writes.

@@ -20,7 +20,7 @@ use crate::report::Obstacle;
 use crate::settings::{BootRestore, Settings};
 use crate::state::{Pause, StateDirectory};
 use crate::watch::chain;
-pub use beside::PAST_HOST_POLICIES;
+pub use beside::PAST_HOOKS;
 use bridge::Bridges;
 
 /// How often the bridges are looked at, and whether enforcement is paused: both must not wait.

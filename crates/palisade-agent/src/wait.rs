@@ -3,7 +3,9 @@
 //! The agents say up to which resourceVersion their rules cover each kind. A policy of an older version, or of that one,
 //! is in force there.
 
+mod error;
 pub(crate) mod judge;
+mod versions;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -12,10 +14,9 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use k8s_openapi::api::core::v1::{Node, Pod};
-use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::ListParams;
-use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
+use kube::core::DynamicObject;
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client, ResourceExt};
@@ -23,12 +24,12 @@ use serde::Serialize;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::backoff::Patience;
-use crate::ban_list;
-use crate::definition::{GROUP, VERSION};
-use crate::host_policy;
 use crate::node_state::NodeState;
+use crate::policy_kind::PolicyKind;
+pub use error::WaitError;
 pub use judge::{NodeVerdict, Standing};
-use judge::{PolicyKind, States, Target, judge, number};
+use judge::{States, Target, judge, number};
+use versions::{version, versions};
 
 /// The object, or what the agents must cover, is looked at again so often while something lags, and what the agents say is
 /// asked for so often.
@@ -50,7 +51,7 @@ pub struct Wait {
     pub context: Option<String>,
     /// What is to be in force.
     pub subject: Subject,
-    /// Its namespace; empty for a host policy.
+    /// Its namespace; empty for a kind without.
     pub namespace: String,
     /// Its name.
     pub name: String,
@@ -92,58 +93,6 @@ pub struct Outcome {
     pub waited_ms: u64,
     /// What each node concerned says.
     pub nodes: Vec<NodeVerdict>,
-}
-
-/// Why there is no answer.
-#[derive(Debug, thiserror::Error)]
-pub enum WaitError {
-    /// There is no usable configuration of a client.
-    #[error("no API server is known")]
-    Client(#[source] crate::client::ClientError),
-    /// The object is not there.
-    #[error("there is no {0}")]
-    Missing(String),
-    /// The API server refused something.
-    #[error("cannot {operation}")]
-    Api {
-        /// What was tried.
-        operation: &'static str,
-        /// What it said.
-        #[source]
-        source: kube::Error,
-    },
-    /// The agents say nothing, or may not be asked.
-    #[error("cannot watch what the agents say")]
-    NodeStates(#[source] watcher::Error),
-    /// The API server says nothing at all.
-    #[error("the API server does not answer")]
-    Silent,
-    /// The runtime cannot be started.
-    #[error("cannot start the async runtime")]
-    Runtime(#[from] std::io::Error),
-}
-
-impl WaitError {
-    /// What to do about it.
-    pub fn hint(&self) -> Option<&'static str> {
-        match self {
-            WaitError::Client(_) => Some("--kubeconfig and --context name one"),
-            WaitError::Missing(_) => Some("'palisade wait policy --for=delete' waits until one is gone"),
-            WaitError::NodeStates(_) => Some(
-                "the kind NodeState comes with 'kubectl apply -k deploy/'; listing and watching nodestates.palisade.dev must be allowed",
-            ),
-            WaitError::Api { .. } | WaitError::Silent | WaitError::Runtime(_) => None,
-        }
-    }
-
-    /// Whether the API server answers and refuses: the kind is not there, or may not be read.
-    fn is_refusal(&self) -> bool {
-        let (WaitError::Api { source, .. } | WaitError::NodeStates(watcher::Error::InitialListFailed(source))) = self
-        else {
-            return false;
-        };
-        matches!(source, kube::Error::Api(status) if matches!(status.code, 401 | 403 | 404))
-    }
 }
 
 impl Wait {
@@ -238,14 +187,12 @@ impl Wait {
             let pod = pods.get_opt(&self.name).await.map_err(failed("read the pod"))?;
             return pod.map(|pod| looked_at(&pod)).ok_or_else(|| WaitError::Missing(self.to_string()));
         }
-        let (of, resource) = match self.subject {
-            Subject::HostPolicy | Subject::HostPolicyGone => (PolicyKind::Host, host_policy::resource()),
-            Subject::BanList | Subject::BanListGone => {
-                let kind = GroupVersionKind::gvk(GROUP, VERSION, ban_list::KIND);
-                (PolicyKind::Ban, ApiResource::from_gvk_with_plural(&kind, ban_list::PLURAL))
-            }
-            _ => (PolicyKind::Network, ApiResource::erase::<NetworkPolicy>(&())),
+        let of = match self.subject {
+            Subject::HostPolicy | Subject::HostPolicyGone => PolicyKind::Host,
+            Subject::BanList | Subject::BanListGone => PolicyKind::Ban,
+            _ => PolicyKind::Network,
         };
+        let resource = of.resource();
         let all = Api::<DynamicObject>::all_with(client.clone(), &resource);
         let policies = match of {
             PolicyKind::Network => Api::namespaced_with(client.clone(), &self.namespace, &resource),
@@ -289,33 +236,6 @@ enum Looked {
     NotYet(String),
     /// What is to be covered, and by which nodes.
     Target(Target, Vec<String>),
-}
-
-/// The resourceVersion that agents have to cover for what a policy says now; `None` if it is not there.
-async fn version(of: PolicyKind, policies: &Api<DynamicObject>, name: &str) -> kube::Result<Option<String>> {
-    Ok(match of {
-        PolicyKind::Network | PolicyKind::Ban => {
-            let policy = policies.get_metadata_opt(name).await?;
-            policy.map(|policy| policy.resource_version().unwrap_or_default())
-        }
-        PolicyKind::Host => policies.get_opt(name).await?.map(|policy| host_policy::version_to_cover(&policy)),
-    })
-}
-
-/// The resourceVersion of the list of all policies, and of each that which [`version`] would say.
-async fn versions(of: PolicyKind, all: &Api<DynamicObject>) -> kube::Result<(String, Vec<String>)> {
-    let (listed, versions): (_, Vec<String>) = match of {
-        // They may be many, or long, and nothing but their versions is asked for.
-        PolicyKind::Network | PolicyKind::Ban => {
-            let list = all.list_metadata(&ListParams::default()).await?;
-            (list.metadata, list.items.iter().map(|policy| policy.resource_version().unwrap_or_default()).collect())
-        }
-        PolicyKind::Host => {
-            let list = all.list(&ListParams::default()).await?;
-            (list.metadata, list.items.iter().map(host_policy::version_to_cover).collect())
-        }
-    };
-    Ok((listed.resource_version.unwrap_or_default(), versions))
 }
 
 fn looked_at(pod: &Pod) -> Looked {

@@ -47,6 +47,7 @@ fn agents_have_no_other_rights(sandbox: &Sandbox<'_>) -> anyhow::Result<()> {
     let expected = [
         "events.events.k8s.io [] [] [create]",
         "banlists.palisade.dev [] [] [list watch]",
+        "banlists.palisade.dev/status [] [] [patch]",
         "hostpolicies.palisade.dev [] [] [list watch]",
         "hostpolicies.palisade.dev/status [] [] [patch]",
         "leases.coordination.k8s.io [] [palisade-status] [get update]",
@@ -146,18 +147,23 @@ impl Trial<'_> {
         let seen = wait(PATIENCE, || Ok(refused()?.is_some() || self.has_written_all(&name)));
         let refused = refused();
         end(bed.control(), child)?;
-        bed.kubectl(&["delete", &format!("node/{name}"), &format!("hostpolicy/{name}")])?;
+        let left = ["node", "hostpolicy", "banlist"].map(|kind| format!("{kind}/{name}"));
+        bed.kubectl(&["delete", &left[0], &left[1], &left[2]])?;
         seen?.with_context(|| format!("the agent says only: {}", fs::read_to_string(&log).unwrap_or_default()))?;
         refused
     }
 
     fn has_written_all(&self, name: &str) -> bool {
         let state = self.sandbox.kubectl(&["get", "nodestate", name, "--output=jsonpath={.status.phase}"]);
-        let status =
-            self.sandbox.kubectl(&["get", "hostpolicy", name, "--output=jsonpath={.status.conditions[*].type}"]);
+        let has_status = |kind: &str| {
+            let conditions =
+                self.sandbox.kubectl(&["get", kind, name, "--output=jsonpath={.status.conditions[*].type}"]);
+            conditions.is_ok_and(|conditions| !conditions.is_empty())
+        };
         let events = self.sandbox.kubectl(&["get", "events", "--field-selector=reason=Unreadable", "--output=name"]);
         state.is_ok_and(|phase| phase == "InForce")
-            && status.is_ok_and(|conditions| !conditions.is_empty())
+            && has_status("hostpolicy")
+            && has_status("banlist")
             && events.is_ok_and(|events| !events.is_empty())
     }
 
@@ -178,8 +184,8 @@ impl Trial<'_> {
         kept
     }
 
-    /// A Node for the agent, roles without the right, a Lease in the namespace of the roles, and a policy whose status is to be written:
-    /// it guards nothing.
+    /// A Node for the agent, roles without the right, a Lease in the namespace of the roles, and policies whose status is to be written:
+    /// they guard and ban nothing.
     fn objects(&self, name: &str, [cluster, own]: &[Value; 2]) -> String {
         let group = "rbac.authorization.k8s.io";
         let subject = json!({"kind": "ServiceAccount", "name": name, "namespace": self.sandbox.namespace});
@@ -198,6 +204,7 @@ impl Trial<'_> {
             lease(),
             {"apiVersion": "palisade.dev/v1alpha1", "kind": "HostPolicy", "metadata": {"name": name},
              "spec": {"nodeSelector": {"matchLabels": {"trial": "none"}}, "ports": [{"port": 9}]}},
+            {"apiVersion": "palisade.dev/v1alpha1", "kind": "BanList", "metadata": {"name": name}, "spec": {}},
         ]});
         objects.to_string()
     }

@@ -2,23 +2,27 @@
 //!
 //! Nothing is built until it is asked for, at most once a second: at each event only a few numbers are compared.
 
+mod findings;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use palisade_compile::UnknownPods;
-use palisade_core::{Level, ObjectName};
+use palisade_core::ObjectName;
 use palisade_nft::Generation;
 use palisade_sources::live::{Kind, Object};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::Engine;
-use crate::events::{self, Unreadable};
+use crate::events::Unreadable;
 use crate::node_state::{BootGap, Cluster, Covered, NodeStateStatus, Phase, Pods, Told};
 use crate::preflight::{self, Surroundings};
 use crate::report;
 
+/// The kinds of policies.
+const POLICIES: [Kind; 3] = [Kind::NetworkPolicy, Kind::HostPolicy, Kind::BanList];
 /// How many pods that are not in force are named.
 const PODS_NAMED: usize = 32;
 /// How many namespaces that find no room are.
@@ -42,16 +46,12 @@ pub struct Telling {
     listing: BTreeSet<Kind>,
     /// Up to which resourceVersion the rules in force cover each kind.
     covered: BTreeMap<Kind, String>,
-    /// How many policies there are among what is covered.
-    policies: usize,
-    /// The same of host policies.
-    host_policies: usize,
-    /// The same of ban lists.
-    ban_lists: usize,
+    /// How many policies of each kind there are among what is covered.
+    known: BTreeMap<Kind, usize>,
     /// The latest resourceVersion of a pod of this node that was taken in.
     local_pods: u128,
-    /// That of a host policy that somebody may wait for: not one by which its status alone came.
-    awaited_host_policies: u128,
+    /// For each kind with a status that of one that somebody may wait for: not one by which its status alone came.
+    awaited: BTreeMap<Kind, u128>,
     /// Policies with findings that no event was asked for yet.
     untold: BTreeSet<(Kind, ObjectName)>,
     /// Who writes events.
@@ -65,15 +65,9 @@ pub struct Telling {
 struct Urgent {
     phase: Option<report::Phase>,
     boot_gap: BootGap,
-    policies: u128,
-    /// How many they are: a deletion that only a new list shows leaves the resourceVersion as it is.
-    policies_known: usize,
-    host_policies: u128,
-    /// The same of these.
-    host_policies_known: usize,
-    ban_lists: u128,
-    /// The same of these.
-    ban_lists_known: usize,
+    /// How far policies are covered, in the order of [`POLICIES`], and how many they are: a deletion that only a new list shows leaves
+    /// the resourceVersion as it is.
+    policies: [(u128, usize); POLICIES.len()],
     namespaces: u128,
     local_pods: u128,
     /// Namespaces that find no room.
@@ -90,11 +84,9 @@ impl Default for Telling {
             asked: Vec::new(),
             listing: BTreeSet::new(),
             covered: BTreeMap::new(),
-            policies: 0,
-            host_policies: 0,
-            ban_lists: 0,
+            known: BTreeMap::new(),
             local_pods: 0,
-            awaited_host_policies: 0,
+            awaited: BTreeMap::new(),
             untold: BTreeSet::new(),
             findings: None,
             last: Urgent::default(),
@@ -103,7 +95,7 @@ impl Default for Telling {
 }
 
 impl Engine {
-    /// Takes note of an object of this node, or of a host policy.
+    /// Takes note of an object of this node, or of a policy with a status.
     pub(super) fn note_own(&mut self, kind: Kind, object: &Object) {
         match kind {
             Kind::Pod if object.node_name() == Some(&*self.settings.node) => {
@@ -113,9 +105,9 @@ impl Engine {
                 self.telling.node_uid = Some(object.uid().to_owned());
             }
             // What is on a list may be both: news, and told by others already.
-            Kind::HostPolicy if !object.is_observed() || self.telling.listing.contains(&kind) => {
-                let version = number(object.resource_version());
-                self.telling.awaited_host_policies = self.telling.awaited_host_policies.max(version);
+            Kind::HostPolicy | Kind::BanList if !object.is_observed() || self.telling.listing.contains(&kind) => {
+                let awaited = self.telling.awaited.entry(kind).or_default();
+                *awaited = (*awaited).max(number(object.resource_version()));
             }
             _ => {}
         }
@@ -127,42 +119,6 @@ impl Engine {
             self.telling.listing.remove(&kind);
         } else {
             self.telling.listing.insert(kind);
-        }
-    }
-
-    /// Something else is wrong with an object than before.
-    pub(super) fn note_finding(&mut self, kind: Kind, name: &ObjectName) {
-        // What is too much for events is told by the report.
-        let is_policy = matches!(kind, Kind::NetworkPolicy | Kind::HostPolicy | Kind::BanList);
-        if is_policy && self.telling.untold.len() < events::WAITING_MAX {
-            self.telling.untold.insert((kind, name.clone()));
-        }
-    }
-
-    /// Has events written on policies that cannot be read, where it is for this agent to do so.
-    fn tell_findings(&mut self) {
-        if self.telling.untold.is_empty() || !self.is_listed() {
-            return;
-        }
-        for key in std::mem::take(&mut self.telling.untold) {
-            let snapshot = self.snapshot();
-            let unreadable = match &key {
-                (Kind::HostPolicy, name) => {
-                    snapshot.host_policies.get(&(&name.name).into()).is_some_and(|policy| policy.unreadable.is_some())
-                }
-                (Kind::BanList, name) => {
-                    snapshot.ban_lists.get(&name.name).is_some_and(|list| list.unreadable.is_some())
-                }
-                (_, name) => snapshot.policies.get(name).is_some_and(|policy| policy.unreadable.is_some()),
-            };
-            let Some(diagnostics) = self.findings.get(&key).filter(|_| unreadable) else { continue };
-            if events::speaks(&key.1, &self.settings.node, snapshot.nodes.keys()) {
-                let errors = diagnostics.iter().filter(|diagnostic| diagnostic.level == Level::Error);
-                let findings = errors.map(|diagnostic| diagnostic.message.clone()).collect();
-                // If so many wait already, this one is only in the report.
-                let finding = Unreadable { kind: key.0, policy: key.1, findings };
-                let _ = self.telling.findings.as_ref().map(|sender| sender.try_send(finding));
-            }
         }
     }
 
@@ -184,31 +140,13 @@ impl Engine {
             for (kind, watch) in self.watches.iter().filter(|(kind, _)| !self.telling.listing.contains(kind)) {
                 self.telling.covered.entry(*kind).or_default().clone_from(&watch.resource_version);
             }
-            if !self.telling.listing.contains(&Kind::NetworkPolicy) {
-                self.telling.policies = self.snapshot().policies.len();
-            }
-            if !self.telling.listing.contains(&Kind::HostPolicy) {
-                let names = self.snapshot().host_policies.keys();
-                self.telling.host_policies = names.filter(|name| name.object().is_some()).count();
-            }
-            if !self.telling.listing.contains(&Kind::BanList) {
-                self.telling.ban_lists = self.snapshot().ban_lists.len();
+            for kind in POLICIES {
+                if !self.telling.listing.contains(&kind) {
+                    self.telling.known.insert(kind, self.policies(kind));
+                }
             }
         }
-        let covered = |kind| self.telling.covered.get(&kind).map_or(0, |version| number(version));
-        let urgent = Urgent {
-            phase: Some(self.phase()),
-            boot_gap: self.boot_gap(),
-            policies: covered(Kind::NetworkPolicy),
-            policies_known: self.telling.policies,
-            host_policies: self.telling.awaited_host_policies.min(covered(Kind::HostPolicy)),
-            host_policies_known: self.telling.host_policies,
-            ban_lists: covered(Kind::BanList),
-            ban_lists_known: self.telling.ban_lists,
-            namespaces: covered(Kind::Namespace),
-            local_pods: self.telling.local_pods.min(covered(Kind::Pod)),
-            closed: self.closed_namespaces(),
-        };
+        let urgent = self.urgent();
         if urgent != self.telling.last {
             self.telling.last = urgent;
             self.telling.changed.notify_one();
@@ -220,7 +158,37 @@ impl Engine {
         }
     }
 
+    /// How many policies of a kind there are.
+    fn policies(&self, kind: Kind) -> usize {
+        let snapshot = self.snapshot();
+        match kind {
+            Kind::HostPolicy => snapshot.host_policies.len(),
+            Kind::BanList => snapshot.ban_lists.len(),
+            _ => snapshot.policies.len(),
+        }
+    }
+
+    fn urgent(&self) -> Urgent {
+        let telling = &self.telling;
+        let covered = |kind| telling.covered.get(&kind).map_or(0, |version| number(version));
+        let policies = |kind| {
+            // NetworkPolicies have no status: each version of theirs may be waited for.
+            let awaited = if kind == Kind::NetworkPolicy { None } else { Some(telling.awaited.get(&kind)) };
+            let awaited = awaited.map_or(u128::MAX, |awaited| awaited.copied().unwrap_or_default());
+            (covered(kind).min(awaited), telling.known.get(&kind).copied().unwrap_or_default())
+        };
+        Urgent {
+            phase: Some(self.phase()),
+            boot_gap: self.boot_gap(),
+            policies: POLICIES.map(policies),
+            namespaces: covered(Kind::Namespace),
+            local_pods: telling.local_pods.min(covered(Kind::Pod)),
+            closed: self.closed_namespaces(),
+        }
+    }
+
     fn node_state(&self) -> NodeStateStatus {
+        let known = |kind| self.telling.known.get(&kind).copied().unwrap_or_default();
         let covered = |kind| self.telling.covered.get(&kind).cloned().unwrap_or_default();
         let with_findings = |kind| self.findings.keys().filter(|(of, _)| *of == kind).count();
         let snapshot = self.snapshot();
@@ -242,11 +210,11 @@ impl Engine {
             cluster: Cluster {
                 nodes: snapshot.nodes.len(),
                 pods: snapshot.pods.len(),
-                network_policies: self.telling.policies,
+                network_policies: known(Kind::NetworkPolicy),
                 network_policies_with_findings: with_findings(Kind::NetworkPolicy),
-                host_policies: self.telling.host_policies,
+                host_policies: known(Kind::HostPolicy),
                 host_policies_with_findings: with_findings(Kind::HostPolicy),
-                ban_lists: self.telling.ban_lists,
+                ban_lists: known(Kind::BanList),
                 ban_lists_with_findings: with_findings(Kind::BanList),
             },
             error: self.error.as_ref().map(|error| error.chars().take(ERROR_CHARACTERS).collect()),

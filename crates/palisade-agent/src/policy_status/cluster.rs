@@ -17,17 +17,25 @@ use palisade_sources::Limits;
 use serde::de::DeserializeOwned;
 use tokio::time::sleep;
 
-use super::host::Policy;
+use super::policy::Policy;
+use super::status::PolicyStatus;
 use super::{RETRY, RETRY_MAX};
 use crate::backoff::{Patience, Steadiness};
-use crate::host_policy::{self, HostPolicyStatus};
 use crate::node_state::{NodeState, NodeStateStatus};
+use crate::policy_kind::PolicyKind;
 use crate::wait::judge::number;
+
+/// The kinds whose status is written, and what a reader would call what goes wrong with following them.
+const POLICIES: [(PolicyKind, &str); 2] =
+    [(PolicyKind::Host, "watches of HostPolicies that failed"), (PolicyKind::Ban, "watches of BanLists that failed")];
+
+/// A policy: its kind and its name.
+pub type Key = (PolicyKind, String);
 
 /// Something about one of the kinds that are followed.
 pub enum News {
-    /// About a `HostPolicy`.
-    HostPolicy(Event<DynamicObject>),
+    /// About a policy of this kind.
+    Policy(PolicyKind, Event<DynamicObject>),
     /// About a Node.
     Node(Event<PartialObjectMeta<Node>>),
     /// About a `NodeState`.
@@ -41,7 +49,7 @@ impl News {
             matches!(event, Event::InitDone | Event::Apply(_) | Event::Delete(_))
         }
         match self {
-            News::HostPolicy(event) | News::NodeState(event) => is_well(event),
+            News::Policy(_, event) | News::NodeState(event) => is_well(event),
             News::Node(event) => is_well(event),
         }
     }
@@ -50,8 +58,9 @@ impl News {
 /// Follows the kinds. An error comes with what a reader would call it, and the kind is asked for again.
 pub fn follow(client: &Client) -> impl Stream<Item = (&'static str, watcher::Result<News>)> + use<> {
     let of = |resource: &ApiResource| patient(Api::<DynamicObject>::all_with(client.clone(), resource));
-    let policies = of(&host_policy::resource());
-    let policies = policies.map(|event| ("watches of HostPolicies that failed", event.map(News::HostPolicy)));
+    let policies = stream::select_all(POLICIES.map(|(kind, failures)| {
+        of(&kind.resource()).map(move |event| (failures, event.map(|event| News::Policy(kind, event)))).boxed()
+    }));
     let nodes = patient(Api::<PartialObjectMeta<Node>>::all(client.clone()));
     let nodes = nodes.map(|event| ("watches of Nodes that failed", event.map(News::Node)));
     let states = of(&ApiResource::erase::<NodeState>(&()));
@@ -87,8 +96,8 @@ where
 /// What is known of the cluster.
 pub struct Cluster {
     limits: Limits,
-    /// Policies by name.
-    pub host_policies: Followed<Policy>,
+    /// Policies of each kind that has a status, by name.
+    policies: BTreeMap<PolicyKind, Followed<Policy>>,
     /// The labels of each node that can have an agent.
     pub nodes: Followed<Labels>,
     /// What each agent said last.
@@ -98,20 +107,20 @@ pub struct Cluster {
 impl Cluster {
     /// A cluster of which nothing is known; policies are read within these limits.
     pub fn new(limits: Limits) -> Cluster {
-        Cluster { limits, host_policies: Followed::new(), nodes: Followed::new(), states: Followed::new() }
+        Cluster { limits, policies: BTreeMap::new(), nodes: Followed::new(), states: Followed::new() }
     }
 
     /// Takes in what is new.
     pub fn take(&mut self, news: News) {
         match news {
-            News::HostPolicy(event) => {
+            News::Policy(kind, event) => {
                 let limits = &self.limits;
-                self.host_policies.take(event, |policy, known| {
+                self.policies.entry(kind).or_insert_with(Followed::new).take(event, |policy, known| {
                     // What was written since is known already, from the answer.
                     let is_old = |known: &&Policy| {
                         number(known.resource_version()) > number(&policy.resource_version().unwrap_or_default())
                     };
-                    known.filter(is_old).cloned().or_else(|| Policy::read(&policy, limits))
+                    known.filter(is_old).cloned().or_else(|| Policy::read(kind, &policy, limits))
                 });
             }
             News::Node(event) => self.nodes.take(event, |node, _| labels(&node)),
@@ -120,17 +129,25 @@ impl Cluster {
     }
 
     /// What is to be written of a policy, if it is not there already, and the version of the policy that this is judged by.
-    pub fn news_of_host_policy(&self, name: &str, now: Timestamp) -> Option<(String, HostPolicyStatus)> {
-        let policy = self.host_policies.objects.get(name)?;
+    pub fn news_of(&self, policy: &Key, now: Timestamp) -> Option<(String, PolicyStatus)> {
+        let policy = self.policies.get(&policy.0)?.objects.get(&policy.1)?;
         let status = policy.news(&self.nodes.objects, &self.states.objects, now)?;
         Some((policy.resource_version().to_owned(), status))
     }
 
     /// A policy as the API server has it now.
-    pub fn put_host_policy(&mut self, policy: &DynamicObject) {
-        if let Some(read) = Policy::read(policy, &self.limits) {
-            self.host_policies.objects.insert(policy.name_any(), read);
+    pub fn put(&mut self, kind: PolicyKind, policy: &DynamicObject) {
+        if let Some(read) = Policy::read(kind, policy, &self.limits) {
+            self.policies.entry(kind).or_insert_with(Followed::new).objects.insert(policy.name_any(), read);
         }
+    }
+
+    /// The policies that there are.
+    pub fn policies(&self) -> BTreeSet<Key> {
+        let named = |(kind, known): (&PolicyKind, &Followed<Policy>)| {
+            known.objects.keys().map(|name| (*kind, name.clone())).collect::<Vec<_>>()
+        };
+        self.policies.iter().flat_map(named).collect()
     }
 
     /// How many nodes are known.
@@ -140,7 +157,7 @@ impl Cluster {
 
     /// Whether enough is known to judge: half a list of nodes would make a policy look as if it were in force everywhere.
     pub fn is_known(&self) -> bool {
-        self.host_policies.is_listed && self.nodes.is_listed && self.states.is_listed
+        self.nodes.is_listed && self.states.is_listed
     }
 }
 

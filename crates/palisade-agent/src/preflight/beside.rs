@@ -10,8 +10,8 @@ use crate::report::Obstacle;
 
 const EBPF_DATAPATH: &str = "ebpf-datapath";
 const FLOWTABLE: &str = "flowtable";
-/// The obstacles by which packets to ports of nodes meet no rule. Not IPVS: it takes packets later than they are asked.
-pub const PAST_HOST_POLICIES: [&str; 2] = [EBPF_DATAPATH, FLOWTABLE];
+/// The obstacles by which packets to ports of nodes, or of banned addresses, meet no rule. Not IPVS: it takes packets later than they are asked.
+pub const PAST_HOOKS: [&str; 2] = [EBPF_DATAPATH, FLOWTABLE];
 
 /// How the names of the chains of other engines begin, and the engine.
 const CHAINS: [(&str, &str); 7] = [

@@ -61,6 +61,7 @@ const TESTS: &[Test] = &[
     ("what wait says of bans is true", bans::what_wait_says_of_bans_is_true),
     ("a host policy says where it is in force", statuses::a_host_policy_says_where_it_is_in_force),
     ("what is wrong with a host policy is said", statuses::what_is_wrong_with_a_host_policy_is_said),
+    ("a ban list says where it is in force", statuses::a_ban_list_says_where_it_is_in_force),
     ("a node whose agent is gone is named", statuses::a_node_whose_agent_is_gone_is_named),
     ("another agent goes on with the status", statuses::another_agent_goes_on_with_the_status),
     ("policies are enforced without a Lease", statuses::policies_are_enforced_without_a_lease),

@@ -1,4 +1,4 @@
-//! The status of host policies: written by one agent, as all of them say.
+//! The status of host policies and ban lists: written by one agent, as all of them say.
 
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,7 @@ use crate::hosts::guarded;
 use crate::telling::{in_force, wait};
 use crate::world::World;
 
+const LISTS: &str = "banlists";
 const LEASES: &str = "leases.coordination.k8s.io";
 const NAMESPACE: &str = "palisade-system";
 const LEASE: &str = "palisade-status";
@@ -138,6 +139,37 @@ pub fn policies_are_enforced_without_a_lease() {
     until(|| programmed_message(&world).starts_with("1 of 2 nodes: n2"), || programmed_message(&world));
 }
 
+/// The same of a ban list; one that cannot be read says so, and what becomes of the rest.
+pub fn a_ban_list_says_where_it_is_in_force() {
+    let world = world(&["n1", "n2"]);
+    world.api.put(list("abuse", &json!([{ "cidr": "203.0.113.0/24" }])));
+    let is_so = |name: &str, line: &str| {
+        let found = || conditions_of(&status_of(&world, LISTS, name));
+        until(|| found() == line, || format!("{name}: {}", found()));
+    };
+    is_so("abuse", "Accepted=True Accepted, Programmed=True Programmed, Effective=True Enforced");
+    assert_eq!(status_of(&world, LISTS, "abuse")["nodes"], json!({ "matched": 2, "programmed": 2 }));
+    programmed(&world, "guard", 1, "2 of 2");
+    world.api.forget_requests();
+    std::thread::sleep(A_WHILE);
+    // Nor do agents tell of the versions that come of the status alone.
+    let written = ["banlists.palisade.dev/status", "hostpolicies.palisade.dev/status", "nodestates.palisade.dev"];
+    assert_eq!(written.map(|resource| patches(&world, resource)), [0; 3]);
+    // It is the status that names the version to wait for, whatever agents have told since.
+    let start = Instant::now();
+    in_force(wait(&world, Subject::BanList, "abuse", Duration::from_secs(30)));
+    world.api.put(list("abuse", &json!([{ "cidr": "203.0.113.0/24" }, { "cidr": "nonsense" }])));
+    is_so("abuse", "Accepted=False Unreadable, Programmed=True Programmed, Effective=True Enforced");
+    let message = status_of(&world, LISTS, "abuse")["conditions"][0]["message"].as_str().unwrap().to_owned();
+    assert!(message.contains("'nonsense'") && message.ends_with("the other entries are banned"), "{message}");
+    world.api.put(list("empty", &json!([])));
+    is_so("empty", "Accepted=True Accepted, Programmed=True Programmed, Effective=False NoEntries");
+    in_force(wait(&world, Subject::BanList, "abuse", Duration::from_secs(30)));
+    assert!(world.api.delete(LISTS, "", "empty"));
+    in_force(wait(&world, Subject::BanListGone, "empty", Duration::from_secs(30)));
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+}
+
 /// Two nodes with a guarded port each, and agents on these of them, one of which writes.
 fn world(nodes: &[&str]) -> World {
     let mut world = World::without_agents(&guarded(), UnknownPods::Drop);
@@ -165,6 +197,13 @@ fn policy(name: &str, spec: &Value) -> Value {
     })
 }
 
+fn list(name: &str, entries: &Value) -> Value {
+    json!({
+        "apiVersion": "palisade.dev/v1alpha1", "kind": "BanList", "metadata": { "name": name },
+        "spec": { "entries": entries },
+    })
+}
+
 /// Who writes.
 fn holder(world: &World) -> Option<String> {
     let lease = world.api.get(LEASES, NAMESPACE, LEASE).unwrap();
@@ -172,12 +211,20 @@ fn holder(world: &World) -> Option<String> {
 }
 
 fn status(world: &World, name: &str) -> Value {
-    world.api.get("hostpolicies", "", name).unwrap()["status"].clone()
+    status_of(world, "hostpolicies", name)
+}
+
+fn status_of(world: &World, resource: &str, name: &str) -> Value {
+    world.api.get(resource, "", name).unwrap()["status"].clone()
+}
+
+/// Those of a `HostPolicy`, as [`conditions_of`] its status.
+fn conditions(world: &World, name: &str) -> String {
+    conditions_of(&status(world, name))
 }
 
 /// `Accepted=True Accepted, …`.
-fn conditions(world: &World, name: &str) -> String {
-    let status = status(world, name);
+fn conditions_of(status: &Value) -> String {
     let text = |condition: &Value, field: &str| condition[field].as_str().unwrap().to_owned();
     let line = |condition: &Value| {
         format!("{}={} {}", text(condition, "type"), text(condition, "status"), text(condition, "reason"))

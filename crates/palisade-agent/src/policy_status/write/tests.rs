@@ -26,6 +26,10 @@ fn policy(otherwise: &str) -> Value {
     })
 }
 
+fn guard() -> Key {
+    (PolicyKind::Host, "guard".to_owned())
+}
+
 /// The policy as a watch tells of it.
 fn told(api: &TestApi) -> DynamicObject {
     serde_json::from_value(api.get("hostpolicies", "", "guard").unwrap()).unwrap()
@@ -34,8 +38,8 @@ fn told(api: &TestApi) -> DynamicObject {
 /// A cluster with the policy, and without nodes.
 fn cluster(api: &TestApi) -> Cluster {
     let mut cluster = Cluster::new(Limits::default());
-    cluster.take(News::HostPolicy(Event::InitApply(told(api))));
-    cluster.take(News::HostPolicy(Event::InitDone));
+    cluster.take(News::Policy(PolicyKind::Host, Event::InitApply(told(api))));
+    cluster.take(News::Policy(PolicyKind::Host, Event::InitDone));
     cluster.take(News::Node(Event::InitDone));
     cluster.take(News::NodeState(Event::InitDone));
     cluster
@@ -55,7 +59,7 @@ async fn a_status_is_written_once() {
     assert_eq!((reason(&api), api.requests().len()), (json!("NoNodeMatched"), 1));
     // The watch tells what is known from the answer, and what was before it, later.
     let before = serde_json::from_value(policy("Drop")).unwrap();
-    cluster.take(News::HostPolicy(Event::Apply(before)));
+    cluster.take(News::Policy(PolicyKind::Host, Event::Apply(before)));
     writer.write(&mut cluster, &mut refusals).await;
     assert_eq!(api.requests().len(), 1);
 }
@@ -64,8 +68,8 @@ async fn a_status_is_written_once() {
 async fn nothing_is_written_before_everything_is_known() {
     let (api, mut writer) = server(kind());
     let mut cluster = Cluster::new(Limits::default());
-    cluster.take(News::HostPolicy(Event::InitApply(told(&api))));
-    cluster.take(News::HostPolicy(Event::InitDone));
+    cluster.take(News::Policy(PolicyKind::Host, Event::InitApply(told(&api))));
+    cluster.take(News::Policy(PolicyKind::Host, Event::InitDone));
     cluster.take(News::NodeState(Event::InitDone));
     assert!(!writer.write(&mut cluster, &mut Refusals::default()).await);
     assert_eq!(reason(&api), Value::Null);
@@ -78,7 +82,7 @@ async fn a_policy_that_is_another_by_now_is_judged_anew() {
     api.put(policy("Reject"));
     assert!(!writer.write(&mut cluster, &mut refusals).await);
     assert_eq!(reason(&api), Value::Null);
-    cluster.take(News::HostPolicy(Event::Apply(told(&api))));
+    cluster.take(News::Policy(PolicyKind::Host, Event::Apply(told(&api))));
     assert!(!writer.write(&mut cluster, &mut refusals).await);
     assert_eq!(reason(&api), "NoNodeMatched");
 }
@@ -91,14 +95,35 @@ async fn a_kind_without_a_status_is_told_when_it_stays_so() {
         assert!(writer.write(&mut cluster, &mut refusals).await);
         // Not before its time.
         assert!(writer.write(&mut cluster, &mut refusals).await);
-        let failed = writer.failed.get_mut("guard").unwrap();
+        let failed = writer.failed.get_mut(&guard()).unwrap();
         assert_eq!(failed.times, times);
         failed.again = Instant::now();
     }
-    assert_eq!(writer.note("guard".to_owned(), Refusal::Absent).as_deref(), Some(WITHOUT_STATUS));
-    assert_eq!(writer.note("guard".to_owned(), Refusal::Absent), None);
+    let said = "the kind HostPolicy is installed without a status: kubectl apply -f deploy/base/hostpolicies.yaml brings it up to date";
+    assert_eq!(writer.note(guard(), Refusal::Absent).as_deref(), Some(said));
+    assert_eq!(writer.note(guard(), Refusal::Absent), None);
     // One that is gone is forgotten.
-    cluster.take(News::HostPolicy(Event::Delete(told(&api))));
+    cluster.take(News::Policy(PolicyKind::Host, Event::Delete(told(&api))));
     assert!(!writer.write(&mut cluster, &mut refusals).await);
     assert!(writer.failed.is_empty());
+}
+
+#[tokio::test]
+async fn a_kind_that_is_not_known_holds_up_no_other() {
+    let (api, mut writer) = server(kind());
+    api.register(Resource::new("palisade.dev/v1alpha1", "banlists", "BanList").cluster_scoped());
+    api.put(json!({
+        "apiVersion": "palisade.dev/v1alpha1", "kind": "BanList", "metadata": { "name": "guard" },
+        "spec": { "entries": [{ "cidr": "203.0.113.0/24" }] },
+    }));
+    let list = serde_json::from_value(api.get("banlists", "", "guard").unwrap()).unwrap();
+    let (mut cluster, mut refusals) = (cluster(&api), Refusals::default());
+    writer.write(&mut cluster, &mut refusals).await;
+    assert_eq!(reason(&api), "NoNodeMatched");
+    cluster.take(News::Policy(PolicyKind::Ban, Event::Apply(list)));
+    for _ in 0..2 {
+        assert!(!writer.write(&mut cluster, &mut refusals).await);
+    }
+    let list = api.get("banlists", "", "guard").unwrap();
+    assert_eq!((&list["status"]["conditions"][1]["reason"], api.requests().len()), (&json!("NoNodeMatched"), 2));
 }
