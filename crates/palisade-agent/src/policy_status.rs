@@ -54,6 +54,9 @@ const OF_LEASE: &str = "requests for the Lease that failed";
 const INTERVAL: Duration = Duration::from_secs(1);
 /// In clusters of over five hundred nodes so much for each node, since all of them are judged anew.
 const INTERVAL_PER_NODE: Duration = Duration::from_millis(2);
+/// Each status that is written is told to every agent, with the whole policy. So that a list of a megabyte does not fill the network while
+/// agents are restarted node by node, a policy rests for as long as this many bytes a second would take to tell it to all of them.
+const BYTES_PER_SECOND: u64 = 16 << 20;
 /// Nodes of which nothing is heard are looked at so often: their agent may be gone by now.
 const AGEING: Duration = Duration::from_secs(15);
 

@@ -130,7 +130,7 @@ impl Cluster {
 
     /// What is to be written of a policy, if it is not there already, and the version of the policy that this is judged by.
     pub fn news_of(&self, policy: &Key, now: Timestamp) -> Option<(String, PolicyStatus)> {
-        let policy = self.policies.get(&policy.0)?.objects.get(&policy.1)?;
+        let policy = self.policy(policy)?;
         let status = policy.news(&self.nodes.objects, &self.states.objects, now)?;
         Some((policy.resource_version().to_owned(), status))
     }
@@ -140,6 +140,16 @@ impl Cluster {
         if let Some(read) = Policy::read(kind, policy, &self.limits) {
             self.policies.entry(kind).or_insert_with(Followed::new).objects.insert(policy.name_any(), read);
         }
+    }
+
+    /// What it takes to tell the agents of all nodes of a policy, in bytes.
+    pub fn bytes_told(&self, policy: &Key) -> u64 {
+        let bytes = self.policy(policy).map_or(0, Policy::bytes);
+        u64::try_from(bytes).unwrap_or(u64::MAX).saturating_mul(self.nodes().into())
+    }
+
+    fn policy(&self, (kind, name): &Key) -> Option<&Policy> {
+        self.policies.get(kind)?.objects.get(name)
     }
 
     /// The policies that there are.

@@ -9,7 +9,6 @@ use kube::core::DynamicObject;
 use palisade_core::{BanList, Diagnostic, HostPolicy, Labels, Level};
 use palisade_sources::Limits;
 use palisade_sources::live::{Kind, Live, Object};
-use serde::Deserialize as _;
 
 use super::conditions::{Holds, Said, conditions, own};
 use super::nodes::Found;
@@ -24,6 +23,7 @@ const CONDITIONS: [&str; 3] = ["Accepted", "Programmed", "Effective"];
 #[derive(Clone)]
 pub struct Policy {
     resource_version: String,
+    bytes: usize,
     generation: i64,
     /// The resourceVersion that agents have to cover.
     to_cover: String,
@@ -50,7 +50,8 @@ enum Content {
 impl Policy {
     /// Reads a policy as agents do. `None` if it is not one of this kind at all, which no API server serves.
     pub fn read(of: PolicyKind, policy: &DynamicObject, limits: &Limits) -> Option<Policy> {
-        let object = Object::deserialize(serde_json::to_value(policy).ok()?).ok()?;
+        let text = serde_json::to_string(policy).ok()?;
+        let object: Object = serde_json::from_str(&text).ok()?;
         let mut live = Live::new(limits.clone());
         let name = policy.name_any();
         let (update, content, is_unreadable) = match of {
@@ -69,6 +70,7 @@ impl Policy {
         let own = |status: PolicyStatus| PolicyStatus { conditions: own(&status.conditions, &CONDITIONS), ..status };
         Some(Policy {
             resource_version: policy.resource_version().unwrap_or_default(),
+            bytes: text.len(),
             generation: policy.metadata.generation.unwrap_or_default(),
             to_cover: version_to_cover(policy),
             content,
@@ -81,6 +83,11 @@ impl Policy {
     /// The version of the object that this was read from.
     pub fn resource_version(&self) -> &str {
         &self.resource_version
+    }
+
+    /// How long it is, as JSON.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// What is to be written, if it is not there already.

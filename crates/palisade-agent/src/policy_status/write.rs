@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout};
 
 use super::cluster::{Cluster, Key};
 use super::status::{PolicyStatus, status_of};
-use super::{REFUSALS_TOLD, RETRY, RETRY_MAX, Refusals, in_words};
+use super::{BYTES_PER_SECOND, REFUSALS_TOLD, RETRY, RETRY_MAX, Refusals, in_words};
 use crate::backoff::Patience;
 use crate::definition::FIELD_MANAGER;
 use crate::policy_kind::PolicyKind;
@@ -25,6 +25,8 @@ pub struct Writer {
     client: Client,
     /// Policies whose status could not be written.
     failed: BTreeMap<Key, Failed>,
+    /// Policies that were told to all agents for their status just now, and until when that is enough.
+    resting: BTreeMap<Key, Instant>,
 }
 
 /// A policy whose status could not be written.
@@ -38,21 +40,23 @@ struct Failed {
 impl Writer {
     /// By this client.
     pub fn new(client: Client) -> Writer {
-        Writer { client, failed: BTreeMap::new() }
+        Writer { client, failed: BTreeMap::new(), resting: BTreeMap::new() }
     }
 
-    /// Writes what is not there yet. What cannot be written holds up no other; returns whether some of it is to be tried again.
+    /// Writes what is not there yet. What cannot be written holds up no other; returns whether some of it is to be looked at again soon.
     pub async fn write(&mut self, cluster: &mut Cluster, refusals: &mut Refusals) -> bool {
         let policies = cluster.policies();
         self.failed.retain(|policy, _| policies.contains(policy));
         if !cluster.is_known() {
             return false;
         }
+        self.resting.retain(|_, end| *end > Instant::now());
         let now = Timestamp::now();
         for policy in policies {
             // The thread is that of all watches, which must not wait until every policy is judged for every node.
             yield_now().await;
-            if self.failed.get(&policy).is_some_and(|failed| failed.again > Instant::now()) {
+            let waits = self.failed.get(&policy).is_some_and(|failed| failed.again > Instant::now());
+            if waits || self.resting.contains_key(&policy) {
                 continue;
             }
             let Some((version, status)) = cluster.news_of(&policy, now) else {
@@ -64,6 +68,8 @@ impl Writer {
                     self.failed.remove(&policy);
                     if let Some(written) = written {
                         cluster.put(policy.0, &written);
+                        let end = Instant::now() + rest(cluster.bytes_told(&policy));
+                        self.resting.insert(policy, end);
                     }
                 }
                 Err(refusal) => {
@@ -77,7 +83,7 @@ impl Writer {
                 }
             }
         }
-        !self.failed.is_empty()
+        !self.failed.is_empty() || self.resting.values().any(|end| *end > Instant::now())
     }
 
     /// Takes note of a refusal; what there is to say of it, once it was met so often that it will be again.
@@ -125,6 +131,11 @@ impl Writer {
             Err(Refusal::Other(without_status(*kind)))
         }
     }
+}
+
+/// How long a policy rests that was told to all agents in so many bytes.
+fn rest(bytes: u64) -> Duration {
+    Duration::from_millis(bytes.saturating_mul(1_000) / BYTES_PER_SECOND)
 }
 
 /// What is said of a policy that is there and is said not to be.

@@ -127,3 +127,27 @@ async fn a_kind_that_is_not_known_holds_up_no_other() {
     let list = api.get("banlists", "", "guard").unwrap();
     assert_eq!((&list["status"]["conditions"][1]["reason"], api.requests().len()), (&json!("NoNodeMatched"), 2));
 }
+
+#[tokio::test]
+async fn a_long_policy_in_a_large_cluster_rests_after_its_status() {
+    let (api, mut writer) = server(kind());
+    let mut long = policy("Drop");
+    long["metadata"]["annotations"] = json!({ "why": "long".repeat(10_000) });
+    api.put(long);
+    let (mut cluster, mut refusals) = (cluster(&api), Refusals::default());
+    for number in 0..1_000 {
+        let node = serde_json::from_value(json!({ "metadata": { "name": format!("n{number}") } })).unwrap();
+        cluster.take(News::Node(Event::Apply(node)));
+    }
+    assert!(writer.write(&mut cluster, &mut refusals).await);
+    // 40 kB to a thousand nodes.
+    let left = writer.resting[&guard()].duration_since(Instant::now());
+    assert!(left > Duration::from_secs(2) && left < Duration::from_secs(3), "{left:?}");
+    for expected in [1, 2] {
+        let node = serde_json::from_value(json!({ "metadata": { "name": format!("n{expected}") } })).unwrap();
+        cluster.take(News::Node(Event::Delete(node)));
+        assert!(writer.write(&mut cluster, &mut refusals).await);
+        assert_eq!(api.requests().len(), expected);
+        writer.resting.clear();
+    }
+}
