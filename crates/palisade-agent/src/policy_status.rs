@@ -4,7 +4,8 @@
 //! It only reads what the API server has, and so another one that takes over goes on from there: what it would write is there
 //! already. Enforcement waits for none of this, and nothing here touches the rules.
 //!
-//! Read in this order: `cluster` (what is followed), `policy` (from there to the status of one), `nodes`, `conditions`, `status` (its form), `write`.
+//! Read in this order: `cluster` (what is followed), `policy` (from there to the status of one), `nodes`, `conditions`, `status` (its
+//! form), `write`.
 
 mod cluster;
 mod conditions;

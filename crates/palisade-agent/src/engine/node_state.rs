@@ -172,10 +172,12 @@ impl Engine {
         let telling = &self.telling;
         let covered = |kind| telling.covered.get(&kind).map_or(0, |version| number(version));
         let policies = |kind| {
-            // NetworkPolicies have no status: each version of theirs may be waited for.
-            let awaited = if kind == Kind::NetworkPolicy { None } else { Some(telling.awaited.get(&kind)) };
-            let awaited = awaited.map_or(u128::MAX, |awaited| awaited.copied().unwrap_or_default());
-            (covered(kind).min(awaited), telling.known.get(&kind).copied().unwrap_or_default())
+            let known = telling.known.get(&kind).copied().unwrap_or_default();
+            // NetworkPolicies have no status of ours: each version of theirs may be waited for.
+            if kind == Kind::NetworkPolicy {
+                return (covered(kind), known);
+            }
+            (covered(kind).min(telling.awaited.get(&kind).copied().unwrap_or_default()), known)
         };
         Urgent {
             phase: Some(self.phase()),

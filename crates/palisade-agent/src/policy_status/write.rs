@@ -20,6 +20,7 @@ use crate::policy_kind::PolicyKind;
 
 /// The API server answers within this, or the connection is given up.
 const PATIENCE: Duration = Duration::from_secs(10);
+
 /// Who writes.
 pub struct Writer {
     client: Client,
