@@ -336,7 +336,8 @@ mod tests {
         };
         let hear = async |mut stream: UnixStream| {
             let mut text = String::new();
-            timeout(PATIENCE, stream.read_to_string(&mut text)).await.unwrap().unwrap();
+            // Longer than whoever is silent is given.
+            timeout(6 * PATIENCE, stream.read_to_string(&mut text)).await.unwrap().unwrap();
             text
         };
         let mut silent = Vec::new();

@@ -162,7 +162,8 @@ impl Engine {
     fn policies(&self, kind: Kind) -> usize {
         let snapshot = self.snapshot();
         match kind {
-            Kind::HostPolicy => snapshot.host_policies.len(),
+            // Those of config files are none of the API server's.
+            Kind::HostPolicy => snapshot.host_policies.keys().filter(|name| name.object().is_some()).count(),
             Kind::BanList => snapshot.ban_lists.len(),
             _ => snapshot.policies.len(),
         }

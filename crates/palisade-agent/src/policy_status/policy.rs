@@ -58,7 +58,7 @@ impl Policy {
             PolicyKind::Network => return None,
             PolicyKind::Host => {
                 let update = live.put(Kind::HostPolicy, &object);
-                let policy = live.snapshot().host_policies.get(&*name)?;
+                let policy = live.snapshot().host_policies.get(&(&*name).into())?;
                 (update, Content::Host(Arc::clone(policy)), policy.unreadable.is_some())
             }
             PolicyKind::Ban => {

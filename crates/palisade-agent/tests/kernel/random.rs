@@ -1,9 +1,10 @@
 //! Random sequences of events, with faults of the API server: in the end the kernel holds what a fresh compile gives.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use palisade_compile::UnknownPods;
-use palisade_core::{NodeName, Snapshot};
+use palisade_core::{NodeName, Pod, Snapshot};
 use palisade_testapi::{Disturbance, Fault, Obstacle};
 use palisade_testkit::mutate::mutate;
 use palisade_testkit::random;
@@ -61,6 +62,13 @@ fn sequences(seed: u64) -> usize {
 pub fn next(world: &World, rng: &mut Rng) -> Snapshot {
     let mut next = held_by_api(mutate(&world.snapshot, rng));
     next.nodes = world.snapshot.nodes.clone();
+    for pod in next.pods.values_mut().filter(|pod| pod.host_network) {
+        // The address of such a pod is its node's.
+        let Some(node) = pod.node.as_ref().and_then(|node| next.nodes.get(node)) else { continue };
+        if pod.addresses != node.addresses {
+            *pod = Arc::new(Pod { addresses: node.addresses.clone(), ..(**pod).clone() });
+        }
+    }
     next
 }
 

@@ -24,7 +24,7 @@ impl Engine {
             let snapshot = self.snapshot();
             let unreadable = match &key {
                 (Kind::HostPolicy, name) => {
-                    snapshot.host_policies.get(&name.name).is_some_and(|policy| policy.unreadable.is_some())
+                    snapshot.host_policies.get(&(&name.name).into()).is_some_and(|policy| policy.unreadable.is_some())
                 }
                 (Kind::BanList, name) => {
                     snapshot.ban_lists.get(&name.name).is_some_and(|list| list.unreadable.is_some())
