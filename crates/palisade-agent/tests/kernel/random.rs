@@ -62,6 +62,9 @@ fn sequences(seed: u64) -> usize {
 pub fn next(world: &World, rng: &mut Rng) -> Snapshot {
     let mut next = held_by_api(mutate(&world.snapshot, rng));
     next.nodes = world.snapshot.nodes.clone();
+    // The reader makes a node of what its pods tell of it.
+    let nodes = &next.nodes;
+    next.pods.retain(|_, pod| pod.node.as_ref().is_none_or(|node| nodes.contains_key(node)));
     for pod in next.pods.values_mut().filter(|pod| pod.host_network) {
         // The address of such a pod is its node's.
         let Some(node) = pod.node.as_ref().and_then(|node| next.nodes.get(node)) else { continue };
