@@ -58,37 +58,37 @@ impl Bans {
         let lists: Vec<&BanList> = cluster.ban_lists().collect();
         self.named = PerFamily::of(lists.iter().flat_map(|list| &list.entries).map(|entry| &entry.cidr));
         let spared = if lists.is_empty() { PerFamily::default() } else { self.spared(cluster, protected) };
-        let mut changes = Vec::new();
-        for (layer, audit) in [(Layer::InForce, false), (Layer::Shadow, true)] {
-            let everywhere = lists.iter().filter(|list| list.target.is_none() && list.audit == audit);
-            let wanted = united(everywhere.map(|list| banned(list, &spared)));
-            let held = held.everywhere(layer);
-            let gone: Vec<AddressRange> = held.difference(&wanted).copied().collect();
-            let come: Vec<AddressRange> = wanted.difference(held).copied().collect();
-            if !(gone.is_empty() && come.is_empty()) {
-                changes.push(BanChange::Everywhere(layer, gone, come));
-            }
-        }
+        let (come, gone) = self.update_targeted(&lists, &spared, cluster, held);
+        // A list that gets a target, or loses it, bans throughout.
+        come.into_iter().chain(everywhere(&lists, &spared, held)).chain(gone).collect()
+    }
+
+    /// The lists with a target that come or change, and those that go.
+    fn update_targeted(
+        &mut self,
+        lists: &[&BanList],
+        spared: &PerFamily,
+        cluster: &Cluster,
+        held: &BanTables,
+    ) -> (Vec<BanChange>, Vec<BanChange>) {
         let mut members = AtomMembers::default();
-        self.targets.clear();
         let mut wanted = BTreeMap::new();
+        self.targets.clear();
         for (list, target) in lists.iter().filter_map(|list| Some((list, list.target.as_ref()?))) {
             let (id, atom) = (id_of(list), Arc::new(atom(target)));
             let ban = TargetedBan {
                 description: Arc::clone(&list.name),
                 layer: if list.audit { Layer::Shadow } else { Layer::InForce },
-                banned: address_set(&banned(list, &spared)),
+                banned: address_set(&banned(list, spared)),
                 pods: (*members.of(&atom, cluster)).clone(),
             };
             self.targets.insert(id.clone(), atom);
             wanted.insert(id, ban);
         }
-        for id in held.targeted.keys().filter(|id| !wanted.contains_key(*id)) {
-            changes.push(BanChange::Targeted(id.clone(), None));
-        }
+        let gone = held.targeted.keys().filter(|id| !wanted.contains_key(*id));
+        let gone = gone.map(|id| BanChange::Targeted(id.clone(), None)).collect();
         let new = wanted.into_iter().filter(|(id, ban)| held.targeted.get(id) != Some(ban));
-        changes.extend(new.map(|(id, ban)| BanChange::Targeted(id, Some(ban))));
-        changes
+        (new.map(|(id, ban)| BanChange::Targeted(id, Some(ban))).collect(), gone)
     }
 
     /// What no list bans.
@@ -125,6 +125,22 @@ fn index(family: Family) -> usize {
         Family::V4 => 0,
         Family::V6 => 1,
     }
+}
+
+/// What of the lists without a target comes and goes.
+fn everywhere(lists: &[&BanList], spared: &PerFamily, held: &BanTables) -> Vec<BanChange> {
+    let mut changes = Vec::new();
+    for (layer, audit) in [(Layer::InForce, false), (Layer::Shadow, true)] {
+        let everywhere = lists.iter().filter(|list| list.target.is_none() && list.audit == audit);
+        let wanted = united(everywhere.map(|list| banned(list, spared)));
+        let held = held.everywhere(layer);
+        let gone: Vec<AddressRange> = held.difference(&wanted).copied().collect();
+        let come: Vec<AddressRange> = wanted.difference(held).copied().collect();
+        if !(gone.is_empty() && come.is_empty()) {
+            changes.push(BanChange::Everywhere(layer, gone, come));
+        }
+    }
+    changes
 }
 
 /// What a list bans.
