@@ -7,6 +7,7 @@
 //!    |-- banned4_wide, to4, …
 //! forward (hook)         between a banned address and a pod of the target of a list?
 //!
+//! discovery              passes in both: what is dropped here takes the node's own routers off its link
 //! from4                  first byte of the address -> from4_BYTE: is the address in banned4_BYTE? banned
 //! banned                 counts, logs, drops
 //! would_ban              counts, logs, and returns, for audited lists
@@ -16,7 +17,7 @@
 //! asked after translation alone, for what matters is with whom somebody speaks in the end, whatever Service leads there.
 //!
 //! **Parts.** The kernel's interval sets take the longer for a change the more they hold, so that the ranges are parted by their first
-//! byte, those of IPv6 by their first two. A range that no part holds whole is in the wide set of its family; of such ranges there are at
+//! byte. A range that no part holds whole is in the wide set of its family; of such ranges there are at
 //! most as many as there are borders between parts.
 //!
 //! A table that bans nothing is no table.
@@ -26,7 +27,7 @@ mod parts;
 
 use palisade_core::{AddressRange, BanId, BanTables, Family, Layer, TargetedBan};
 
-use crate::lower::{Settings, address_key, address_type, limits, log, prefix};
+use crate::lower::{Settings, address_key, address_type, limits, log, neighbour_discovery, prefix};
 use crate::ruleset::{
     Chain, Comment, Elements, Field, Hook, Key, Lookup, Loopback, Name, Rule, Ruleset, Set, SetDefinition, Side,
     Statement, Table, Value, Verdict,
@@ -65,7 +66,7 @@ impl Ban {
 
 /// The ruleset that drops what is banned.
 pub fn lower_bans(tables: &BanTables, settings: &Settings) -> Ruleset {
-    let mut ruleset = skeleton(&Parts::of(tables), tables, *settings);
+    let mut ruleset = skeleton(&Parts::of(tables), tables, |_| true, *settings);
     for layer in [Layer::InForce, Layer::Shadow] {
         for range in tables.everywhere(layer) {
             if let Some(set) = ruleset.sets.get_mut(&set_of(layer, Place::of(range))) {
@@ -76,8 +77,8 @@ pub fn lower_bans(tables: &BanTables, settings: &Settings) -> Ruleset {
     ruleset
 }
 
-/// The same without the ranges that are banned for everybody.
-fn skeleton(parts: &Parts, tables: &BanTables, settings: Settings) -> Ruleset {
+/// The same without the ranges that are banned for everybody, and with what belongs to these lists alone.
+fn skeleton(parts: &Parts, tables: &BanTables, lists: impl Fn(&BanId) -> bool, settings: Settings) -> Ruleset {
     let mut ruleset = Ruleset::nothing(Table::Bans);
     if parts.is_empty() && tables.targeted.is_empty() {
         return ruleset;
@@ -105,7 +106,7 @@ fn skeleton(parts: &Parts, tables: &BanTables, settings: Settings) -> Ruleset {
             ruleset.sets.insert(parts_map(layer, way, family), Set { definition: to_parts(family), elements });
         }
     }
-    for (id, ban) in &tables.targeted {
+    for (id, ban) in tables.targeted.iter().filter(|(id, _)| lists(id)) {
         ruleset.sets.extend(targeted_sets(id, ban));
         ruleset.chains.extend(targeted_chains(id, ban));
     }
@@ -135,23 +136,14 @@ fn hooks(parts: &Parts, tables: &BanTables) -> Vec<(Name, Chain)> {
         rules
     };
     let over = |loopback| vec![Statement::Over(loopback), Statement::Verdict(Verdict::Accept)];
+    let ask = |loopback, way| [vec![over(loopback), neighbour_discovery()], asked(way)].concat();
     let hook = |name: &str, comment, hook, rules: Vec<Rule>| {
         (name.into(), Chain { comment: Some(Comment::new(comment)), hook: Some(hook), rules })
     };
     let [from, to] = WAYS;
     let mut hooks = vec![
-        hook(
-            "prerouting",
-            "where packets come from",
-            Hook::BanSource,
-            [vec![over(Loopback::In)], asked(from)].concat(),
-        ),
-        hook(
-            "postrouting",
-            "where packets really go",
-            Hook::BanDestination,
-            [vec![over(Loopback::Out)], asked(to)].concat(),
-        ),
+        hook("prerouting", "where packets come from", Hook::BanSource, ask(Loopback::In, from)),
+        hook("postrouting", "where packets really go", Hook::BanDestination, ask(Loopback::Out, to)),
     ];
     if !tables.targeted.is_empty() {
         let rules = tables.targeted.keys().flat_map(targeted_rules).collect();

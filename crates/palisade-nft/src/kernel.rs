@@ -108,7 +108,7 @@ impl Kernel {
         let limit = self.batch_bytes_max()?;
         let piece_bytes = limit.saturating_sub(PIECE_OVERHANG_BYTES).clamp(1, PIECE_BYTES);
         let mut whole = Batch::whole(self.of, operations, 0)?;
-        if whole.bytes().len() <= piece_bytes {
+        if whole.bytes().len() <= piece_bytes && !transaction.fills_before_use() {
             self.commit(&mut whole, operations, &mut applied)?;
             return Ok(applied);
         }

@@ -53,6 +53,7 @@ use palisade_core::{Layer, Tables};
 
 use crate::ruleset::{Comment, Ruleset, Set};
 use fixed::Audited;
+pub(crate) use fixed::neighbour_discovery;
 use groups::{group_chains, rest_chains, rest_maps};
 use view::{Pod, View};
 

@@ -83,6 +83,22 @@ impl Transaction {
         self.operations.split_at(self.prepared)
     }
 
+    /// Whether it fills new sets of ranges and puts them to use. In one commit the kernel would look into them, for a moment, before
+    /// what was filled in is found.
+    pub(crate) fn fills_before_use(&self) -> bool {
+        let (preparation, switch) = self.parts();
+        let ranges: BTreeSet<&Name> = preparation
+            .iter()
+            .filter_map(|operation| match operation {
+                Operation::AddSet(name, definition) if definition.interval => Some(name),
+                _ => None,
+            })
+            .collect();
+        let is_filled =
+            |operation: &Operation| matches!(operation, Operation::AddElements(name, _) if ranges.contains(name));
+        !switch.is_empty() && preparation.iter().any(is_filled)
+    }
+
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
         self.operations.is_empty()

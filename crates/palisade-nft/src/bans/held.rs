@@ -1,8 +1,9 @@
 //! From changes of bans to transactions.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use palisade_core::{AddressRange, BanChange, BanTables, Family, Layer, TablesChange};
+use palisade_core::{AddressRange, BanChange, BanId, BanTables, Family, Layer, TablesChange};
 
 use super::parts::{Parts, Place};
 use super::{range_key, set_of, skeleton, targeted_pods};
@@ -36,37 +37,56 @@ impl BanHeld {
         BanHeld { tables: tables.clone(), parts: Parts::of(tables), settings: *settings }
     }
 
-    /// The transactions that take those of these steps that are of ban tables; an address that is banned before and after is banned
-    /// between any two of them. A range costs an element, and a list with a target, when it changes, a comparison of those lists.
+    /// The transactions that take those of these steps that are of ban tables, in this order; an address that is banned before and after
+    /// is banned all the while. A range costs an element, and lists with a target, when they change, a comparison of those lists.
     ///
     /// `self` is the state after them from here on; if the kernel refuses one, start again from [`BanHeld::of`].
     pub fn lower_changes(&mut self, changes: &[TablesChange]) -> Vec<Transaction> {
+        let changes = changes.iter().filter_map(|change| match change {
+            TablesChange::Ban(change) => Some(change),
+            _ => None,
+        });
         let mut transactions = Vec::new();
-        for change in changes {
-            let TablesChange::Ban(change) = change else { continue };
-            match change {
-                BanChange::Everywhere(layer, gone, come) => {
+        for run in runs(changes) {
+            match run.as_slice() {
+                [BanChange::Everywhere(layer, gone, come)] => {
                     self.lower_ranges(*layer, gone, come, &mut transactions);
                 }
-                BanChange::Target(id, address, joins) => {
+                [BanChange::Target(id, address, joins)] => {
                     let ban = self.tables.targeted.get(id);
                     if ban.is_some_and(|ban| ban.pods.contains(address) != *joins) {
                         let set = targeted_pods(id, Family::of(*address));
                         transactions.push(member(&set, *address, *joins));
                     }
                 }
-                BanChange::Targeted(..) => {
-                    let before = skeleton(&self.parts, &self.tables, self.settings);
-                    self.tables.apply(change);
-                    let after = skeleton(&self.parts, &self.tables, self.settings);
-                    transactions.push(towards(&before, &after, |_| {}));
+                lists => {
+                    transactions.push(self.lower_lists(lists));
                     continue;
                 }
             }
-            self.tables.apply(change);
+            for change in run {
+                self.tables.apply(change);
+            }
         }
         transactions.retain(|transaction| !transaction.is_empty());
         transactions
+    }
+
+    /// Lists with a target that change; others are not looked at.
+    fn lower_lists(&mut self, changes: &[&BanChange]) -> Transaction {
+        let changed: BTreeSet<&BanId> = changes
+            .iter()
+            .filter_map(|change| match change {
+                BanChange::Targeted(id, _) => Some(id),
+                _ => None,
+            })
+            .collect();
+        let lists = |id: &BanId| changed.contains(id);
+        let before = skeleton(&self.parts, &self.tables, lists, self.settings);
+        for change in changes {
+            self.tables.apply(change);
+        }
+        towards(&before, &skeleton(&self.parts, &self.tables, lists, self.settings), |_| {})
     }
 
     fn lower_ranges(
@@ -77,22 +97,21 @@ impl BanHeld {
         transactions: &mut Vec<Transaction>,
     ) {
         let before = self.parts.clone();
-        for range in gone {
-            self.parts.remove(layer, Place::of(range));
-        }
         for range in come {
             self.parts.add(layer, Place::of(range));
         }
-        let stays = |step: &Step<'_>| {
-            let place = Place::of(step.range);
-            before.has(layer, place) && self.parts.has(layer, place)
-        };
+        let both = self.parts.clone();
+        for range in gone {
+            self.parts.remove(layer, Place::of(range));
+        }
         let mut few = Builder::of(Table::Bans);
         let mut count = 0;
-        let mut with_sets = Vec::new();
+        let mut moving = Vec::new();
         for cluster in clusters(layer, gone, come) {
-            if !cluster.iter().all(stays) {
-                with_sets.extend(cluster);
+            let place = Place::of(cluster[0].range);
+            let stays = before.has(layer, place) && self.parts.has(layer, place);
+            if !stays || cluster.iter().any(|step| Place::of(step.range) != place) {
+                moving.extend(cluster);
                 continue;
             }
             count += cluster.len();
@@ -105,21 +124,59 @@ impl BanHeld {
             }
         }
         transactions.push(few.finish());
-        if with_sets.is_empty() {
-            return;
+        if !moving.is_empty() {
+            transactions.extend(self.lower_moving(layer, &moving, [&before, &both]));
         }
-        let have = skeleton(&before, &self.tables, self.settings);
-        let mut want = skeleton(&self.parts, &self.tables, self.settings);
-        let is_new = |step: &Step<'_>| !before.has(layer, Place::of(step.range));
-        for step in with_sets.iter().filter(|step| step.comes && is_new(step)) {
-            if let Some(set) = want.sets.get_mut(&set_of(layer, Place::of(step.range))) {
+    }
+
+    /// What comes into another set than that which it leaves, or into a new one: the kernel does not find in a set that is filled and put
+    /// to use in one commit, or from which something moves to another, what it should for a moment. So it comes first and goes after.
+    fn lower_moving(&self, layer: Layer, moving: &[Step<'_>], [before, both]: [&Parts; 2]) -> [Transaction; 2] {
+        let shape = |parts| skeleton(parts, &self.tables, |_| false, self.settings);
+        let (have, mut middle, want) = (shape(before), shape(both), shape(&self.parts));
+        let is_new = |step: &&Step<'_>| step.comes && !before.has(layer, Place::of(step.range));
+        for step in moving.iter().filter(is_new) {
+            if let Some(set) = middle.sets.get_mut(&set_of(layer, Place::of(step.range))) {
                 set.elements.insert(range_key(step.range), None);
             }
         }
+        // A range of a set that overlaps one which comes into the same set cannot wait.
+        let yields =
+            |step: &Step<'_>| moving.iter().any(|other| other.comes && other.is_beside(*step) && other.overlaps(*step));
+        let (at_once, later): (Vec<Step<'_>>, Vec<Step<'_>>) =
+            moving.iter().filter(|step| !step.comes).partition(|step| yields(step));
+        let into_old = moving.iter().filter(|step| step.comes && !is_new(step)).copied().chain(at_once);
+        let come = towards(&have, &middle, |builder| into_old.for_each(|step| take(builder, step)));
         // What a set holds that goes, goes with it.
-        let in_old_sets = with_sets.iter().filter(|step| stays(step));
-        transactions.push(towards(&have, &want, |builder| in_old_sets.for_each(|step| take(builder, *step))));
+        middle.sets.values_mut().for_each(|set| set.elements.retain(|_, verdict| verdict.is_some()));
+        let leaving = later.into_iter().filter(|step| self.parts.has(layer, Place::of(step.range)));
+        let go = towards(&middle, &want, |builder| leaving.for_each(|step| take(builder, step)));
+        [come, go]
     }
+}
+
+impl Step<'_> {
+    /// Whether both are in one set.
+    fn is_beside(self, other: Step<'_>) -> bool {
+        Place::of(self.range) == Place::of(other.range)
+    }
+
+    fn overlaps(self, other: Step<'_>) -> bool {
+        self.range.first <= other.range.last && other.range.first <= self.range.last
+    }
+}
+
+/// Steps that are taken together: lists with a target that follow one another.
+fn runs<'a>(changes: impl Iterator<Item = &'a BanChange>) -> Vec<Vec<&'a BanChange>> {
+    let is_list = |change: &BanChange| matches!(change, BanChange::Targeted(..));
+    let mut runs: Vec<Vec<&BanChange>> = Vec::new();
+    for change in changes {
+        match runs.last_mut() {
+            Some(run) if is_list(change) && run.iter().all(|other| is_list(other)) => run.push(change),
+            _ => runs.push(vec![change]),
+        }
+    }
+    runs
 }
 
 /// From one skeleton to another, with steps that are in neither.

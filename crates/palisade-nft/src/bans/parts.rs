@@ -7,11 +7,11 @@ use std::net::IpAddr;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use palisade_core::{AddressRange, BanTables, Family, Layer};
 
-/// All addresses with one first byte, or of IPv6 with the same two.
+/// All addresses with one first byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
     V4(u8),
-    V6(u16),
+    V6(u8),
 }
 
 /// Where a range is.
@@ -31,7 +31,7 @@ impl Part {
     fn of(address: IpAddr) -> Part {
         match address {
             IpAddr::V4(address) => Part::V4(address.octets()[0]),
-            IpAddr::V6(address) => Part::V6(address.segments()[0]),
+            IpAddr::V6(address) => Part::V6(address.octets()[0]),
         }
     }
 
@@ -46,7 +46,7 @@ impl Part {
     pub fn network(self) -> IpNet {
         match self {
             Part::V4(byte) => IpNet::V4(Ipv4Net::new_assert([byte, 0, 0, 0].into(), 8)),
-            Part::V6(segment) => IpNet::V6(Ipv6Net::new_assert([segment, 0, 0, 0, 0, 0, 0, 0].into(), 16)),
+            Part::V6(byte) => IpNet::V6(Ipv6Net::new_assert((u128::from(byte) << 120).into(), 8)),
         }
     }
 }
@@ -122,11 +122,11 @@ impl Parts {
 }
 
 impl fmt::Display for Part {
-    /// As it is written in addresses: `203`, `2001`.
+    /// As it is written in addresses: `203`, `20` of `2001:db8::`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Part::V4(byte) => write!(f, "{byte}"),
-            Part::V6(segment) => write!(f, "{segment:x}"),
+            Part::V6(byte) => write!(f, "{byte:02x}"),
         }
     }
 }

@@ -1,11 +1,14 @@
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use palisade_core::{AddressSet, BanChange, TablesChange};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 
 use super::*;
+use crate::testing::net::{NODE, Pod, bind};
 use crate::testing::{in_new_namespace, nft};
 use crate::{Kernel, diff};
 
@@ -220,4 +223,61 @@ fn a_range_costs_an_element() {
         assert_eq!((transactions.len(), counts.elements_added + counts.elements_deleted), (1, elements));
         assert_eq!((counts.objects_added, counts.objects_deleted, counts.rules_added), (0, 0, 0));
     }
+}
+
+/// How many packets are tried while ranges move, and how many moves there are at most, on a machine that is busy.
+const PACKETS: usize = 200_000;
+const MOVES_MAX: usize = 100_000;
+
+/// An address that stays banned is never free, whichever set it moves to: not one of very many packets gets through.
+#[test]
+fn no_packet_passes_while_a_range_moves() {
+    in_new_namespace(|| {
+        let pod = Pod::routed("pod1", 1);
+        let IpAddr::V4(own) = pod.addresses[0] else { panic!("the first is IPv4") };
+        let sink = bind((NODE[0], 9).into());
+        sink.set_nonblocking(true).unwrap();
+        let range = |first: Ipv4Addr, last: Ipv4Addr| AddressRange { first: first.into(), last: last.into() };
+        let narrow = range(own, own);
+        let wide = range([9, 0, 0, 0].into(), [11, 0, 0, 0].into());
+        let wider = range([8, 255, 0, 0].into(), [11, 0, 0, 0].into());
+        // Beside it in its set, so that the set stays; and none, so that it goes.
+        let beside: AddressSet =
+            (0..1_000u32).map(|at| Ipv4Addr::from((10 << 24) + (9 << 16) + 2 * at)).map(|at| range(at, at)).collect();
+        let none = AddressSet::new();
+        let mut kernel = Kernel::open_table(Table::Bans).unwrap();
+        let start = BanTables { banned: [narrow].into(), ..BanTables::default() };
+        kernel.apply(&diff(&Ruleset::nothing(Table::Bans), &lower_bans(&start, &Settings::default()))).unwrap();
+        let mut held = BanHeld::of(&start, &Settings::default());
+        let (is_over, sent) = (AtomicBool::new(false), AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let socket = pod.socket(NODE[0], 9);
+                while !is_over.load(Relaxed) {
+                    sent.fetch_add(usize::from(socket.send_to(b"x", (NODE[0], 9)).is_ok()), Relaxed);
+                }
+            });
+            let mut now = start.banned;
+            for number in (0..MOVES_MAX).take_while(|number| *number < 400 || sent.load(Relaxed) < PACKETS) {
+                let mut next: AddressSet = if number % 8 < 4 { none.clone() } else { beside.clone() };
+                match number % 4 {
+                    0 => next = [wide].into(),
+                    2 => next = [wider].into(),
+                    _ => drop(next.insert(narrow)),
+                }
+                let gone = now.difference(&next).copied().collect();
+                let come = next.difference(&now).copied().collect();
+                let change = TablesChange::Ban(BanChange::Everywhere(Layer::InForce, gone, come));
+                for transaction in held.lower_changes(&[change]) {
+                    kernel.apply(&transaction).unwrap();
+                }
+                now = next;
+            }
+            is_over.store(true, Relaxed);
+        });
+        let sent = sent.into_inner();
+        assert!(sent >= PACKETS, "only {sent} packets were sent");
+        let passed = std::iter::from_fn(|| sink.recv(&mut [0; 16]).ok()).count();
+        assert_eq!(passed, 0, "of {sent}");
+    });
 }

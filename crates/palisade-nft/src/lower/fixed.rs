@@ -158,17 +158,19 @@ fn judge_reply() -> (Name, Chain) {
     )
 }
 
-fn unknown_direction() -> (Name, Chain) {
+/// Lets neighbour discovery pass.
+pub(crate) fn neighbour_discovery() -> Rule {
     let discovery: Elements =
         NEIGHBOUR_DISCOVERY.map(|number| (Key::Single(Value::Icmpv6Type(number)), None)).collect();
+    vec![Statement::In(vec![Field::Icmpv6Type], Lookup::Literal(discovery)), Statement::Verdict(Verdict::Accept)]
+}
+
+fn unknown_direction() -> (Name, Chain) {
     chain(
         "unknown_direction",
         "packets without a connection: allowed if they are allowed both ways",
         [
-            vec![
-                Statement::In(vec![Field::Icmpv6Type], Lookup::Literal(discovery)),
-                Statement::Verdict(Verdict::Accept),
-            ],
+            neighbour_discovery(),
             vec![Statement::Verdict(jump("egress"))],
             vec![Statement::Verdict(jump("ingress"))],
             vec![Statement::Verdict(jump("egress_reply"))],
