@@ -8,6 +8,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::api::{DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use palisade_core::Snapshot;
+use palisade_sim::{Standing, standings};
 use palisade_sources::Limits;
 use palisade_sources::live::{Kind, Live};
 use serde::Serialize;
@@ -147,9 +148,11 @@ impl BanLists {
             if let Some(address) = address {
                 let nodes = Api::<Node>::all(self.client.clone()).list(&all).await.map_err(failed("list nodes"))?;
                 put(&mut live, Kind::Node, &nodes.items);
-                let at = all.fields(&format!("status.podIP={address}"));
-                let pods = Api::<Pod>::all(self.client.clone()).list(&at).await.map_err(failed("list pods"))?;
-                put(&mut live, Kind::Pod, &pods.items);
+                // The API server selects pods by their first address alone.
+                if standings(live.snapshot(), address).iter().any(Standing::bans) {
+                    let pods = Api::<Pod>::all(self.client.clone()).list(&all).await.map_err(failed("list pods"))?;
+                    put(&mut live, Kind::Pod, &pods.items);
+                }
             }
             live.at(Timestamp::now().as_second());
             Ok(live.snapshot().clone())

@@ -38,7 +38,7 @@ async fn api_servers(settings: &Settings) -> Vec<IpAddr> {
 
 fn resolvers(text: &str) -> Vec<IpAddr> {
     let named = text.lines().filter_map(|line| line.trim().strip_prefix("nameserver"));
-    named.filter_map(|address| address.trim().split('%').next()?.parse().ok()).collect()
+    named.filter_map(|rest| rest.split_whitespace().next()?.split('%').next()?.parse().ok()).collect()
 }
 
 #[cfg(test)]
@@ -47,7 +47,7 @@ mod tests {
 
     #[test]
     fn resolvers_are_read_as_the_resolver_reads_them() {
-        let text = "# nameserver 192.0.2.1\nsearch example.org\nnameserver 192.0.2.53\n nameserver\t2001:db8::53 \nnameserver fe80::1%eth0\nnameserver x\n";
+        let text = "# nameserver 192.0.2.1\nsearch example.org\nnameserver 192.0.2.53 # the first\n nameserver\t2001:db8::53 \nnameserver fe80::1%eth0\nnameserver x\n";
         let expected: Vec<IpAddr> =
             ["192.0.2.53", "2001:db8::53", "fe80::1"].map(|address| address.parse().unwrap()).into();
         assert_eq!(resolvers(text), expected);

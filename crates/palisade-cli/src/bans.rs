@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::args::OutputFormat;
 use crate::output::{Exit, with_hint};
-use crate::wait::duration;
+use crate::wait::milliseconds;
 
 /// Which API server.
 #[derive(Args, Debug)]
@@ -39,7 +39,7 @@ pub struct BanArguments {
     cidr: IpNet,
 
     /// For how long: 30m, 1h, 168h [default: until it is unbanned]
-    #[arg(long = "for", value_name = "TIME", value_parser = duration)]
+    #[arg(long = "for", value_name = "TIME", value_parser = time)]
     time: Option<Duration>,
 
     /// Why, for people
@@ -47,7 +47,7 @@ pub struct BanArguments {
     reason: Option<String>,
 
     /// The BanList that gets the entry; it is made if it is not there
-    #[arg(long, value_name = "NAME", default_value = MANUAL)]
+    #[arg(long, value_name = "NAME", default_value = MANUAL, value_parser = list_name)]
     list: String,
 
     /// Ban more than /8 of IPv4, or /16 of IPv6
@@ -67,7 +67,7 @@ pub struct UnbanArguments {
     cidr: IpNet,
 
     /// The BanList that loses the entry
-    #[arg(long, value_name = "NAME", default_value = MANUAL)]
+    #[arg(long, value_name = "NAME", default_value = MANUAL, value_parser = list_name)]
     list: String,
 
     /// Where.
@@ -115,7 +115,7 @@ pub fn unban(arguments: &UnbanArguments) -> anyhow::Result<Exit> {
     };
     // Another entry may still ban it.
     let snapshot = lists.snapshot(Some(cidr.network())).map_err(told)?;
-    for standing in standings(&snapshot, cidr.network()).iter().filter(|standing| standing.spared.is_none()) {
+    for standing in standings(&snapshot, cidr.network()).iter().filter(|standing| standing.bans()) {
         let _ = writeln!(text, "still banned: {standing}");
     }
     say(&text)?;
@@ -220,6 +220,31 @@ fn lines(values: impl IntoIterator<Item = Value>) -> String {
 /// A time to the second: what an entry says.
 fn seconds(time: Timestamp) -> String {
     Timestamp::from_second(time.as_second()).map_or_else(|_| time.to_string(), |time| time.to_string())
+}
+
+/// How long a ban may be, unless it is for ever: a hundred years.
+const TIME_MAX: Duration = Duration::from_hours(100 * 365 * 24);
+
+fn time(text: &str) -> Result<Duration, String> {
+    match Duration::from_millis(milliseconds(text)?) {
+        Duration::ZERO => Err("a ban takes some time".to_string()),
+        time if time > TIME_MAX => Err("it is more than a hundred years; without --for it is for ever".to_string()),
+        time => Ok(time),
+    }
+}
+
+/// The name of an object, as the API server takes it.
+fn list_name(text: &str) -> Result<String, String> {
+    let is_part = |part: &str| {
+        let known = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        !part.is_empty() && part.bytes().all(known) && !part.starts_with('-') && !part.ends_with('-')
+    };
+    let is_name = text.len() <= 253 && text.split('.').all(is_part);
+    if is_name {
+        Ok(text.to_string())
+    } else {
+        Err("it is a name of lower-case letters, digits, '-' and '.'".to_string())
+    }
 }
 
 /// An address is a block of one.
@@ -332,5 +357,15 @@ wide            10.0.0.0/8        never                  everybody              
         check("2001:db8::9", "2001:db8::9/128");
         check("203.0.113.9/24", "203.0.113.0/24");
         assert!(block("here").is_err() && block("203.0.113.0/33").is_err());
+    }
+
+    #[test]
+    fn times_and_names_are_what_they_say() {
+        assert_eq!(time("87600h").unwrap(), Duration::from_hours(87_600));
+        assert!(time("0s").is_err() && time("876001h").is_err() && time("99999999999999h").is_err());
+        assert_eq!(list_name("spamhaus-drop.v4").unwrap(), "spamhaus-drop.v4");
+        for name in ["", "a?b", "../x", "A", "-a", "a..b", &"a".repeat(254)] {
+            assert!(list_name(name).is_err(), "{name}");
+        }
     }
 }

@@ -192,8 +192,12 @@ fn object_name(text: &str) -> Result<ObjectName, String> {
     }
 }
 
-/// A time such as 500ms, 30s, 5m, 1h.
-pub fn duration(text: &str) -> Result<Duration, String> {
+fn duration(text: &str) -> Result<Duration, String> {
+    milliseconds(text).map(|time| Duration::from_millis(time.min(MILLISECONDS_MAX)))
+}
+
+/// A time such as 500ms, 30s, 5m, 1h, in milliseconds; one that is too long for them is the longest.
+pub fn milliseconds(text: &str) -> Result<u64, String> {
     let digits = text.len() - text.trim_start_matches(|character: char| character.is_ascii_digit()).len();
     let (number, unit) = text.split_at(digits);
     let number: u64 = number.parse().map_err(|_| "it begins with a whole number".to_string())?;
@@ -204,7 +208,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         "h" => number.saturating_mul(3_600_000),
         _ => return Err(format!("'{unit}' is no unit; ms, s, m and h are")),
     };
-    Ok(Duration::from_millis(milliseconds.min(MILLISECONDS_MAX)))
+    Ok(milliseconds)
 }
 
 /// A year: longer nobody waits, and clocks can be added up.

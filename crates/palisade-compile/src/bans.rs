@@ -22,6 +22,8 @@ use crate::ranges::{Range, of_network, to_address, union, without_all};
 #[derive(Debug, Default)]
 pub struct Bans {
     named: PerFamily,
+    /// Networks that no list bans; an address in them changes nothing when it comes or goes.
+    networks: PerFamily,
     targets: BTreeMap<BanId, Arc<Atom>>,
 }
 
@@ -38,7 +40,8 @@ impl Bans {
         (lists, addresses): (bool, &BTreeSet<IpAddr>),
         held: &BanTables,
     ) -> Vec<BanChange> {
-        if lists || addresses.iter().any(|address| self.named.contains(*address)) {
+        let counts = |address: &IpAddr| self.named.contains(*address) && !self.networks.contains(*address);
+        if lists || addresses.iter().any(counts) {
             return self.update_all(cluster, protected, held);
         }
         let mut changes = Vec::new();
@@ -57,7 +60,9 @@ impl Bans {
     fn update_all(&mut self, cluster: &Cluster, protected: &[IpNet], held: &BanTables) -> Vec<BanChange> {
         let lists: Vec<&BanList> = cluster.ban_lists().collect();
         self.named = PerFamily::of(lists.iter().flat_map(|list| &list.entries).map(|entry| &entry.cidr));
-        let spared = if lists.is_empty() { PerFamily::default() } else { self.spared(cluster, protected) };
+        let of_nodes = cluster.nodes().flat_map(|node| &node.pod_cidrs);
+        self.networks = PerFamily::of(NEVER_BANNED.iter().chain(protected).chain(of_nodes));
+        let spared = if lists.is_empty() { PerFamily::default() } else { self.spared(cluster) };
         let (come, gone) = self.update_targeted(&lists, &spared, cluster, held);
         // A list that gets a target, or loses it, bans throughout.
         come.into_iter().chain(everywhere(&lists, &spared, held)).chain(gone).collect()
@@ -91,15 +96,13 @@ impl Bans {
         (new.map(|(id, ban)| BanChange::Targeted(id, Some(ban))).collect(), gone)
     }
 
-    /// What no list bans.
-    fn spared(&self, cluster: &Cluster, protected: &[IpNet]) -> PerFamily {
-        let of_nodes = cluster.nodes().flat_map(|node| &node.pod_cidrs);
-        let networks = NEVER_BANNED.iter().chain(protected).chain(of_nodes);
-        // Of addresses, which are many, only those matter that a list names.
-        let addresses = cluster.node_addresses().map(|(address, _)| address);
-        let addresses = addresses.chain(cluster.pod_addresses());
+    /// What no list bans: the networks, and addresses beside them that a list names.
+    fn spared(&self, cluster: &Cluster) -> PerFamily {
+        let addresses = cluster.node_addresses().map(|(address, _)| address).chain(cluster.pod_addresses());
         let named: Vec<IpNet> = addresses.filter(|address| self.named.contains(*address)).map(IpNet::from).collect();
-        PerFamily::of(networks.chain(&named))
+        let PerFamily([v4, v6]) = PerFamily::of(named.iter());
+        let [networks4, networks6] = &self.networks.0;
+        PerFamily([union([&networks4[..], &v4].concat()), union([&networks6[..], &v6].concat())])
     }
 }
 

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use jiff::Timestamp;
+use jiff::fmt::temporal::Pieces;
 use palisade_core::{BanEntry, BanList, BanListName, BanTarget, Level};
 
 use crate::host_policy::{choice, optional_selector};
@@ -16,6 +17,9 @@ use crate::tree::shortened;
 
 /// The shortest prefixes, of IPv4 and of IPv6, that are banned without `force`.
 const SHORTEST_PREFIXES: (u8, u8) = (8, 16);
+
+/// Its last days are no timestamps, which have a day in every time zone.
+const LAST_YEAR: i16 = 9999;
 
 /// Reads the list, its expired entries included. Errors in `reading`, those found before included, are told in it.
 pub fn read(root: &At<'_>, name: BanListName, reading: &mut Reading) -> BanList {
@@ -114,12 +118,15 @@ fn shortest_prefix(cidr: &IpNet) -> u8 {
     }
 }
 
-/// A time (RFC 3339), in seconds since 1970.
+/// A time (RFC 3339), in seconds since 1970. Year 9999, which is often written for never, is later than any clock.
 fn seconds(at: &At<'_>, reading: &mut Reading) -> Option<i64> {
     let text = at.text(reading)?;
-    let Ok(time) = text.parse::<Timestamp>() else {
-        reading.error(at, format!("expected a time such as 2030-01-31T12:00:00Z, found '{}'", shortened(text)));
-        return None;
-    };
-    Some(time.as_second())
+    if let Ok(time) = text.parse::<Timestamp>() {
+        return Some(time.as_second());
+    }
+    if Pieces::parse(text).is_ok_and(|time| time.offset().is_some() && time.date().year() == LAST_YEAR) {
+        return Some(i64::MAX);
+    }
+    reading.error(at, format!("expected a time such as 2030-01-31T12:00:00Z, found '{}'", shortened(text)));
+    None
 }

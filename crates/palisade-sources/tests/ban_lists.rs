@@ -39,6 +39,7 @@ fn a_valid_list_means_what_it_says() {
     check("{entries: [{cidr: 203.0.113.7/24, reason: scans}]}", "everybody | 203.0.113.0/24 (scans) | ");
     check("{entries: [{cidr: 10.0.0.0/8}, {cidr: 2001::/16}]}", "everybody | 10.0.0.0/8, 2001::/16 | ");
     check("{entries: [{cidr: 0.0.0.0/0, force: true}]}", "everybody | 0.0.0.0/0 | ");
+    check("{entries: [{cidr: 192.0.2.0/24, expiresAt: '9999-12-31T23:59:59Z'}]}", "everybody | 192.0.2.0/24 | ");
     check("{entries: [], exceptCIDRs: [198.51.100.1/24]}", "everybody |  | 198.51.100.0/24");
     check("{enforcement: Audit, entries: []}", "everybody |  |  | audit");
     check("{target: {}}", "pods everything in namespaces everything |  | ");
@@ -119,6 +120,11 @@ fn entries_of_a_live_cluster_expire_one_after_the_other() {
     assert_eq!((shown(&live), live.next_expiry()), ("everybody | 203.0.113.0/24 | ".to_string(), Some(NEW_YEAR + 9)));
     assert!(matches!(live.at(NEW_YEAR + 60).changes.as_slice(), [Change::BanList(_, Some(_))]));
     assert_eq!((shown(&live), live.next_expiry()), ("everybody |  | ".to_string(), None));
+    // A clock that ran ahead and is put right brings back what it took.
+    live.put(Kind::BanList, &object(&entry("203.0.113.0/24", 59)));
+    assert_eq!(shown(&live), "everybody |  | ");
+    assert!(matches!(live.at(NEW_YEAR + 9).changes.as_slice(), [Change::BanList(_, Some(_))]));
+    assert_eq!(shown(&live), "everybody | 203.0.113.0/24 | ");
     live.remove(Kind::BanList, &object(""));
     assert!(live.snapshot().ban_lists.is_empty());
 }

@@ -1,7 +1,6 @@
 //! Single bans at an API server, also while others change the same list.
 #![expect(clippy::disallowed_methods, reason = "writes the kubeconfig of a test server")]
 
-use palisade_sim::standings;
 use palisade_testapi::{Resource, TestApi};
 
 use super::*;

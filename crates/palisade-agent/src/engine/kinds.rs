@@ -111,9 +111,8 @@ impl Engine {
 
     /// Takes what has expired out of ban lists.
     pub(super) fn expire(&mut self, now: Instant) {
-        let time = Timestamp::now().as_second();
-        if self.live.next_expiry().is_some_and(|expiry| expiry <= time) {
-            let update = self.live.at(time);
+        let update = self.live.at(Timestamp::now().as_second());
+        if !update.changes.is_empty() {
             self.take_update(update, now);
         }
     }

@@ -46,7 +46,13 @@ impl Bans {
 
     /// It is so late now.
     pub fn at(&mut self, now: i64, view: &mut View) {
-        self.now = now;
+        if now < std::mem::replace(&mut self.now, now) {
+            // The clock was put right: what seemed to have expired has not.
+            for name in self.lists.keys().cloned().collect::<Vec<_>>() {
+                self.expiries.retain(|(_, other)| *other != name);
+                self.show(&name, view);
+            }
+        }
         while let Some((expires, _)) = self.expiries.first()
             && *expires <= now
             && let Some((_, name)) = self.expiries.pop_first()
