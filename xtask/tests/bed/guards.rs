@@ -193,8 +193,11 @@ fn unreadable_host_policies_are_refused(sandbox: &Sandbox<'_>) -> anyhow::Result
     }
     let _guard =
         guard(sandbox, "shown", "{ports: [{port: 9000, endPort: 9022}], enforcement: Audit, otherwise: Reject}")?;
+    // The status follows within a second or two.
+    sandbox.bed.kubectl(&["wait", "--for=condition=Programmed", "--timeout=60s", "--all", "hostpolicies"])?;
     let shown = sandbox.bed.kubectl(&["get", "hostpolicies"])?;
     let row = shown.lines().last().unwrap_or_default().split_whitespace().collect::<Vec<_>>();
-    ensure!(row.len() == 5 && row[1..4] == ["Audit", "9000", "Reject"], "kubectl get hostpolicies shows {shown}");
+    let expected = ["Audit", "9000", "Reject", "2", "2", "True", "True"];
+    ensure!(row.len() == 9 && row[1..8] == expected, "kubectl get hostpolicies shows {shown}");
     Ok(())
 }
