@@ -158,10 +158,10 @@ pub fn run(arguments: WaitArguments) -> anyhow::Result<Exit> {
 /// One line for the object, and one for each node that is not as it should be.
 fn text(outcome: &Outcome, subject: Subject) -> String {
     let state = match (subject, outcome.in_force) {
-        (Subject::PolicyGone, true) => "gone",
-        (Subject::PolicyGone, false) => "not gone",
-        (_, true) => "in force",
-        (_, false) => "not in force",
+        (Subject::PolicyGone | Subject::HostPolicyGone | Subject::BanListGone, true) => "gone",
+        (Subject::PolicyGone | Subject::HostPolicyGone | Subject::BanListGone, false) => "not gone",
+        (Subject::Pod | Subject::Policy | Subject::HostPolicy | Subject::BanList, true) => "in force",
+        (Subject::Pod | Subject::Policy | Subject::HostPolicy | Subject::BanList, false) => "not in force",
     };
     let in_force = outcome.nodes.iter().filter(|node| node.standing == Standing::InForce).count();
     let nodes = match (outcome.nodes.len(), in_force) {
@@ -217,6 +217,20 @@ const MILLISECONDS_MAX: u64 = 365 * 24 * 3_600_000;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_gone_is_not_said_to_be_in_force() {
+        let outcome =
+            |in_force| Outcome { object: "it".into(), in_force, waited_ms: 1_250, nodes: Vec::new(), note: None };
+        for subject in [Subject::PolicyGone, Subject::HostPolicyGone, Subject::BanListGone] {
+            assert_eq!(text(&outcome(true), subject), "it: gone after 1.2 s\n");
+            assert_eq!(text(&outcome(false), subject), "it: not gone after 1.2 s\n");
+        }
+        for subject in [Subject::Pod, Subject::Policy, Subject::HostPolicy, Subject::BanList] {
+            assert_eq!(text(&outcome(true), subject), "it: in force after 1.2 s\n");
+            assert_eq!(text(&outcome(false), subject), "it: not in force after 1.2 s\n");
+        }
+    }
 
     #[test]
     fn durations() {
