@@ -357,7 +357,7 @@ impl Metrics {
         }
     }
 
-    /// How many policies cannot be read.
+    /// How many config files are in each condition.
     pub(crate) fn config_files(&self, conditions: impl Iterator<Item = &'static str>) {
         self.config_files.clear();
         for condition in conditions {
@@ -365,6 +365,7 @@ impl Metrics {
         }
     }
 
+    /// How many policies cannot be read.
     pub(crate) fn unreadable(&self, count: usize) {
         self.unreadable.set(gauge(count));
     }

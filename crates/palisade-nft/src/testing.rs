@@ -17,6 +17,7 @@ use palisade_core::{
 use proptest::prelude::*;
 
 use crate::lower::{Denied, Established, Settings};
+use crate::{Kernel, Ruleset, Table, diff};
 
 /// Set where the kernel's word is required: then a test that cannot have it fails instead of being skipped.
 pub(crate) const REQUIRE: &str = "PALISADE_REQUIRE_KERNEL";
@@ -51,6 +52,29 @@ pub(crate) fn nft(arguments: &[&str], input: &str) -> Option<String> {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "nft {arguments:?} says {errors}of\n{input}");
     Some(String::from_utf8(output.stdout).unwrap())
+}
+
+/// The kernel has the table as it is wanted, or none where nothing is.
+pub(crate) fn kernel_holds(kernel: &mut Kernel, wanted: &Ruleset) {
+    let have = kernel.read_back().unwrap().unwrap_or_else(|| Ruleset::nothing(wanted.table));
+    assert_eq!(have.to_string(), wanted.to_string());
+    assert!(have == *wanted);
+}
+
+/// From nothing to each of these in turn, by netlink; and what nft makes of the text of the last is the same.
+pub(crate) fn kernel_holds_in_turn(table: Table, rulesets: &[Ruleset]) {
+    let mut kernel = Kernel::open_table(table).unwrap();
+    let mut held = Ruleset::nothing(table);
+    for wanted in rulesets {
+        kernel.apply(&diff(&held, wanted)).unwrap();
+        kernel_holds(&mut kernel, wanted);
+        held = wanted.clone();
+    }
+    kernel.remove_table().unwrap();
+    if !held.is_nothing() && nft(&["-f", "-"], &held.to_string()).is_some() {
+        kernel_holds(&mut kernel, &held);
+        kernel.remove_table().unwrap();
+    }
 }
 
 /// Runs a test program by another one, such as `unshare`; `None` if that cannot be had or refuses.

@@ -5,17 +5,17 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use palisade_agent::Timestamp;
-use palisade_agent::restore::{Restored, restore};
+use palisade_agent::restore::Restored;
 use palisade_agent::wait::Subject;
 use palisade_compile::UnknownPods;
 use palisade_core::{BanEntry, BanList, BanTarget, NodeName, Selector, Snapshot};
-use palisade_nft::{Kernel, Table};
+use palisade_nft::Table;
 use palisade_testapi::{Fault, Obstacle};
 use serde_json::json;
 
 use crate::agent::Told;
 use crate::asking::{Followed, get, samples, status, until};
-use crate::hosts::{guarded, ready, remove, saved};
+use crate::hosts::{guarded, ready, reboot, remove, saved};
 use crate::probing::spawn;
 use crate::telling::{in_force, wait};
 use crate::world::World;
@@ -78,23 +78,7 @@ pub fn what_is_banned_stays_banned() {
     world.api.faults().clear();
     ready(&world);
     world.agents.remove(&n1).unwrap().terminate();
-    let state = std::fs::read_to_string(&file).unwrap();
-    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
-    std::fs::write(&file, state.replace(boot.trim(), "another boot")).unwrap();
-    let directory = world.state_dir("n1");
-    let boots = move || {
-        for table in Table::ALL {
-            Kernel::open_table(table).unwrap().remove_table().unwrap();
-        }
-        // The agent may take a moment to end.
-        loop {
-            match restore(&directory).unwrap() {
-                Restored::AgentRuns(_) => std::thread::sleep(Duration::from_millis(20)),
-                restored => return restored,
-            }
-        }
-    };
-    let restored = world.lab.inside(&n1, boots).unwrap();
+    let restored = reboot(&world, &n1, &file, &Table::ALL);
     assert!(matches!(&restored, Restored::Closed { banned: true, .. }), "{restored:?}");
     world.agrees_on(&["203.0.113.9 -> node/n1 udp 9001", "198.51.100.9 -> node/n1 udp 9001"]);
     world.start_agent(&n1);

@@ -1,7 +1,7 @@
 //! Host policies: followed like those of pods, and never open by accident.
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -304,23 +304,7 @@ pub fn after_a_reboot_ports_are_guarded() {
     let n1: NodeName = "n1".into();
     let file = saved(&world, "9000");
     world.agents.remove(&n1).unwrap().terminate();
-    let state = std::fs::read_to_string(&file).unwrap();
-    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
-    std::fs::write(&file, state.replace(boot.trim(), "another boot")).unwrap();
-    let directory = world.state_dir("n1");
-    let boots = move || {
-        for table in [Table::Policies, Table::Host] {
-            Kernel::open_table(table).unwrap().remove_table().unwrap();
-        }
-        // The agent may take a moment to end.
-        loop {
-            match restore(&directory).unwrap() {
-                Restored::AgentRuns(_) => std::thread::sleep(Duration::from_millis(20)),
-                restored => return restored,
-            }
-        }
-    };
-    let restored = world.lab.inside(&n1, boots).unwrap();
+    let restored = reboot(&world, &n1, &file, &[Table::Policies, Table::Host]);
     assert!(
         matches!(&restored, Restored::Closed { guarded: true, pod_ranges, banned: false } if pod_ranges.len() == 2),
         "{restored:?}"
@@ -390,6 +374,27 @@ pub fn saved(world: &World, text: &str) -> PathBuf {
 pub fn remove(world: &World, table: Table) {
     let remove = move || Kernel::open_table(table).unwrap().remove_table().unwrap();
     assert!(world.lab.inside(&"n1".into(), remove).unwrap());
+}
+
+/// The node is as after a reboot, without these tables; what is restored from the file of its agent, which has ended.
+pub fn reboot(world: &World, node: &NodeName, file: &Path, tables: &'static [Table]) -> Restored {
+    let state = std::fs::read_to_string(file).unwrap();
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    std::fs::write(file, state.replace(boot.trim(), "another boot")).unwrap();
+    let directory = world.state_dir(node);
+    let boots = move || {
+        for table in tables {
+            Kernel::open_table(*table).unwrap().remove_table().unwrap();
+        }
+        // The agent may take a moment to end.
+        loop {
+            match restore(&directory).unwrap() {
+                Restored::AgentRuns(_) => std::thread::sleep(Duration::from_millis(20)),
+                restored => return restored,
+            }
+        }
+    };
+    world.lab.inside(node, boots).unwrap()
 }
 
 /// Waits until the agent of `n1` is ready.

@@ -9,7 +9,7 @@ use proptest::strategy::ValueTree as _;
 
 use super::*;
 use crate::testing::net::{NODE, Pod, bind};
-use crate::testing::{in_new_namespace, nft};
+use crate::testing::{in_new_namespace, kernel_holds, kernel_holds_in_turn};
 use crate::{Kernel, diff};
 
 /// Stretches of addresses, each with ways to ban some of it: within a part, over the border of two, at both ends of all addresses.
@@ -93,33 +93,15 @@ fn cases<S: Strategy>(count: usize, strategy: impl Fn() -> S) -> Vec<S::Value> {
     (0..count).map(|_| strategy().new_tree(&mut runner).unwrap().current()).collect()
 }
 
-fn kernel_holds(kernel: &mut Kernel, wanted: &Ruleset) {
-    let have = kernel.read_back().unwrap().unwrap_or_else(|| Ruleset::nothing(Table::Bans));
-    assert_eq!(have.to_string(), wanted.to_string());
-    assert!(have == *wanted);
-}
-
 /// From any tables to any others, by netlink; and what nft makes of the text is the same.
 #[test]
 fn the_kernel_holds_what_is_lowered() {
     let log_group = prop::sample::select(vec![None, Some(5)]);
     let pairs = cases(60, || (tables(), tables(), log_group.clone()));
     in_new_namespace(|| {
-        let mut kernel = Kernel::open_table(Table::Bans).unwrap();
         for (first, second, log_group) in pairs {
             let settings = Settings { log_group, ..Settings::default() };
-            let mut held = Ruleset::nothing(Table::Bans);
-            for tables in [&first, &second] {
-                let wanted = lower_bans(tables, &settings);
-                kernel.apply(&diff(&held, &wanted)).unwrap();
-                kernel_holds(&mut kernel, &wanted);
-                held = wanted;
-            }
-            kernel.remove_table().unwrap();
-            if !held.is_nothing() && nft(&["-f", "-"], &held.to_string()).is_some() {
-                kernel_holds(&mut kernel, &held);
-                kernel.remove_table().unwrap();
-            }
+            kernel_holds_in_turn(Table::Bans, &[&first, &second].map(|tables| lower_bans(tables, &settings)));
         }
     });
 }

@@ -4,7 +4,7 @@ use proptest::strategy::ValueTree as _;
 
 use super::*;
 use crate::lower::Denied;
-use crate::testing::{in_new_namespace, nft};
+use crate::testing::{in_new_namespace, kernel_holds, kernel_holds_in_turn};
 use crate::{Kernel, diff};
 
 /// Tables in which everything occurs: both layers, both ends, nobody and somebody, blocks of both families, an own guard or none.
@@ -96,12 +96,6 @@ fn settings() -> impl Strategy<Value = Settings> {
     log_group.prop_map(|log_group| Settings { denied: Denied::Drop, log_group, ..Settings::default() })
 }
 
-fn kernel_holds(kernel: &mut Kernel, wanted: &Ruleset) {
-    let have = kernel.read_back().unwrap().unwrap_or_else(|| Ruleset::nothing(Table::Host));
-    assert_eq!(have.to_string(), wanted.to_string());
-    assert!(have == *wanted);
-}
-
 /// From any tables to any others, by netlink; and what nft makes of the text is the same.
 #[test]
 fn the_kernel_holds_what_is_lowered() {
@@ -109,20 +103,8 @@ fn the_kernel_holds_what_is_lowered() {
     let pairs: Vec<_> =
         (0..60).map(|_| (tables(), tables(), settings()).new_tree(&mut runner).unwrap().current()).collect();
     in_new_namespace(|| {
-        let mut kernel = Kernel::open_table(Table::Host).unwrap();
         for (first, second, settings) in pairs {
-            let mut held = Ruleset::nothing(Table::Host);
-            for tables in [&first, &second] {
-                let wanted = lower_host(tables, &settings);
-                kernel.apply(&diff(&held, &wanted)).unwrap();
-                kernel_holds(&mut kernel, &wanted);
-                held = wanted;
-            }
-            kernel.remove_table().unwrap();
-            if !held.is_nothing() && nft(&["-f", "-"], &held.to_string()).is_some() {
-                kernel_holds(&mut kernel, &held);
-                kernel.remove_table().unwrap();
-            }
+            kernel_holds_in_turn(Table::Host, &[&first, &second].map(|tables| lower_host(tables, &settings)));
         }
     });
 }
