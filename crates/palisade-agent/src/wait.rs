@@ -78,6 +78,13 @@ pub enum Subject {
     BanListGone,
 }
 
+impl Subject {
+    /// Whether the object is to be gone, rather than in force.
+    pub fn is_to_go(self) -> bool {
+        matches!(self, Subject::PolicyGone | Subject::HostPolicyGone | Subject::BanListGone)
+    }
+}
+
 /// What came of it.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -198,11 +205,10 @@ impl Wait {
             PolicyKind::Network => Api::namespaced_with(client.clone(), &self.namespace, &resource),
             PolicyKind::Host | PolicyKind::Ban => all.clone(),
         };
-        let is_to_go = matches!(self.subject, Subject::PolicyGone | Subject::HostPolicyGone | Subject::BanListGone);
         let version = version(of, &policies, &self.name).await.map_err(failed("read the policy"))?;
         let target = match version {
-            None if !is_to_go => return Err(WaitError::Missing(self.to_string())),
-            Some(_) if is_to_go => return Ok(Looked::NotYet("it is still there".to_string())),
+            None if !self.subject.is_to_go() => return Err(WaitError::Missing(self.to_string())),
+            Some(_) if self.subject.is_to_go() => return Ok(Looked::NotYet("it is still there".to_string())),
             Some(version) => Target::Policy { of, namespace: self.namespace.clone(), version },
             None => {
                 let (listed, versions) = versions(of, &all).await.map_err(failed("list the policies"))?;

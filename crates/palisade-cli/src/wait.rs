@@ -157,11 +157,11 @@ pub fn run(arguments: WaitArguments) -> anyhow::Result<Exit> {
 
 /// One line for the object, and one for each node that is not as it should be.
 fn text(outcome: &Outcome, subject: Subject) -> String {
-    let state = match (subject, outcome.in_force) {
-        (Subject::PolicyGone | Subject::HostPolicyGone | Subject::BanListGone, true) => "gone",
-        (Subject::PolicyGone | Subject::HostPolicyGone | Subject::BanListGone, false) => "not gone",
-        (Subject::Pod | Subject::Policy | Subject::HostPolicy | Subject::BanList, true) => "in force",
-        (Subject::Pod | Subject::Policy | Subject::HostPolicy | Subject::BanList, false) => "not in force",
+    let state = match (subject.is_to_go(), outcome.in_force) {
+        (true, true) => "gone",
+        (true, false) => "not gone",
+        (false, true) => "in force",
+        (false, false) => "not in force",
     };
     let in_force = outcome.nodes.iter().filter(|node| node.standing == Standing::InForce).count();
     let nodes = match (outcome.nodes.len(), in_force) {
