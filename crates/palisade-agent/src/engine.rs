@@ -4,6 +4,7 @@
 //! kernel sockets (changes of the ruleset, denied packets); between two waits everything that is there is taken in, and then
 //! [`Engine::settle`] brings it into force at once, in one transaction.
 
+mod ban_sources;
 mod config;
 mod denied;
 mod kinds;
@@ -35,6 +36,7 @@ use crate::repeated::Repeated;
 use crate::report::{Obstacle, Repair, Watch};
 use crate::settings::Settings;
 use crate::state::StateDirectory;
+use ban_sources::BanSources;
 use denied::Seen;
 pub(crate) use denied::{DeniedPackets, Followed};
 use kinds::may_be_absent;
@@ -79,6 +81,7 @@ pub struct Engine {
     restored: Option<Tables>,
     pub(crate) paused: bool,
     sources: sources::Sources,
+    pub(crate) bans: BanSources,
     pending: Pending,
     due: Due,
 }
@@ -183,6 +186,7 @@ impl Engine {
             restored: None,
             paused: directory.pause().is_some(),
             sources: sources::Sources::new(kernels.binding),
+            bans: BanSources::default(),
             pending: Pending::default(),
             due: Due::default(),
             settings,
@@ -200,6 +204,8 @@ impl Engine {
         match message {
             Message::Watch { kind, news, at, .. } => self.take_news(kind, news, at),
             Message::Configs(files) => self.take_configs(files),
+            Message::BanSources(news) => self.take_ban_sources(news, Instant::now()),
+            Message::BanFiles(files) => self.take_ban_files(files, Instant::now()),
             Message::Table(event) => self.take_table_event(event),
             Message::Interfaces => self.sources.look_for_a_while(Instant::now()),
             Message::NodeState(answer) => self.asked_for_node_state(answer),
@@ -284,6 +290,9 @@ impl Engine {
         };
         self.metrics.watched(kind);
         self.take_update(update, at);
+        if kind == Kind::BanList {
+            self.ban_lists_changed();
+        }
     }
 
     /// Takes note of how far a kind was read.

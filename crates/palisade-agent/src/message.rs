@@ -23,6 +23,10 @@ pub enum Message {
     },
     /// The config files of kube-restrict-ip are like this now.
     Configs(Vec<crate::config::ConfigFile>),
+    /// The sources of these ban lists are like this now.
+    BanSources(Vec<crate::feeds::SourceNews>),
+    /// The files with ban lists of an agent without an API server are like this now.
+    BanFiles(crate::ban_files::BanFiles),
     /// Something happened to the ruleset of the kernel.
     Table(palisade_nft::Event),
     /// Interfaces came, went or changed.

@@ -4,6 +4,7 @@
 
 mod bans;
 mod config;
+mod feeds;
 mod host;
 
 use std::collections::{BTreeMap, BTreeSet};

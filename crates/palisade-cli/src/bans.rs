@@ -283,15 +283,9 @@ mod tests {
             cidr: cidr.parse().unwrap(),
             expires,
             reason: reason.map(Arc::from),
+            from_source: false,
         };
-        let list = |name: &str, entries| BanList {
-            name: name.into(),
-            target: None,
-            entries,
-            except: Vec::new(),
-            audit: false,
-            unreadable: None,
-        };
+        let list = |name: &str, entries| BanList { name: name.into(), entries, ..BanList::default() };
         let year = Some(1_893_456_000);
         let abuse =
             list("abuse", vec![entry("203.0.113.0/24", year, Some("scans")), entry("203.0.113.9/32", None, None)]);

@@ -18,7 +18,7 @@ pub mod snapshot;
 pub mod tables;
 pub mod verdict;
 
-pub use ban::{BanEntry, BanList, BanListName, BanTarget};
+pub use ban::{BanEntry, BanLimits, BanList, BanListName, BanPlace, BanSource, BanTarget};
 pub use ban_tables::{AddressRange, AddressSet, BanChange, BanId, BanTables, TargetedBan};
 pub use diagnostic::{Diagnostic, Level, Place};
 pub use flow::{End, Flow};

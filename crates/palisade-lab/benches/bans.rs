@@ -143,15 +143,8 @@ fn blocks(count: usize) -> Vec<IpNet> {
 }
 
 fn list(blocks: &[IpNet]) -> Change {
-    let entry = |cidr: &IpNet| BanEntry { cidr: *cidr, expires: None, reason: None };
-    let list = BanList {
-        name: "bench".into(),
-        target: None,
-        entries: blocks.iter().map(entry).collect(),
-        except: Vec::new(),
-        audit: false,
-        unreadable: None,
-    };
+    let entry = |cidr: &IpNet| BanEntry { cidr: *cidr, expires: None, reason: None, from_source: false };
+    let list = BanList { name: "bench".into(), entries: blocks.iter().map(entry).collect(), ..BanList::default() };
     Change::BanList(list.name.clone(), Some(Arc::new(list)))
 }
 

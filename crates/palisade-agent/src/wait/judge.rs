@@ -24,6 +24,8 @@ pub enum Target {
         of: PolicyKind,
         /// Its namespace; empty for a kind without.
         namespace: String,
+        /// Its name.
+        name: String,
         /// Its resourceVersion.
         version: String,
     },
@@ -146,10 +148,15 @@ pub fn standing(target: &Target, status: Option<&NodeStateStatus>, now: Timestam
 fn missing(target: &Target, status: &NodeStateStatus) -> Option<String> {
     match target {
         Target::Policy { of, .. } if !of.is_enforced(status) => Some(Idle::NotEnforced(*of).to_string()),
-        Target::Policy { of, namespace, version } => {
+        Target::Policy { of, namespace, name, version } => {
             let (covered, _) = of.covered(status);
             if number(covered) < number(version) {
                 return Some(covers(covered, version));
+            }
+            if *of == PolicyKind::Ban
+                && let Some(source) = status.ban_sources.iter().find(|source| source.list == *name && !source.is_held)
+            {
+                return Some(format!("its source: {}", source.why));
             }
             status.closed_namespaces.contains(namespace).then(|| {
                 format!("the policies of namespace {namespace} find no room on the node: its isolated pods are closed")

@@ -10,6 +10,7 @@ mod asking;
 mod bans;
 mod changes;
 mod configs;
+mod feeds;
 mod forged;
 mod hostile;
 mod hosts;
@@ -59,6 +60,10 @@ const TESTS: &[Test] = &[
     ("what is protected is spared", bans::what_is_protected_is_spared),
     ("banned packets are told", bans::banned_packets_are_told),
     ("what wait says of bans is true", bans::what_wait_says_of_bans_is_true),
+    ("a file is a source", feeds::a_file_is_a_source),
+    ("a ConfigMap is a source", feeds::a_config_map_is_a_source),
+    ("one agent fetches a feed for all", feeds::one_agent_fetches_a_feed_for_all),
+    ("ban lists need no API server", feeds::ban_lists_need_no_api_server),
     ("a host policy says where it is in force", statuses::a_host_policy_says_where_it_is_in_force),
     ("what is wrong with a host policy is said", statuses::what_is_wrong_with_a_host_policy_is_said),
     ("a ban list says where it is in force", statuses::a_ban_list_says_where_it_is_in_force),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use palisade_core::{BanList, BanListName};
+use palisade_core::{BanEntry, BanList, BanListName, BanSource};
 
 use super::view::View;
 use crate::ban_list;
@@ -13,25 +13,44 @@ pub struct Bans {
     /// In seconds since 1970.
     now: i64,
     lists: BTreeMap<BanListName, BanList>,
+    /// What the source of each list was found to hold.
+    of_sources: BTreeMap<BanListName, Arc<[BanEntry]>>,
     expiries: BTreeSet<(i64, BanListName)>,
 }
 
 impl Default for Bans {
     /// At a time at which nothing has expired.
     fn default() -> Self {
-        Bans { now: i64::MIN, lists: BTreeMap::new(), expiries: BTreeSet::new() }
+        Bans { now: i64::MIN, lists: BTreeMap::new(), of_sources: BTreeMap::new(), expiries: BTreeSet::new() }
     }
 }
 
 impl Bans {
-    /// Sets or removes a list.
+    /// Sets or removes a list. One whose source is another than before has what that held until something else is known.
     pub fn set(&mut self, name: &BanListName, list: Option<BanList>, view: &mut View) {
         self.lists.remove(name);
+        if list.as_ref().is_none_or(|list| list.source.is_none()) {
+            self.of_sources.remove(name);
+        }
         self.expiries.retain(|(_, other)| other != name);
         if let Some(list) = list {
             self.lists.insert(Arc::clone(name), list);
         }
         self.show(name, view);
+    }
+
+    /// The source of a list holds this.
+    pub fn set_source(&mut self, name: &BanListName, entries: Arc<[BanEntry]>, view: &mut View) {
+        if self.lists.get(name).is_some_and(|list| list.source.is_some()) {
+            self.of_sources.insert(Arc::clone(name), entries);
+            self.expiries.retain(|(_, other)| other != name);
+            self.show(name, view);
+        }
+    }
+
+    /// The lists that have a source.
+    pub fn sources(&self) -> impl Iterator<Item = (&BanListName, &BanSource)> {
+        self.lists.iter().filter_map(|(name, list)| Some((name, list.source.as_ref()?)))
     }
 
     /// The names of all lists.
@@ -63,7 +82,8 @@ impl Bans {
 
     /// Puts a list as of now into the snapshot.
     fn show(&mut self, name: &BanListName, view: &mut View) {
-        let list = self.lists.get(name).map(|list| ban_list::in_force(list, self.now));
+        let of_source = self.of_sources.get(name).map_or(&[][..], |entries| entries);
+        let list = self.lists.get(name).map(|list| ban_list::in_force(list, of_source, self.now));
         let next = list.iter().flat_map(|list| &list.entries).filter_map(|entry| entry.expires).min();
         self.expiries.extend(next.map(|expires| (expires, Arc::clone(name))));
         view.ban_list(name, list.map(Arc::new));
