@@ -14,6 +14,7 @@
 //! and `http`, `node_state`, `events`, `wait` and `bans` (the cluster's view), `policy_status` (what all agents say, told by the one that
 //! holds a `lease`), `preflight` (what stands in the way).
 
+mod api_server;
 mod backoff;
 mod ban_list;
 pub mod bans;
@@ -21,6 +22,7 @@ mod binding;
 pub mod cleanup;
 mod client;
 mod config;
+mod confirm;
 pub mod control;
 mod crowd;
 mod definition;

@@ -82,6 +82,7 @@ impl World {
             namespace: None,
             configs: Vec::new(),
             standalone: false,
+            server: None,
         }
     }
 
