@@ -1,17 +1,20 @@
 //! Ban lists at the API server, for people: what they hold, and single entries that come and go.
 
+use std::fmt::Debug;
 use std::path::Path;
 
 use ipnet::IpNet;
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{DynamicObject, ListParams, Patch, PatchParams, PostParams};
-use kube::{Api, Client};
+use kube::{Api, Client, Resource};
 use palisade_core::Snapshot;
 use palisade_sim::{Standing, standings};
 use palisade_sources::Limits;
 use palisade_sources::live::{Kind, Live};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
@@ -142,18 +145,32 @@ impl BanLists {
     pub fn snapshot(&self, address: Option<std::net::IpAddr>) -> Result<Snapshot, BanError> {
         self.runtime.block_on(async {
             let mut live = Live::new(Limits::default());
-            let all = ListParams::default();
-            let lists = self.api().list(&all).await.map_err(failed("list BanLists"))?;
-            put(&mut live, Kind::BanList, &lists.items);
+            put(&mut live, Kind::BanList, all(self.api(), "list BanLists").await?);
             if let Some(address) = address {
-                let nodes = Api::<Node>::all(self.client.clone()).list(&all).await.map_err(failed("list nodes"))?;
-                put(&mut live, Kind::Node, &nodes.items);
+                put(&mut live, Kind::Node, all(self.every::<Node>(), "list nodes").await?);
                 // The API server selects pods by their first address alone.
                 if standings(live.snapshot(), address).iter().any(Standing::bans) {
-                    let pods = Api::<Pod>::all(self.client.clone()).list(&all).await.map_err(failed("list pods"))?;
-                    put(&mut live, Kind::Pod, &pods.items);
+                    put(&mut live, Kind::Pod, all(self.every::<Pod>(), "list pods").await?);
                 }
             }
+            live.at(Timestamp::now().as_second());
+            Ok(live.snapshot().clone())
+        })
+    }
+
+    /// The cluster as of now: lists, and whatever says whom they concern and spare.
+    ///
+    /// # Errors
+    ///
+    /// If the API server refuses.
+    pub fn cluster(&self) -> Result<Snapshot, BanError> {
+        self.runtime.block_on(async {
+            let mut live = Live::new(Limits::default());
+            put(&mut live, Kind::BanList, all(self.api(), "list BanLists").await?);
+            put(&mut live, Kind::Node, all(self.every::<Node>(), "list nodes").await?);
+            put(&mut live, Kind::Namespace, all(self.every::<Namespace>(), "list namespaces").await?);
+            put(&mut live, Kind::Pod, all(self.every::<Pod>(), "list pods").await?);
+            put(&mut live, Kind::NetworkPolicy, all(self.every::<NetworkPolicy>(), "list NetworkPolicies").await?);
             live.at(Timestamp::now().as_second());
             Ok(live.snapshot().clone())
         })
@@ -202,6 +219,14 @@ impl BanLists {
     fn api(&self) -> Api<DynamicObject> {
         Api::all_with(self.client.clone(), &PolicyKind::Ban.resource())
     }
+
+    fn every<K: Resource<DynamicType = ()>>(&self) -> Api<K> {
+        Api::all(self.client.clone())
+    }
+}
+
+async fn all<K: Clone + DeserializeOwned + Debug>(api: Api<K>, operation: &'static str) -> Result<Vec<K>, BanError> {
+    Ok(api.list(&ListParams::default()).await.map_err(failed(operation))?.items)
 }
 
 /// Whether an entry is that of this block, however it is written.
@@ -210,7 +235,7 @@ fn is_of(entry: &Value, cidr: IpNet) -> bool {
     written.is_some_and(|written| written.trunc() == cidr.trunc())
 }
 
-fn put<T: Serialize>(live: &mut Live, kind: Kind, objects: &[T]) {
+fn put<T: Serialize>(live: &mut Live, kind: Kind, objects: Vec<T>) {
     for object in objects {
         // What the client could read can be written, and any JSON is an object to the reader.
         if let Ok(object) = serde_json::to_value(object).and_then(serde_json::from_value) {

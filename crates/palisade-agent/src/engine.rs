@@ -6,6 +6,7 @@
 
 mod ban_sources;
 mod config;
+mod confirming;
 mod denied;
 mod kinds;
 mod memory;
@@ -29,6 +30,7 @@ use palisade_sources::live::{Kind, Live, Object, Update};
 
 use crate::binding::Binding;
 use crate::config::ConfigFile;
+use crate::confirm::Confirm;
 use crate::message::{Message, WatchNews};
 use crate::metrics::Metrics;
 use crate::programming::{BanTable, HostTable, PolicyTable, Programming};
@@ -67,6 +69,8 @@ pub struct Engine {
     /// Who is not among their networks, as was logged.
     gaps_told: Vec<Diagnostic>,
     pub(crate) telling: Telling,
+    /// Whether changes took the way to the API server away.
+    pub(crate) confirm: Confirm,
     seen: Seen,
     repeated: Repeated,
     pub(crate) metrics: Arc<Metrics>,
@@ -135,6 +139,8 @@ pub struct Errands {
     pub sweep: Option<Generation>,
     /// Write this state file.
     pub save: Option<Vec<u8>>,
+    /// See whether a new connection to the API server comes about.
+    pub probe: bool,
 }
 
 impl Engine {
@@ -177,6 +183,7 @@ impl Engine {
             configs: None,
             gaps_told: Vec::new(),
             telling: Telling::default(),
+            confirm: Confirm::default(),
             seen: Seen::default(),
             repeated: Repeated::default(),
             metrics,
@@ -232,6 +239,7 @@ impl Engine {
             Message::Ready(answer) => drop(answer.send(self.not_ready())),
             Message::Swept(result) => self.swept(result),
             Message::Saved(result) => self.saved(result),
+            Message::Probed(probe) => self.probed(probe),
             Message::Stop => {}
         }
     }
@@ -349,6 +357,11 @@ impl Engine {
 
     /// Whether the policies of the cluster are in force.
     pub fn is_in_force(&self) -> bool {
+        self.is_programmed() && self.confirm.undone.is_empty()
+    }
+
+    /// The same, but for what was taken back.
+    fn is_programmed(&self) -> bool {
         self.is_listed() && !self.paused && self.programming.is_in_force() && self.pending.changes.is_empty()
     }
 

@@ -14,6 +14,7 @@
 //! and `http`, `node_state`, `events`, `wait` and `bans` (the cluster's view), `policy_status` (what all agents say, told by the one that
 //! holds a `lease`), `preflight` (what stands in the way).
 
+mod api_server;
 mod backoff;
 pub mod ban_files;
 mod ban_list;
@@ -22,6 +23,7 @@ mod binding;
 pub mod cleanup;
 mod client;
 mod config;
+mod confirm;
 pub mod control;
 mod crowd;
 mod definition;

@@ -52,6 +52,8 @@ pub enum Message {
     Resume(oneshot::Sender<Result<(), String>>),
     /// Connection marks of former generations were cleared, or why not.
     Swept(Result<palisade_nft::Swept, String>),
+    /// Whether a new connection to the API server came about.
+    Probed(crate::confirm::Probe),
     /// The state file was written, or why not.
     Saved(Result<(), String>),
     /// A packet was denied, as the kernel logged it.

@@ -26,6 +26,7 @@ pub struct Metrics {
     operations: Counter,
     refusals: Counter,
     repairs: Counter,
+    rollbacks: Counter,
     cut_flows: Counter,
     in_force: Gauge,
     elements: Family<ElementLabel, Gauge>,
@@ -132,6 +133,7 @@ impl Default for Metrics {
             operations: Counter::default(),
             refusals: Counter::default(),
             repairs: Counter::default(),
+            rollbacks: Counter::default(),
             cut_flows: Counter::default(),
             in_force: Gauge::default(),
             elements: Family::default(),
@@ -188,6 +190,11 @@ impl Metrics {
         registry.register("operations", "Operations in these transactions", self.operations.clone());
         registry.register("refusals", "Transactions that the kernel refused", self.refusals.clone());
         registry.register("repairs", "Repairs after another program changed the table", self.repairs.clone());
+        registry.register(
+            "rollbacks",
+            "Changes of host policies or bans that were taken back, since the node lost the API server with them",
+            self.rollbacks.clone(),
+        );
         registry.register(
             "elements",
             "Elements of the node's tables: subjects (addresses of isolated pods, each direction), ports (of subjects), peers, banned (ranges)",
@@ -311,6 +318,11 @@ impl Metrics {
     /// The table was repaired.
     pub(crate) fn repaired(&self) {
         self.repairs.inc();
+    }
+
+    /// Changes were taken back.
+    pub(crate) fn rolled_back(&self) {
+        self.rollbacks.inc();
     }
 
     /// So many more denied packets were logged and are not shown.

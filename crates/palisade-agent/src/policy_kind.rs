@@ -46,6 +46,20 @@ impl PolicyKind {
         status.enforce.is_empty() || status.enforce.iter().any(|name| name == self.flag())
     }
 
+    /// By which name it is told as an obstacle that changes of these were taken back.
+    pub fn rolled_back(self) -> &'static str {
+        match self {
+            PolicyKind::Network => "rolled-back-network-policies",
+            PolicyKind::Host => "rolled-back-host-policies",
+            PolicyKind::Ban => "rolled-back-ban-lists",
+        }
+    }
+
+    /// Whether an agent took changes of these back, since its node lost the API server with them.
+    pub fn is_rolled_back(self, status: &NodeStateStatus) -> bool {
+        status.obstacles.iter().any(|obstacle| obstacle == self.rolled_back())
+    }
+
     /// Up to which version the rules on a node cover them, and how many it knows.
     pub fn covered(self, status: &NodeStateStatus) -> (&str, usize) {
         match self {

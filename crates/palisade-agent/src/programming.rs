@@ -8,6 +8,7 @@
 
 mod kept;
 mod policies;
+mod trying;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};

@@ -13,6 +13,7 @@ use palisade_nft::{ApplyError, Kernel, KernelError, Links, Monitor, Table};
 use palisade_sources::AGENT_NAMESPACE;
 use tokio::sync::mpsc;
 
+use crate::api_server::ApiServer;
 use crate::ban_files;
 use crate::binding::Binding;
 use crate::client::{ClientError, client, own_namespace};
@@ -98,6 +99,8 @@ pub fn run(settings: Settings) -> Result<(), RunError> {
     let interfaces = settings.bind_sources.then(Links::open).transpose()?;
     let protected = if settings.enforce.bans { told_protected(&settings)? } else { Vec::new() };
     let mut engine = Engine::start(Arc::clone(&settings), protected, kernels, directory.clone(), Arc::clone(&metrics));
+    let server = if settings.standalone { None } else { runtime()?.block_on(ApiServer::of(&settings)) };
+    engine.confirm.is_wanted = server.is_some();
     let (changed, looked_after) = (Arc::clone(&engine.telling.changed), directory.clone());
     let (tell, found) = mpsc::channel(events::WAITING_MAX);
     engine.telling.findings = Some(tell);
@@ -112,7 +115,7 @@ pub fn run(settings: Settings) -> Result<(), RunError> {
     let (mut denied, engine_of_denied) = (DeniedLog::of(settings.log_group), sender.clone());
     thread("denied", move || listen(&mut denied, &engine_of_denied))?;
     let (errands, loop_runtime) = (sender.clone(), runtime()?);
-    let rules = thread("rules", move || loop_runtime.block_on(enforce(engine, inbox, errands, directory)))?;
+    let rules = thread("rules", move || loop_runtime.block_on(enforce(engine, inbox, errands, directory, server)))?;
     if let Err(error) = looked_after.forget_configs_but(&settings.configs) {
         tracing::warn!("{}", watch::chain(&error));
     }
@@ -277,9 +280,14 @@ async fn enforce(
     mut inbox: mpsc::Receiver<Message>,
     sender: mpsc::Sender<Message>,
     directory: StateDirectory,
+    server: Option<ApiServer>,
 ) {
     loop {
         let (errands, wake) = engine.settle(Instant::now());
+        if let Some(server) = server.as_ref().filter(|_| errands.probe) {
+            let (server, sender) = (server.clone(), sender.clone());
+            tokio::task::spawn_blocking(move || drop(sender.blocking_send(Message::Probed(server.probe()))));
+        }
         run_errands(errands, &sender, &directory);
         tokio::select! {
             message = inbox.recv() => match message {

@@ -122,8 +122,10 @@ Exit status: 0 the API server has it, 2 it has not."
     #[command(after_help = "Examples:
   palisade bans
   palisade bans --of 203.0.113.9
+  palisade bans --as cilium | kubectl apply --server-side -f -
+  palisade bans -f bans.yaml --as networkpolicy
 
-Exit status: 0 it is shown, and with --of the address is not banned, 1 it is banned, 2 no answer.")]
+Exit status: 0 it is shown, 1 with --of the address is banned, with --as not all could be written, 2 no answer.")]
     Bans(crate::bans::BansArguments),
 
     /// Let no pod of this node be open before the agent runs: for the boot, before the kubelet

@@ -16,6 +16,7 @@ use palisade_sim::{Standing, standings};
 use serde_json::{Value, json};
 
 use crate::args::OutputFormat;
+use crate::ban_policies::{self, Engine};
 use crate::output::{Exit, with_hint};
 use crate::wait::milliseconds;
 
@@ -82,6 +83,14 @@ pub struct BansArguments {
     #[arg(long, value_name = "ADDRESS")]
     of: Option<IpAddr>,
 
+    /// As policies of another engine, in YAML: networkpolicy, cilium or calico
+    #[arg(long = "as", value_name = "ENGINE", value_enum, hide_possible_values = true, conflicts_with_all = ["of", "output"])]
+    engine: Option<Engine>,
+
+    /// Manifests instead of the API server: file, directory or - (stdin); repeatable
+    #[arg(short = 'f', long = "filename", value_name = "PATH", conflicts_with_all = ["kubeconfig", "context"])]
+    paths: Vec<PathBuf>,
+
     /// text, or json
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = OutputFormat::Text)]
     #[arg(hide_possible_values = true)]
@@ -124,7 +133,12 @@ pub fn unban(arguments: &UnbanArguments) -> anyhow::Result<Exit> {
 
 /// Runs `palisade bans`.
 pub fn bans(arguments: &BansArguments) -> anyhow::Result<Exit> {
-    let snapshot = arguments.server.lists()?.snapshot(arguments.of).map_err(told)?;
+    let snapshot = arguments.snapshot()?;
+    if let Some(engine) = arguments.engine {
+        let (text, complete) = ban_policies::write(engine, &snapshot);
+        say(&text)?;
+        return Ok(if complete { Exit::Clean } else { Exit::Found });
+    }
     let Some(address) = arguments.of else {
         say(&match arguments.output {
             OutputFormat::Text => table(&snapshot),
@@ -139,6 +153,16 @@ pub fn bans(arguments: &BansArguments) -> anyhow::Result<Exit> {
         OutputFormat::Json => lines([standing_json(address, is_banned, &standings)]),
     })?;
     Ok(if is_banned { Exit::Found } else { Exit::Clean })
+}
+
+impl BansArguments {
+    fn snapshot(&self) -> anyhow::Result<Snapshot> {
+        if !self.paths.is_empty() {
+            return crate::input::snapshot_as_written(&self.paths);
+        }
+        let lists = self.server.lists()?;
+        if self.engine.is_some() { lists.cluster() } else { lists.snapshot(self.of) }.map_err(told)
+    }
 }
 
 fn standing_text(address: IpAddr, is_banned: bool, standings: &[Standing]) -> String {

@@ -4,6 +4,8 @@
 use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+#[cfg(target_os = "linux")]
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use anyhow::{Context as _, anyhow};
@@ -65,13 +67,33 @@ impl InputArguments {
         let configs = palisade_sources::read_files(&self.configs)?;
         let mut parsed = palisade_sources::parse(&texts, &self.options());
         restrict_ip::add(&mut parsed, &configs);
-        let Parsed { snapshot, diagnostics, no_answer } = parsed;
-        if no_answer {
-            diagnostics::print(&diagnostics);
-            return Err(anyhow!("the input cannot be read well enough to give an answer"));
-        }
-        Ok((snapshot, diagnostics))
+        answer(parsed)
     }
+}
+
+/// What manifests say, without what stands in elsewhere for addresses that they leave out; its diagnostics are printed.
+#[cfg(target_os = "linux")]
+pub fn snapshot_as_written(paths: &[PathBuf]) -> anyhow::Result<Snapshot> {
+    let texts = palisade_sources::read(paths)?;
+    let parsed = palisade_sources::parse(&texts, &Options { now: now(), ..Options::default() });
+    let (mut snapshot, diagnostics) = answer(parsed)?;
+    diagnostics::print(&diagnostics);
+    for node in snapshot.nodes.values_mut().filter(|node| node.assumed) {
+        Arc::make_mut(node).addresses.clear();
+    }
+    for pod in snapshot.pods.values_mut().filter(|pod| pod.assumed.addresses) {
+        Arc::make_mut(pod).addresses.clear();
+    }
+    Ok(snapshot)
+}
+
+fn answer(parsed: Parsed) -> anyhow::Result<(Snapshot, Vec<Diagnostic>)> {
+    let Parsed { snapshot, diagnostics, no_answer } = parsed;
+    if no_answer {
+        diagnostics::print(&diagnostics);
+        return Err(anyhow!("the input cannot be read well enough to give an answer"));
+    }
+    Ok((snapshot, diagnostics))
 }
 
 /// A flow with the line that the user wrote.

@@ -4,6 +4,8 @@
 mod agent;
 mod args;
 #[cfg(target_os = "linux")]
+mod ban_policies;
+#[cfg(target_os = "linux")]
 mod bans;
 #[cfg(target_os = "linux")]
 mod classes;
@@ -29,6 +31,8 @@ mod status;
 mod table;
 #[cfg(target_os = "linux")]
 mod wait;
+#[cfg(target_os = "linux")]
+mod yaml;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -21,6 +21,7 @@ pub use ban::{Spared, Standing, standings};
 pub use decide::{audited, decide, isolators};
 pub use explain::{Answer, Explanation, explain};
 pub use host_reason::{HostDecision, HostOutcome};
+pub use matching::selects;
 pub use packet::{Endpoint, Owner, Packet};
 pub use reason::{Banned, Decision, DirectionDecision, Outcome, Shadow};
 pub use resolve::{ResolveError, owners, resolve};

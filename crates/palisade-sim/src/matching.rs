@@ -13,7 +13,7 @@ pub(crate) fn unmet<'a>(selector: &'a Selector, labels: &Labels) -> Option<&'a R
 }
 
 /// Whether the selector selects the labels.
-pub(crate) fn selects(selector: &Selector, labels: &Labels) -> bool {
+pub fn selects(selector: &Selector, labels: &Labels) -> bool {
     unmet(selector, labels).is_none()
 }
 

@@ -114,14 +114,15 @@ impl Engine {
         let (cluster, node) = (self.cluster.as_deref(), &self.settings.node);
         let boot = crate::restore::boot_id();
         let nodes = self.snapshot().nodes.values();
+        let (host, bans) = self.programming.good_tables();
         let state = Unsaved {
             cluster,
             node,
             boot: &boot,
             saved: Timestamp::now(),
             tables: self.programming.tables(),
-            host: self.programming.host_tables(),
-            bans: self.programming.ban_tables(),
+            host,
+            bans,
             node_ranges: &self.node_ranges,
             node_addresses: nodes.flat_map(|node| node.addresses.iter().copied()).collect(),
         };
@@ -154,6 +155,8 @@ impl Engine {
     /// Enforces nothing from here on; the kernel holds nothing of ours any more.
     pub(super) fn stand_by(&mut self) {
         self.paused = true;
+        self.confirm.give_up();
+        self.programming.confirm();
         self.in_force_since.clear();
         tracing::warn!("paused: nothing is enforced until 'palisade agent --resume'");
     }

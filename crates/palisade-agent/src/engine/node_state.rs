@@ -16,6 +16,7 @@ use palisade_sources::live::{Kind, Object};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::Engine;
+use super::confirming::can_cut;
 use crate::events::Unreadable;
 use crate::node_state::{BootGap, Cluster, Covered, NodeStateStatus, Phase, Pods, Told};
 use crate::preflight::{self, Surroundings};
@@ -136,15 +137,16 @@ impl Engine {
     /// Answers who asked, and rings if there is something to tell. Called when what was taken in is in force, or cannot be.
     pub(super) fn tell(&mut self) {
         self.tell_findings();
-        if self.is_in_force() {
-            for (kind, watch) in self.watches.iter().filter(|(kind, _)| !self.telling.listing.contains(kind)) {
-                self.telling.covered.entry(*kind).or_default().clone_from(&watch.resource_version);
-            }
-            for kind in POLICIES {
-                if !self.telling.listing.contains(&kind) {
-                    self.telling.known.insert(kind, self.policies(kind));
-                }
-            }
+        if self.is_programmed() {
+            let is_open = |kind: &Kind| can_cut(*kind).is_some_and(|of| self.confirm.is_open(of));
+            let is_told = |kind: &Kind| !self.telling.listing.contains(kind) && !is_open(kind);
+            let covered = self.watches.iter().filter(|(kind, _)| is_told(kind));
+            let covered: Vec<(Kind, String)> =
+                covered.map(|(kind, watch)| (*kind, watch.resource_version.clone())).collect();
+            let known: Vec<(Kind, usize)> =
+                POLICIES.into_iter().filter(is_told).map(|kind| (kind, self.policies(kind))).collect();
+            self.telling.covered.extend(covered);
+            self.telling.known.extend(known);
         }
         let urgent = self.urgent();
         if urgent != self.telling.last {

@@ -43,6 +43,7 @@ impl Engine {
             }
             errands.sweep = self.sweep(now);
             errands.save = self.save(now);
+            errands.probe = self.confirm.begins(now);
         }
         self.tell();
         for (kind, lines) in self.repeated.left_out(now) {
@@ -72,6 +73,7 @@ impl Engine {
             wakes.push(self.programming.cut_due().filter(|_| listed && !refused));
             wakes.push(self.sources.due().filter(|_| listed));
             wakes.push(due.review.filter(|_| listed && !refused));
+            wakes.push(self.confirm.due(now));
         }
         wakes.into_iter().flatten().min()
     }
@@ -167,6 +169,9 @@ impl Engine {
         if is_held_up && self.due.retry.is_some_and(|due| now < due) {
             return;
         }
+        if self.waits_for_probe(now) {
+            return;
+        }
         self.due.retry = None;
         let first = self.restored.is_some() || !self.programming.is_in_force();
         if self.pending.changes.is_empty() && !first {
@@ -183,6 +188,7 @@ impl Engine {
         }
         let mut changes = std::mem::take(&mut self.pending.changes);
         self.hold_ranges(&mut changes, first, now);
+        let tried = self.begin_trial(&changes);
         match self.programming.update(&changes, now) {
             Ok(done) => self.programmed(&changes, done),
             Err(error) => {
@@ -190,6 +196,7 @@ impl Engine {
                 self.failed(&error, now);
             }
         }
+        self.try_out(tried);
     }
 
     pub(super) fn programmed(&mut self, changes: &[Change], done: Programmed) {

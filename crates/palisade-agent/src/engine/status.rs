@@ -77,6 +77,7 @@ impl Engine {
             let why = watch.error.as_ref().map(|error| format!(": {error}")).unwrap_or_default();
             waits.push(format!("the list of {} is not complete{why}", kind.name()));
         }
+        waits.extend(self.undone().map(|obstacle| obstacle.found));
         waits.extend(self.error.as_ref().map(|error| format!("the rules are not in force: {error}")));
         if waits.is_empty() && !self.is_in_force() {
             waits.push("the rules are about to be in force".to_string());

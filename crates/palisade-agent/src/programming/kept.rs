@@ -4,6 +4,8 @@
 //! As long as the objects of the cluster are not known, what was in force stays: the kernel is left alone, or gets the last
 //! state where it lost it. An API server that does not tell, or does not know the kind, opens nothing.
 
+mod trying;
+
 use std::fmt::Debug;
 
 use palisade_core::{BanTables, HostTables, Tables, TablesChange};
@@ -17,7 +19,7 @@ use super::Programmed;
 /// What such a table is of.
 pub trait Part {
     /// What is to be in force.
-    type Tables: Clone + Debug + Default;
+    type Tables: Clone + Debug + Default + PartialEq;
     /// What a kernel holds.
     type Held: Debug;
     /// Where.
@@ -102,6 +104,10 @@ pub struct KeptTable<P: Part> {
     layout: Layout,
     /// What was in force before; `None` once the objects of the cluster are known.
     before: Option<Before<P::Tables>>,
+    /// What to go back to, while it is not known whether what came after it cuts the node off.
+    good: Option<P::Tables>,
+    /// What was before is in force again, until something else is wanted than what was taken back.
+    undone: bool,
     holds: Holds<P::Held>,
 }
 
@@ -125,7 +131,14 @@ enum Holds<H> {
 impl<P: Part> KeptTable<P> {
     /// For the namespace of the calling thread. Touches nothing yet.
     pub fn new(kernel: Kernel, layout: Layout) -> KeptTable<P> {
-        KeptTable { kernel, layout, before: Some(Before::default()), holds: Holds::WhatItDid }
+        KeptTable {
+            kernel,
+            layout,
+            before: Some(Before::default()),
+            good: None,
+            undone: false,
+            holds: Holds::WhatItDid,
+        }
     }
 
     /// The kernel, for what else is to be asked of it.
@@ -177,9 +190,13 @@ impl<P: Part> KeptTable<P> {
         }
     }
 
-    /// The objects of the cluster are known from here on.
+    /// The objects of the cluster are known from here on. What was before is what to go back to.
     pub fn follow(&mut self) {
-        if self.before.take().is_some() {
+        if self.undone {
+            return;
+        }
+        if let Some(Before { tables }) = self.before.take() {
+            self.good = tables.or_else(|| matches!(self.kernel.read_back(), Ok(None)).then(P::Tables::default));
             self.doubt();
         }
     }

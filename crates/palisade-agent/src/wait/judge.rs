@@ -151,7 +151,9 @@ fn missing(target: &Target, status: &NodeStateStatus) -> Option<String> {
         Target::Policy { of, namespace, name, version } => {
             let (covered, _) = of.covered(status);
             if number(covered) < number(version) {
-                return Some(covers(covered, version));
+                let rolled_back = "it was rolled back: the node lost the API server";
+                let is_rolled_back = of.is_rolled_back(status);
+                return Some(if is_rolled_back { rolled_back.to_string() } else { covers(covered, version) });
             }
             if *of == PolicyKind::Ban
                 && let Some(source) = status.ban_sources.iter().find(|source| source.list == *name && !source.is_held)

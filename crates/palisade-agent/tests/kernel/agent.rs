@@ -41,6 +41,8 @@ pub struct Told {
     pub configs: Vec<PathBuf>,
     pub standalone: bool,
     pub ban_files: PathBuf,
+    /// What its kubeconfig names, if connections are not to be carried from its own loopback.
+    pub server: Option<SocketAddr>,
 }
 
 /// A running agent.
@@ -131,10 +133,13 @@ impl Drop for Agent {
 /// The process of an agent.
 pub fn run(told: &str) -> ExitCode {
     let told: Told = serde_json::from_str(told).unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let server = listener.local_addr().unwrap();
-    let api = told.api.clone();
-    std::thread::spawn(move || carry(listener.incoming(), move || UnixStream::connect(&api)));
+    let server = told.server.unwrap_or_else(|| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let server = listener.local_addr().unwrap();
+        let api = told.api.clone();
+        std::thread::spawn(move || carry(listener.incoming(), move || UnixStream::connect(&api)));
+        server
+    });
     let kubeconfig = told.state_dir.join("kubeconfig");
     std::fs::create_dir_all(&told.state_dir).unwrap();
     std::fs::write(&kubeconfig, kubeconfig_of(server, told.namespace.as_deref())).unwrap();
@@ -194,6 +199,14 @@ pub fn lead(socket: &Path, server: SocketAddr) {
             std::thread::spawn(move || copy(server_reader, client, |client| client.shutdown(Shutdown::Both)));
         }
     });
+}
+
+/// The process that carries connections to an address into a unix socket, for as long as it runs.
+pub fn door(address: &str, socket: &str) -> ExitCode {
+    let listener = TcpListener::bind(address).unwrap();
+    println!("ready");
+    carry(listener.incoming(), || UnixStream::connect(socket));
+    ExitCode::SUCCESS
 }
 
 fn carry(connections: impl Iterator<Item = io::Result<TcpStream>>, connect: impl Fn() -> io::Result<UnixStream>) {

@@ -399,7 +399,10 @@ pub fn reboot(world: &World, node: &NodeName, file: &Path, tables: &'static [Tab
 
 /// Waits until the agent of `n1` is ready.
 pub fn ready(world: &World) {
-    until(|| get(world, "/readyz").is_some_and(|(code, _)| code == 200), || "ready".to_owned());
+    until(
+        || get(world, "/readyz").is_some_and(|(code, _)| code == 200),
+        || format!("ready: {:?}", get(world, "/readyz")),
+    );
 }
 
 /// Two nodes with a guarded port each; nodes are admitted, and nobody else.

@@ -10,6 +10,7 @@ mod asking;
 mod bans;
 mod changes;
 mod configs;
+mod confirming;
 mod feeds;
 mod forged;
 mod hostile;
@@ -64,6 +65,16 @@ const TESTS: &[Test] = &[
     ("a ConfigMap is a source", feeds::a_config_map_is_a_source),
     ("one agent fetches a feed for all", feeds::one_agent_fetches_a_feed_for_all),
     ("ban lists need no API server", feeds::ban_lists_need_no_api_server),
+    ("a ban that cuts the API server off is taken back", confirming::a_ban_that_cuts_the_api_server_off_is_taken_back),
+    (
+        "a guard that cuts the API server off is taken back",
+        confirming::a_guard_that_cuts_the_api_server_off_is_taken_back,
+    ),
+    ("without an API server a change is unconfirmed", confirming::without_an_api_server_a_change_is_unconfirmed),
+    (
+        "an API server that goes by itself takes no ban along",
+        confirming::an_api_server_that_goes_by_itself_takes_no_ban_along,
+    ),
     ("a host policy says where it is in force", statuses::a_host_policy_says_where_it_is_in_force),
     ("what is wrong with a host policy is said", statuses::what_is_wrong_with_a_host_policy_is_said),
     ("a ban list says where it is in force", statuses::a_ban_list_says_where_it_is_in_force),
@@ -107,6 +118,7 @@ fn main() -> ExitCode {
         ["forge", source, destination] => forged::forge(source, destination),
         ["send", destination, packets] => seeing::send_packets(destination, packets),
         ["push", address] => seeing::push(address),
+        ["door", address, socket] => agent::door(address, socket),
         ["answer"] => probing::answer(),
         ["exec", path, end, command @ ..] => agent::exec(path, end, command),
         // `cargo test NAME` passes a part of the name; options of the harness mean nothing here.

@@ -83,6 +83,7 @@ impl World {
             configs: Vec::new(),
             standalone: false,
             ban_files: palisade_agent::BAN_FILES.into(),
+            server: None,
         }
     }
 
