@@ -69,9 +69,9 @@ impl Bans {
         }
         if touched.nodes || self.networks.is_empty() {
             let of_nodes = cluster.nodes().flat_map(|node| &node.pod_cidrs);
-            let new = NEVER_BANNED.iter().chain(protected).chain(of_nodes).map(AddressRange::from).collect();
+            let new = NEVER_BANNED.iter().chain(protected).chain(of_nodes).collect();
             let old = std::mem::replace(&mut self.networks, new);
-            affected.extend([old.ranges_not_in(&self.networks), self.networks.ranges_not_in(&old)]);
+            affected.extend(<[_; 2]>::from(old.changes_to(&self.networks)));
         }
         let addresses = touched.addresses.iter().filter(|address| !self.networks.contains(**address));
         affected.push(addresses.map(|address| AddressRange::from(*address)).collect());
@@ -97,7 +97,7 @@ impl Bans {
             let lists: Vec<&AddressSet> = lists.map(|list| &list.addresses).collect();
             let held = update.held.everywhere(layer);
             let wanted = self.banned(&lists, held, update, update.scope.as_ref());
-            let (gone, come) = (held.ranges_not_in(&wanted), wanted.ranges_not_in(held));
+            let (gone, come) = held.changes_to(&wanted);
             if !(gone.is_empty() && come.is_empty()) {
                 changes.push(BanChange::Everywhere(layer, gone, come));
             }
@@ -188,7 +188,7 @@ impl Bans {
 
 impl Named {
     fn of(list: &BanList) -> Named {
-        let mut addresses: AddressSet = list.entries.iter().map(|entry| AddressRange::from(&entry.cidr)).collect();
+        let mut addresses: AddressSet = list.entries.iter().map(|entry| &entry.cidr).collect();
         list.except.iter().for_each(|network| addresses.remove(network.into()));
         let layer = if list.audit { Layer::Shadow } else { Layer::InForce };
         Named { addresses, layer, target: list.target.as_ref().map(|target| (id_of(list), atom(target))) }
@@ -199,7 +199,7 @@ impl Named {
 fn differing(old: Option<&Named>, new: Option<&Named>) -> Vec<AddressSet> {
     match (old, new) {
         (Some(old), Some(new)) if old.layer == new.layer && old.target.is_some() == new.target.is_some() => {
-            vec![old.addresses.ranges_not_in(&new.addresses), new.addresses.ranges_not_in(&old.addresses)]
+            <[_; 2]>::from(old.addresses.changes_to(&new.addresses)).into()
         }
         _ => old.into_iter().chain(new).map(|list| list.addresses.clone()).collect(),
     }

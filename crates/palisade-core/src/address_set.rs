@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
-use ranges::Ranges;
+use ranges::{Builder, Ranges};
 
 /// Addresses of one family, from the first to the last, both included. Ends of two families, or in the wrong order, hold nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -95,17 +95,18 @@ impl AddressSet {
         v4.into_iter().flatten().map(range4).chain(v6.into_iter().flatten().map(range6))
     }
 
-    /// Those of its ranges that are no ranges of another set, which may hold their addresses all the same.
-    #[must_use]
-    pub fn ranges_not_in(&self, other: &AddressSet) -> AddressSet {
-        AddressSet { v4: self.v4.ranges_not_in(&other.v4), v6: self.v6.ranges_not_in(&other.v6) }
+    /// What makes it another set: its ranges that the other does not have, and the other's that it does not have.
+    pub fn changes_to(&self, other: &AddressSet) -> (AddressSet, AddressSet) {
+        let (gone4, come4) = self.v4.changes_to(&other.v4);
+        let (gone6, come6) = self.v6.changes_to(&other.v6);
+        (AddressSet { v4: gone4, v6: gone6 }, AddressSet { v4: come4, v6: come6 })
     }
 }
 
 impl FromIterator<AddressRange> for AddressSet {
     /// All of these addresses. The ranges may overlap, and come in any order.
     fn from_iter<T: IntoIterator<Item = AddressRange>>(ranges: T) -> Self {
-        let (mut v4, mut v6) = (Vec::new(), Vec::new());
+        let (mut v4, mut v6) = (Builder::default(), Builder::default());
         for range in ranges {
             match range.ends() {
                 Ends::V4(ends) => v4.push(ends),
@@ -113,7 +114,21 @@ impl FromIterator<AddressRange> for AddressSet {
                 Ends::Nothing => {}
             }
         }
-        AddressSet { v4: Ranges::of(v4), v6: Ranges::of(v6) }
+        AddressSet { v4: v4.finish(), v6: v6.finish() }
+    }
+}
+
+impl<'a> FromIterator<&'a IpNet> for AddressSet {
+    /// All addresses of these networks, which may overlap, and come in any order.
+    fn from_iter<T: IntoIterator<Item = &'a IpNet>>(networks: T) -> Self {
+        let (mut v4, mut v6) = (Builder::default(), Builder::default());
+        for network in networks {
+            match network {
+                IpNet::V4(network) => v4.push((network.network().into(), network.broadcast().into())),
+                IpNet::V6(network) => v6.push((network.network().into(), network.broadcast().into())),
+            }
+        }
+        AddressSet { v4: v4.finish(), v6: v6.finish() }
     }
 }
 

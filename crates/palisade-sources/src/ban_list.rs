@@ -4,6 +4,7 @@
 //! nobody is shut out by a typing error.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -43,10 +44,22 @@ pub fn effect(list: &BanList) -> &'static str {
     if list.entries.is_empty() { "the list bans nothing" } else { "the other entries are banned" }
 }
 
-/// The list as of a moment, in seconds since 1970: without the entries that have expired.
-pub fn in_force(list: &BanList, now: i64) -> BanList {
+/// The list as of a moment, in seconds since 1970: without the entries that have expired. One of which none has is the same.
+pub fn in_force(list: Arc<BanList>, now: i64) -> Arc<BanList> {
     let lives = |entry: &&BanEntry| entry.expires.is_none_or(|expires| expires > now);
-    BanList { entries: list.entries.iter().filter(lives).cloned().collect(), ..list.clone() }
+    if list.entries.iter().all(|entry| lives(&entry)) {
+        return list;
+    }
+    let entries = list.entries.iter().filter(lives).cloned().collect();
+    // Field by field, for a copy of the whole would copy what has expired.
+    Arc::new(BanList {
+        name: Arc::clone(&list.name),
+        target: list.target.clone(),
+        entries,
+        except: list.except.clone(),
+        audit: list.audit,
+        unreadable: list.unreadable.clone(),
+    })
 }
 
 fn banning_nothing(name: BanListName) -> BanList {

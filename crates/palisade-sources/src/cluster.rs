@@ -52,7 +52,7 @@ pub fn snapshot(mut objects: Objects, options: &Options, reading: &mut Reading, 
         ban_lists: objects
             .ban_lists
             .into_iter()
-            .map(|(name, list)| (name, Arc::new(ban_list::in_force(&list.object, options.now.unwrap_or(i64::MIN)))))
+            .map(|(name, list)| (name, ban_list::in_force(Arc::new(list.object), options.now.unwrap_or(i64::MIN))))
             .collect(),
         policies: objects.policies.into_iter().map(|(name, policy)| (name, Arc::new(policy.object))).collect(),
         nodes,

@@ -49,20 +49,6 @@ impl<N> Default for Ranges<N> {
 }
 
 impl<N: Number> Ranges<N> {
-    /// All of these, which may overlap and come in any order.
-    pub fn of(mut ranges: Vec<Range<N>>) -> Ranges<N> {
-        if !ranges.is_sorted() {
-            // Lists that are sorted each are sorted together at little cost.
-            ranges.sort();
-        }
-        ranges.dedup_by(|next, (_, last)| {
-            let joins = last.after().is_none_or(|after| next.0 <= after);
-            *last = if joins { next.1.max(*last) } else { *last };
-            joins
-        });
-        Ranges(chunks(&ranges).collect())
-    }
-
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -104,18 +90,31 @@ impl<N: Number> Ranges<N> {
         ranges.take_while(move |range| range.0 <= last).map(move |range| (range.0.max(first), range.1.min(last)))
     }
 
-    /// Its ranges that another does not have.
-    pub fn ranges_not_in(&self, other: &Ranges<N>) -> Ranges<N> {
-        if other.is_empty() {
-            return self.clone();
+    /// The ranges that it has and another has not, and those that the other has and it has not.
+    pub fn changes_to(&self, other: &Ranges<N>) -> (Ranges<N>, Ranges<N>) {
+        if self.is_empty() || other.is_empty() {
+            return (self.clone(), other.clone());
         }
         let (own, others) = self.unshared(other);
-        let mut others = others.into_iter().flat_map(|chunk| chunk.iter()).peekable();
-        let own = own.into_iter().flat_map(|chunk| chunk.iter()).filter(|range| {
-            while others.next_if(|other| other < range).is_some() {}
-            others.peek() != Some(range)
-        });
-        Ranges(chunks(&own.copied().collect::<Vec<_>>()).collect())
+        let (mut own, mut others) = (own.into_iter().flatten().peekable(), others.into_iter().flatten().peekable());
+        let (mut gone, mut come) = (Builder::default(), Builder::default());
+        loop {
+            match (own.peek(), others.peek()) {
+                (Some(one), Some(another)) if one == another => {
+                    own.next();
+                    others.next();
+                }
+                (Some(one), another) if another.is_none_or(|another| one < another) => {
+                    gone.push(**one);
+                    own.next();
+                }
+                (_, Some(another)) => {
+                    come.push(**another);
+                    others.next();
+                }
+                (_, None) => return (gone.finish(), come.finish()),
+            }
+        }
     }
 
     /// The chunks that it does not share with another, and those of the other. As the first numbers of chunks differ, both come to a
@@ -175,6 +174,58 @@ impl<N: Number> Ranges<N> {
             let next = self.0.remove(at + 1);
             Arc::make_mut(&mut self.0[at]).extend(next.iter());
         }
+    }
+}
+
+/// Makes a set of ranges, at little cost if they come in order. They may come in any order, and overlap.
+pub struct Builder<N> {
+    done: Vec<Arc<Vec<Range<N>>>>,
+    /// The chunk that is being filled, and the range after it, which may grow.
+    chunk: Vec<Range<N>>,
+    last: Option<Range<N>>,
+    late: Vec<Range<N>>,
+}
+
+impl<N> Default for Builder<N> {
+    fn default() -> Self {
+        Builder { done: Vec::new(), chunk: Vec::new(), last: None, late: Vec::new() }
+    }
+}
+
+impl<N: Number> Builder<N> {
+    pub fn push(&mut self, (first, last): Range<N>) {
+        match &mut self.last {
+            Some(before) if first < before.0 => self.late.push((first, last)),
+            Some(before) if before.1.after().is_none_or(|after| first <= after) => before.1 = before.1.max(last),
+            Some(before) => {
+                if self.chunk.len() == CHUNK_MAX {
+                    self.done.push(Arc::new(std::mem::take(&mut self.chunk)));
+                }
+                if self.chunk.is_empty() && !self.done.is_empty() {
+                    self.chunk.reserve_exact(CHUNK_MAX);
+                }
+                self.chunk.push(std::mem::replace(before, (first, last)));
+            }
+            None => self.last = Some((first, last)),
+        }
+    }
+
+    pub fn finish(mut self) -> Ranges<N> {
+        self.chunk.extend(self.last);
+        if !self.chunk.is_empty() {
+            self.chunk.shrink_to_fit();
+            self.done.push(Arc::new(self.chunk));
+        }
+        let ranges = Ranges(self.done);
+        if self.late.is_empty() {
+            return ranges;
+        }
+        self.late.extend(ranges.iter());
+        // Several that are sorted each are sorted together at little cost.
+        self.late.sort();
+        let mut again = Builder::default();
+        self.late.into_iter().for_each(|range| again.push(range));
+        again.finish()
     }
 }
 

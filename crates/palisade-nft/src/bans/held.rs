@@ -1,6 +1,6 @@
 //! From changes of bans to transactions.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use palisade_core::{AddressRange, AddressSet, BanChange, BanId, BanTables, Family, Layer, TablesChange};
@@ -9,7 +9,7 @@ use super::parts::{Parts, Place};
 use super::{range_key, set_of, skeleton, targeted_pods};
 use crate::diff::{diff, diff_in_place};
 use crate::lower::{Settings, address_key};
-use crate::ruleset::{Name, Ruleset, Table};
+use crate::ruleset::{Key, Name, Ruleset, Table, Verdict};
 use crate::transaction::{Builder, Transaction};
 
 /// About how many ranges change in one transaction, so that each is short.
@@ -121,7 +121,8 @@ impl BanHeld {
         let mut few = Builder::of(Table::Bans);
         let mut count = 0;
         let mut moving = Vec::new();
-        for cluster in clusters(layer, gone, come) {
+        let steps = steps(layer, gone, come);
+        for cluster in clusters(&steps) {
             let place = cluster[0].place();
             let stays = before.has(layer, place) && self.parts.has(layer, place);
             if !stays || cluster.iter().any(|step| step.place() != place) {
@@ -129,7 +130,7 @@ impl BanHeld {
                 continue;
             }
             count += cluster.len();
-            for step in &cluster {
+            for step in cluster {
                 take(&mut few, *step);
             }
             if count >= RANGES_AT_ONCE {
@@ -149,9 +150,13 @@ impl BanHeld {
         let shape = |parts| skeleton(parts, &self.tables, |_| false, self.settings);
         let (have, mut middle, want) = (shape(before), shape(both), shape(&self.parts));
         let is_new = |step: &&Step| step.comes && !before.has(layer, step.place());
+        let mut new: BTreeMap<Place, Vec<(Key, Option<Verdict>)>> = BTreeMap::new();
         for step in moving.iter().filter(is_new) {
-            if let Some(set) = middle.sets.get_mut(&set_of(layer, step.place())) {
-                set.elements.insert(range_key(&step.range), None);
+            new.entry(step.place()).or_default().push((range_key(&step.range), None));
+        }
+        for (place, elements) in new {
+            if let Some(set) = middle.sets.get_mut(&set_of(layer, place)) {
+                set.elements = elements.into_iter().collect();
             }
         }
         // A range of a set that overlaps one which comes into the same set cannot wait.
@@ -244,20 +249,26 @@ fn take(builder: &mut Builder, Step { layer, range, comes }: Step) {
     }
 }
 
-/// The steps by address, those that overlap together: what is banned before and after must not be free between them.
-fn clusters(layer: Layer, gone: &AddressSet, come: &AddressSet) -> Vec<Vec<Step>> {
+/// The steps by address.
+fn steps(layer: Layer, gone: &AddressSet, come: &AddressSet) -> Vec<Step> {
     let gone = gone.iter().map(|range| Step { layer, range, comes: false });
     let come = come.iter().map(|range| Step { layer, range, comes: true });
     let mut steps: Vec<Step> = gone.chain(come).collect();
     steps.sort_unstable_by_key(|step| (step.range, step.comes));
-    let mut clusters: Vec<Vec<Step>> = Vec::new();
-    let mut end: Option<IpAddr> = None;
-    for step in steps {
-        match clusters.last_mut() {
-            Some(cluster) if end.is_some_and(|end| step.range.first <= end) => cluster.push(step),
-            _ => clusters.push(vec![step]),
+    steps
+}
+
+/// Steps by address, those that overlap together: what is banned before and after must not be free between them.
+fn clusters(mut steps: &[Step]) -> impl Iterator<Item = &[Step]> {
+    std::iter::from_fn(move || {
+        let mut end = steps.first()?.range.last;
+        let mut len = 1;
+        while let Some(step) = steps.get(len).filter(|step| step.range.first <= end) {
+            end = end.max(step.range.last);
+            len += 1;
         }
-        end = end.max(Some(step.range.last));
-    }
-    clusters
+        let (cluster, rest) = steps.split_at(len);
+        steps = rest;
+        Some(cluster)
+    })
 }

@@ -111,7 +111,8 @@ fn steps(from: &BanTables, to: &BanTables) -> Vec<BanChange> {
     let mut steps = Vec::new();
     for layer in [Layer::InForce, Layer::Shadow] {
         let (before, now) = (from.everywhere(layer), to.everywhere(layer));
-        steps.push(BanChange::Everywhere(layer, before.ranges_not_in(now), now.ranges_not_in(before)));
+        let (gone, come) = before.changes_to(now);
+        steps.push(BanChange::Everywhere(layer, gone, come));
     }
     for number in 0..2 {
         match (from.targeted.get(&id(number)), to.targeted.get(&id(number))) {
@@ -246,7 +247,7 @@ fn no_packet_passes_while_a_range_moves() {
                     2 => next = [wider].into(),
                     _ => next.insert(narrow),
                 }
-                let (gone, come) = (now.ranges_not_in(&next), next.ranges_not_in(&now));
+                let (gone, come) = now.changes_to(&next);
                 let change = TablesChange::Ban(BanChange::Everywhere(Layer::InForce, gone, come));
                 for transaction in held.lower_changes(&[change]) {
                     kernel.apply(&transaction).unwrap();

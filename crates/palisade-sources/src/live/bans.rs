@@ -12,7 +12,7 @@ use crate::ban_list;
 pub struct Bans {
     /// In seconds since 1970.
     now: i64,
-    lists: BTreeMap<BanListName, BanList>,
+    lists: BTreeMap<BanListName, Arc<BanList>>,
     expiries: BTreeSet<(i64, BanListName)>,
 }
 
@@ -29,7 +29,7 @@ impl Bans {
         self.lists.remove(name);
         self.expiries.retain(|(_, other)| other != name);
         if let Some(list) = list {
-            self.lists.insert(Arc::clone(name), list);
+            self.lists.insert(Arc::clone(name), Arc::new(list));
         }
         self.show(name, view);
     }
@@ -63,9 +63,9 @@ impl Bans {
 
     /// Puts a list as of now into the snapshot.
     fn show(&mut self, name: &BanListName, view: &mut View) {
-        let list = self.lists.get(name).map(|list| ban_list::in_force(list, self.now));
+        let list = self.lists.get(name).map(|list| ban_list::in_force(Arc::clone(list), self.now));
         let next = list.iter().flat_map(|list| &list.entries).filter_map(|entry| entry.expires).min();
         self.expiries.extend(next.map(|expires| (expires, Arc::clone(name))));
-        view.ban_list(name, list.map(Arc::new));
+        view.ban_list(name, list);
     }
 }
