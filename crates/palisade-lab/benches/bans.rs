@@ -9,23 +9,20 @@
 
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::net::Ipv4Addr;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 use palisade_compile::Compiler;
 use palisade_core::{BanEntry, BanList, Change};
 use palisade_lab::Netns;
 use palisade_nft::{BanHeld, Kernel, Settings, Table};
-use palisade_testkit::rng::Rng;
+use palisade_testkit::blocks::disjoint_blocks;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 const BLOCKS: usize = 1_000_000;
-/// Each block is in a /20 of its own, so that they are disjoint.
-const SLOT_ADDRESSES: u32 = 1 << 12;
 const CHANGES: usize = 20;
 /// What expires, and in how many steps: one a second for a minute.
 const EXPIRING: usize = 100_000;
@@ -48,7 +45,7 @@ fn main() -> ExitCode {
 }
 
 fn measure(count: usize) -> Result<()> {
-    let blocks = blocks(count);
+    let blocks = disjoint_blocks(count);
     println!("{count} disjoint blocks of /20 to /32\n");
     let netns = Netns::create("the bans")?;
     netns.enter()?;
@@ -156,24 +153,6 @@ fn beside(name: &str, command: &mut Command, text: &str) {
         Ok(status) => println!("{name:<28} failed: {status}"),
         Err(error) => println!("{name:<28} not measured: {error}"),
     }
-}
-
-fn blocks(count: usize) -> Vec<IpNet> {
-    let mut rng = Rng::new(1);
-    let mut blocks = Vec::with_capacity(count);
-    for slot in 0..u32::MAX / SLOT_ADDRESSES {
-        let offset = u32::try_from(rng.below(SLOT_ADDRESSES as usize)).unwrap_or(0);
-        let length = u8::try_from(20 + rng.below(13)).unwrap_or(32);
-        let first = Ipv4Addr::from(slot * SLOT_ADDRESSES + offset);
-        if first.is_loopback() || first.is_link_local() || first.is_multicast() || first.octets()[0] == 0 {
-            continue;
-        }
-        blocks.push(IpNet::V4(Ipv4Net::new_assert(first, length).trunc()));
-        if blocks.len() == count {
-            break;
-        }
-    }
-    blocks
 }
 
 fn list(blocks: &[IpNet]) -> Change {
