@@ -440,7 +440,7 @@ impl TryFrom<StateFile> for State {
             rests: rests.collect::<Result<_, String>>()?,
             pod_ranges: file.pod_ranges,
             host: file.host.read()?,
-            bans: file.bans.read()?,
+            bans: file.bans.read(),
             known: file.known.into_iter().collect(),
         };
         named_things_exist(&tables)?;

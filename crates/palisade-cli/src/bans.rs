@@ -195,7 +195,7 @@ fn table(snapshot: &Snapshot) -> String {
     for list in snapshot.ban_lists.values() {
         let target = list.target.as_ref().map_or("everybody".to_string(), ToString::to_string);
         let name = if list.audit { format!("{} (audit)", list.name) } else { list.name.to_string() };
-        rows.extend(list.entries.iter().map(|entry| {
+        rows.extend(list.all_entries().map(|entry| {
             let reason = entry.reason.as_deref().unwrap_or("-").to_string();
             [name.clone(), entry.cidr.to_string(), expiry(entry), target.clone(), reason]
         }));
@@ -222,7 +222,7 @@ fn entries(snapshot: &Snapshot) -> Vec<Value> {
             value["target"] = json!(target);
             value
         };
-        list.entries.iter().map(entry).collect::<Vec<_>>()
+        list.all_entries().map(entry).collect::<Vec<_>>()
     };
     snapshot.ban_lists.values().flat_map(of_list).collect()
 }

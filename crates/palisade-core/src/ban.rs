@@ -33,8 +33,10 @@ pub struct BanList {
     pub name: BanListName,
     /// `spec.target`: the pods that may not speak with them; `None` is every pod, and every node.
     pub target: Option<BanTarget>,
-    /// `spec.entries` and what `spec.source` holds, without those that have expired. They may overlap.
+    /// `spec.entries`, without those that have expired. They may overlap.
     pub entries: Vec<BanEntry>,
+    /// What `spec.source` holds, in the same way. Who follows the source shares it.
+    pub of_source: Arc<[BanEntry]>,
     /// `spec.source`: where more entries come from.
     pub source: Option<BanSource>,
     /// `spec.exceptCIDRs`: what this list does not ban, whatever its entries say.
@@ -98,6 +100,13 @@ pub struct BanLimits {
     pub entries_max: usize,
     /// `maxChangePercent`: how many entries may come or go at once, in percent of the last good ones; `None` is any number.
     pub change_percent_max: Option<u32>,
+}
+
+impl BanList {
+    /// Its own entries, then those of its source.
+    pub fn all_entries(&self) -> impl Iterator<Item = &BanEntry> {
+        self.entries.iter().chain(&*self.of_source)
+    }
 }
 
 impl fmt::Display for BanTarget {

@@ -4,6 +4,7 @@
 //! or what a policy allows is *meaning*, and each witness (`palisade-compile`, `palisade-sim`) has its own
 //! reading of it, so that one can judge the other. Nothing here does I/O.
 
+pub mod address_set;
 pub mod ban;
 pub mod ban_tables;
 pub mod diagnostic;
@@ -18,8 +19,9 @@ pub mod snapshot;
 pub mod tables;
 pub mod verdict;
 
+pub use address_set::{AddressRange, AddressSet};
 pub use ban::{BanEntry, BanLimits, BanList, BanListName, BanPlace, BanSource, BanTarget};
-pub use ban_tables::{AddressRange, AddressSet, BanChange, BanId, BanTables, TargetedBan};
+pub use ban_tables::{BanChange, BanId, BanTables, TargetedBan};
 pub use diagnostic::{Diagnostic, Level, Place};
 pub use flow::{End, Flow};
 pub use host_policy::{HostGroup, HostPeer, HostPolicy, HostPolicyName, HostPort, HostScope, Otherwise};

@@ -4,6 +4,7 @@
 //! nobody is shut out by a typing error.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -49,10 +50,28 @@ pub fn effect(list: &BanList) -> &'static str {
     }
 }
 
-/// The list as of a moment, in seconds since 1970: without the entries that have expired, with those of its source.
-pub fn in_force(list: &BanList, of_source: &[BanEntry], now: i64) -> BanList {
+/// The list as of a moment, in seconds since 1970: without the entries that have expired. One of which none has is the same.
+pub fn in_force(list: Arc<BanList>, now: i64) -> Arc<BanList> {
     let lives = |entry: &&BanEntry| entry.expires.is_none_or(|expires| expires > now);
-    BanList { entries: list.entries.iter().chain(of_source).filter(lives).cloned().collect(), ..list.clone() }
+    if list.all_entries().all(|entry| lives(&entry)) {
+        return list;
+    }
+    let of_source = &list.of_source;
+    Arc::new(BanList {
+        name: Arc::clone(&list.name),
+        target: list.target.clone(),
+        // Not by a copy of the whole, which would copy what has expired.
+        entries: list.entries.iter().filter(lives).cloned().collect(),
+        of_source: if of_source.iter().all(|entry| lives(&entry)) {
+            Arc::clone(of_source)
+        } else {
+            of_source.iter().filter(lives).cloned().collect()
+        },
+        source: list.source.clone(),
+        except: list.except.clone(),
+        audit: list.audit,
+        unreadable: list.unreadable.clone(),
+    })
 }
 
 fn read_spec(spec: &At<'_>, list: &mut BanList, reading: &mut Reading) {

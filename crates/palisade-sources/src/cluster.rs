@@ -232,7 +232,8 @@ fn ban_lists(
             }
             entries
         });
-        (name, Arc::new(ban_list::in_force(&list, &of_source, now.unwrap_or(i64::MIN))))
+        let list = Arc::new(BanList { of_source: of_source.into(), ..list });
+        (name, ban_list::in_force(list, now.unwrap_or(i64::MIN)))
     };
     lists.into_iter().map(list).collect()
 }

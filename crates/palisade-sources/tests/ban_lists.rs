@@ -22,7 +22,7 @@ fn only_list(parsed: &Parsed) -> &BanList {
 /// The list in a line: whom it is for, its entries, and what it excepts.
 fn shown(list: &BanList) -> String {
     let target = list.target.as_ref().map_or("everybody".to_string(), ToString::to_string);
-    let entries: Vec<String> = list.entries.iter().map(ToString::to_string).collect();
+    let entries: Vec<String> = list.all_entries().map(ToString::to_string).collect();
     let except: Vec<String> = list.except.iter().map(ToString::to_string).collect();
     let audit = if list.audit { " | audit" } else { "" };
     format!("{target} | {} | {}{audit}", entries.join(", "), except.join(", "))
@@ -151,7 +151,7 @@ fn a_config_map_adds_its_entries() {
     let expected = "everybody | 198.51.100.0/24, 203.0.113.0/24 of its source (SBL1), 192.0.2.1/32 of its source | ";
     assert_eq!(shown(only_list(&parsed)), expected);
     let parsed = with_config_map(spec, "palisade-system", "203.0.113.0/24\nx\n");
-    assert_eq!(only_list(&parsed).entries.len(), 3);
+    assert_eq!(only_list(&parsed).all_entries().count(), 3);
     assert_eq!(
         parsed.diagnostics[0].message,
         "ConfigMap palisade-system/drop: line 2: it names no address, block or range"

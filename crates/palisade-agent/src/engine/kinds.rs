@@ -99,7 +99,7 @@ impl Engine {
         Some(BansReport {
             lists: lists.len(),
             audited: lists.values().filter(|list| list.audit).map(|list| list.name.to_string()).collect(),
-            entries: lists.values().map(|list| list.entries.len()).sum(),
+            entries: lists.values().map(|list| list.all_entries().count()).sum(),
             ranges: tables.banned.len() + tables.targeted.values().map(|ban| ban.banned.len()).sum::<usize>(),
             sources: self.ban_source_reports(),
             next_expiry: self.live.next_expiry().and_then(|expiry| Timestamp::from_second(expiry).ok()),

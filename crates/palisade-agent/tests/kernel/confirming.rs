@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 use palisade_agent::report::Obstacle;
 use palisade_agent::wait::{Standing, Subject};
 use palisade_compile::{Compiler, UnknownPods};
-use palisade_core::{BanEntry, BanList, HostPolicy, HostPolicyName, NodeName, Snapshot};
+use palisade_core::{HostPolicy, HostPolicyName, NodeName, Snapshot};
 use palisade_nft::{lower_bans, lower_host};
 
 use crate::agent::Told;
 use crate::asking::{get, samples, status, until};
+use crate::bans::list;
 use crate::hosts::{guarded, ready, remove, saved};
 use crate::probing::{spawn, wait_for_line};
 use crate::telling::wait;
@@ -82,16 +83,7 @@ fn nft(world: &World, node: &str, rules: &str) {
 }
 
 fn with(snapshot: &Snapshot, lists: &[(&str, &str)]) -> Snapshot {
-    let entry = |cidr: &str| BanEntry { cidr: cidr.parse().unwrap(), expires: None, reason: None };
-    let list = |name: &str, cidr: &str| BanList {
-        name: name.into(),
-        target: None,
-        entries: vec![entry(cidr)],
-        except: Vec::new(),
-        audit: false,
-        unreadable: None,
-    };
-    let lists = lists.iter().map(|(name, cidr)| ((*name).into(), Arc::new(list(name, cidr))));
+    let lists = lists.iter().map(|(name, cidr)| ((*name).into(), Arc::new(list(name, &[cidr]))));
     Snapshot { ban_lists: lists.collect(), ..snapshot.clone() }
 }
 

@@ -12,37 +12,35 @@ use crate::ban_list;
 pub struct Bans {
     /// In seconds since 1970.
     now: i64,
-    lists: BTreeMap<BanListName, BanList>,
-    /// What the source of each list was found to hold.
-    of_sources: BTreeMap<BanListName, Arc<[BanEntry]>>,
+    lists: BTreeMap<BanListName, Arc<BanList>>,
     expiries: BTreeSet<(i64, BanListName)>,
 }
 
 impl Default for Bans {
     /// At a time at which nothing has expired.
     fn default() -> Self {
-        Bans { now: i64::MIN, lists: BTreeMap::new(), of_sources: BTreeMap::new(), expiries: BTreeSet::new() }
+        Bans { now: i64::MIN, lists: BTreeMap::new(), expiries: BTreeSet::new() }
     }
 }
 
 impl Bans {
     /// Sets or removes a list. One whose source is another than before has what that held until something else is known.
     pub fn set(&mut self, name: &BanListName, list: Option<BanList>, view: &mut View) {
-        self.lists.remove(name);
-        if list.as_ref().is_none_or(|list| list.source.is_none()) {
-            self.of_sources.remove(name);
-        }
+        let before = self.lists.remove(name);
         self.expiries.retain(|(_, other)| other != name);
-        if let Some(list) = list {
-            self.lists.insert(Arc::clone(name), list);
+        if let Some(mut list) = list {
+            if let Some(before) = before.filter(|_| list.source.is_some()) {
+                list.of_source = Arc::clone(&before.of_source);
+            }
+            self.lists.insert(Arc::clone(name), Arc::new(list));
         }
         self.show(name, view);
     }
 
     /// The source of a list holds this.
     pub fn set_source(&mut self, name: &BanListName, entries: Arc<[BanEntry]>, view: &mut View) {
-        if self.lists.get(name).is_some_and(|list| list.source.is_some()) {
-            self.of_sources.insert(Arc::clone(name), entries);
+        if let Some(list) = self.lists.get_mut(name).filter(|list| list.source.is_some()) {
+            Arc::make_mut(list).of_source = entries;
             self.expiries.retain(|(_, other)| other != name);
             self.show(name, view);
         }
@@ -82,10 +80,9 @@ impl Bans {
 
     /// Puts a list as of now into the snapshot.
     fn show(&mut self, name: &BanListName, view: &mut View) {
-        let of_source = self.of_sources.get(name).map_or(&[][..], |entries| entries);
-        let list = self.lists.get(name).map(|list| ban_list::in_force(list, of_source, self.now));
-        let next = list.iter().flat_map(|list| &list.entries).filter_map(|entry| entry.expires).min();
+        let list = self.lists.get(name).map(|list| ban_list::in_force(Arc::clone(list), self.now));
+        let next = list.iter().flat_map(|list| list.all_entries()).filter_map(|entry| entry.expires).min();
         self.expiries.extend(next.map(|expires| (expires, Arc::clone(name))));
-        view.ban_list(name, list.map(Arc::new));
+        view.ban_list(name, list);
     }
 }
