@@ -86,6 +86,8 @@ pub struct Engine {
     pub(crate) paused: bool,
     sources: sources::Sources,
     pub(crate) bans: BanSources,
+    /// What no list bans on this node.
+    protected: Vec<IpNet>,
     pending: Pending,
     due: Due,
 }
@@ -159,7 +161,7 @@ impl Engine {
                 unknown_pods: settings.unknown_pods,
                 pod_cidrs: settings.pod_cidrs.clone(),
                 failsafe_sources: settings.failsafe_sources.clone(),
-                protected,
+                protected: protected.clone(),
                 elements_max: Some(settings.elements_per_node),
             },
         );
@@ -194,6 +196,7 @@ impl Engine {
             paused: directory.pause().is_some(),
             sources: sources::Sources::new(kernels.binding),
             bans: BanSources::default(),
+            protected,
             pending: Pending::default(),
             due: Due::default(),
             settings,
@@ -213,6 +216,8 @@ impl Engine {
             Message::Configs(files) => self.take_configs(files),
             Message::BanSources(news) => self.take_ban_sources(news, Instant::now()),
             Message::BanFiles(files) => self.take_ban_files(files, Instant::now()),
+            Message::BanLists(answer) => drop(answer.send(self.snapshot().ban_lists.values().cloned().collect())),
+            Message::BansOf(address, answer) => drop(answer.send(self.bans_of(address))),
             Message::Table(event) => self.take_table_event(event),
             Message::Interfaces => self.sources.look_for_a_while(Instant::now()),
             Message::NodeState(answer) => self.asked_for_node_state(answer),

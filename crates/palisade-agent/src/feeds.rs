@@ -21,7 +21,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use kube::Client;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::{Client, ResourceExt as _};
 use palisade_core::{BanEntry, BanListName, BanPlace, BanSource};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -34,7 +35,7 @@ use feed::Feed;
 use fetch::Fetcher;
 use look::{Look, Looked};
 use maps::{Known, Maps};
-use parts::Publisher;
+use parts::{Part, Publisher};
 
 /// How often a file is looked at. That costs a system call.
 const LOOK: Duration = Duration::from_secs(1);
@@ -114,6 +115,21 @@ pub struct InCluster {
 impl InCluster {
     fn publisher(&self) -> Publisher {
         Publisher { client: self.client.clone(), namespace: self.namespace.clone() }
+    }
+}
+
+/// The text of the source of a list, if these `ConfigMaps` of the agents' namespace have it.
+pub fn text_in(maps: &[ConfigMap], list: &str, place: &BanPlace) -> Option<String> {
+    match place {
+        BanPlace::File(_) => None,
+        BanPlace::ConfigMap(name) => {
+            maps.iter().find(|map| map.name_any() == **name).map(|map| maps::text(map.data.clone().unwrap_or_default()))
+        }
+        BanPlace::Http(_) => {
+            let feed = look::name(list, place);
+            let parts: Vec<Part> = maps.iter().filter_map(Part::of).filter(|part| part.feed == feed).collect();
+            parts::whole(parts.iter()).map(|whole| whole.text)
+        }
     }
 }
 

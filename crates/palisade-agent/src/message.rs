@@ -46,6 +46,10 @@ pub enum Message {
     Surroundings(oneshot::Sender<crate::preflight::Surroundings>),
     /// Whether pods are open between a reboot and the start of the agent.
     BootGap(crate::node_state::BootGap),
+    /// The ban lists as they are in force.
+    BanLists(oneshot::Sender<Vec<std::sync::Arc<palisade_core::BanList>>>),
+    /// What they say of an address.
+    BansOf(std::net::IpAddr, oneshot::Sender<crate::bans::ToldAddress>),
     /// `--cleanup` or `--emergency-stop`: take everything out of the kernel and keep it out.
     Pause(crate::state::Pause, oneshot::Sender<Result<(), String>>),
     /// `--resume`: enforce again.

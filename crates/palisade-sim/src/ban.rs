@@ -104,21 +104,6 @@ impl Standing {
     }
 }
 
-impl fmt::Display for Standing {
-    /// `BanList abuse: 203.0.113.0/24 (scans)`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "BanList {}{}", self.list, if self.audit { " (audit)" } else { "" })?;
-        if let Some(target) = &self.target {
-            write!(f, ", for {target}")?;
-        }
-        if let Some(spared) = &self.spared {
-            return write!(f, ": spared, {spared}");
-        }
-        let entries: Vec<String> = self.entries.iter().map(ToString::to_string).collect();
-        write!(f, ": {}", entries.join(", "))
-    }
-}
-
 impl fmt::Display for Spared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -42,6 +42,7 @@ mod tree;
 mod workload;
 mod yaml;
 
+pub use ban_list::shortest_prefix;
 pub use config_map::AGENT_NAMESPACE;
 pub use limits::Limits;
 pub use read::{ReadError, SourceText, read, read_files};

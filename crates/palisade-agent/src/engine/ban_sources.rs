@@ -1,14 +1,17 @@
 //! The sources of ban lists: which are wanted, what they hold, and what is said of them.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Instant;
 
+use ipnet::IpNet;
 use palisade_core::BanListName;
 use palisade_sources::live::Kind;
 use tokio::sync::watch;
 
 use super::Engine;
 use crate::ban_files::BanFiles;
+use crate::bans::ToldAddress;
 use crate::feeds::{Condition, SourceNews, Wanted};
 use crate::node_state::BanSource;
 use crate::report::{BanSourceReport, Obstacle};
@@ -111,6 +114,17 @@ impl Engine {
     /// How many sources are in each condition.
     pub(super) fn count_ban_sources(&self) {
         self.metrics.ban_sources(self.bans.conditions.values().map(Condition::name));
+    }
+
+    /// What lists say of an address; what is protected on this node is banned by none.
+    pub(super) fn bans_of(&self, address: IpAddr) -> ToldAddress {
+        let told = ToldAddress::of(self.snapshot(), address);
+        let network = IpNet::from(address);
+        let protected = self.protected.iter().find(|protected| protected.contains(&network));
+        match protected {
+            Some(protected) => told.protected(&format!("{protected} is protected on this node")),
+            None => told,
+        }
     }
 
     /// The first of those that are not as they should be.

@@ -41,7 +41,7 @@ pub struct Maps {
     listing: Option<Box<Maps>>,
 }
 
-/// The texts of one, in the order of their keys.
+/// What one says.
 #[derive(Clone, Debug)]
 struct Text {
     version: String,
@@ -70,6 +70,11 @@ impl Default for Maps {
             listing: None,
         }
     }
+}
+
+/// The texts of one, in the order of their keys.
+pub fn text(data: BTreeMap<String, String>) -> String {
+    data.into_values().collect::<Vec<_>>().join("\n")
 }
 
 impl Maps {
@@ -104,7 +109,7 @@ impl Maps {
         }
         self.parts.remove(&name);
         let version = map.resource_version().unwrap_or_default();
-        let text = map.data.unwrap_or_default().into_values().collect::<Vec<_>>().join("\n");
+        let text = text(map.data.unwrap_or_default());
         self.texts.insert(name, Text { version, text });
     }
 

@@ -5,6 +5,8 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
+use palisade_agent::bans::{Entry, LocalBanLists, MANUAL};
+use palisade_agent::control::{self, Answer, Request};
 use palisade_compile::UnknownPods;
 use palisade_core::NodeName;
 use palisade_nft::{Kernel, Table};
@@ -150,13 +152,9 @@ pub fn ban_lists_need_no_api_server() {
     write("feed.json", &ban_list(&json!({ "http": { "url": server.url() } }), &json!({})));
     stands_alone(&mut world, &["203.0.113.0/25"]);
     assert_eq!(server.asked(), (1, 0));
-    // As 'palisade ban --local' does.
-    let manual = palisade_agent::ban_files::own_list(&world.state_dir("n1"), "manual");
-    let object = json!({
-        "apiVersion": "palisade.dev/v1alpha1", "kind": "BanList", "metadata": { "name": "manual" },
-        "spec": { "entries": [{ "cidr": "2001:db8::/64" }] },
-    });
-    palisade_agent::ban_files::write_own(&manual, &object.to_string()).unwrap();
+    let own = LocalBanLists::at(&world.state_dir("n1"));
+    let cidr = "2001:db8::/64".parse().unwrap();
+    own.ban(MANUAL, &Entry { cidr, expires_at: None, reason: Some("floods".to_owned()), force: false }).unwrap();
     stands_alone(&mut world, &["203.0.113.0/25", "2001:db8::/64"]);
     std::fs::write(directory(&world).join("feed.json"), "{").unwrap();
     let is_told = || status(&world).preflight.iter().any(|found| found.found.contains("feed.json:1:"));
@@ -164,8 +162,32 @@ pub fn ban_lists_need_no_api_server() {
     stands_alone(&mut world, &["203.0.113.0/25", "2001:db8::/64"]);
     std::fs::remove_file(directory(&world).join("feed.json")).unwrap();
     stands_alone(&mut world, &["2001:db8::/64"]);
-    std::fs::remove_file(manual).unwrap();
+    // The agent says who bans an address and why, and what it spares itself.
+    let said = |world: &World, address: &str| match ask(world, Request::Bans { of: Some(address.parse().unwrap()) })
+        .remove(0)
+    {
+        Answer::Address(told) => {
+            (told.banned, told.lists.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+        }
+        answer => panic!("{answer:?}"),
+    };
+    assert_eq!(said(&world, "2001:db8::9"), (true, "BanList manual: 2001:db8::/64 (floods)".to_owned()));
+    assert_eq!(said(&world, "203.0.113.9"), (false, String::new()));
+    let entries = ask(&world, Request::Bans { of: None });
+    assert!(matches!(&entries[..], [Answer::Ban(entry), Answer::Done {}] if entry.list == MANUAL), "{entries:?}");
+    assert!(own.unban(MANUAL, cidr).unwrap());
     stands_alone(&mut world, &[]);
+    let spared = palisade_lab::CONTROL_NETWORKS[0];
+    own.ban(MANUAL, &Entry { cidr: spared, expires_at: None, reason: None, force: true }).unwrap();
+    let address = spared.addr().to_string();
+    let told = format!("BanList manual: spared, {spared} is protected on this node");
+    until(|| said(&world, &address) == (false, told.clone()), || format!("{:?}", said(&world, &address)));
+}
+
+/// What the agent on n1 answers.
+fn ask(world: &World, request: Request) -> Vec<Answer> {
+    let socket = control::socket(&world.state_dir("n1"));
+    control::ask(&socket, request).unwrap().map(|answer| answer.unwrap()).collect()
 }
 
 /// Waits until exactly this is banned on n1, of which alone the agent knows, and holds packets against the oracle.
@@ -223,10 +245,9 @@ fn is(world: &World, condition: &str) {
 }
 
 fn tells(world: &World, node: &str, condition: &str) -> bool {
-    let request = palisade_agent::control::Request::Status {};
-    let socket = palisade_agent::control::socket(&world.state_dir(node));
-    let answer = palisade_agent::control::ask(&socket, request).unwrap().next().unwrap().unwrap();
-    let palisade_agent::control::Answer::Status(report) = answer else { panic!("{answer:?}") };
+    let socket = control::socket(&world.state_dir(node));
+    let answer = control::ask(&socket, Request::Status {}).unwrap().next().unwrap().unwrap();
+    let Answer::Status(report) = answer else { panic!("{answer:?}") };
     report.bans.unwrap().sources.iter().all(|source| source.condition == condition)
 }
 
