@@ -11,6 +11,8 @@ use palisade_agent::wait::{Standing, Subject};
 use palisade_compile::{Compiler, UnknownPods};
 use palisade_core::{BanEntry, BanList, HostPolicy, HostPolicyName, NodeName, Snapshot};
 use palisade_nft::{lower_bans, lower_host};
+use palisade_testapi::{Disturbance, Fault};
+use serde_json::json;
 
 use crate::agent::Told;
 use crate::asking::{get, samples, status, until};
@@ -155,6 +157,12 @@ pub fn a_ban_that_cuts_the_api_server_off_is_taken_back() {
     // Policies of pods are followed, and nothing is tried again by itself.
     world.say(&Snapshot { policies: [].into(), ..cuts.clone() });
     until(|| status(&world).policies == 0, || "no policy".to_owned());
+    // Nor by a new list that says the same.
+    world.api.faults().add(Fault::event("banlists.palisade.dev", Disturbance::Gone));
+    let mut same = world.api.get("banlists", "", "cuts").unwrap();
+    same["metadata"]["labels"] = json!({ "a": "b" });
+    world.api.put(same);
+    until(|| world.api.faults().pending() == 0, || "a new list".to_owned());
     std::thread::sleep(Duration::from_secs(3));
     assert!(holds(&world, &harmless) && obstacle(&world, "rolled-back-ban-lists").is_some());
     let text = std::fs::read_to_string(&state).unwrap();
