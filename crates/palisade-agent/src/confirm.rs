@@ -144,7 +144,8 @@ impl Confirm {
         self.state = match self.state {
             State::Trying(trial) => State::Trying(Trial { changed: now, ..trial }),
             State::Confirmed | State::Undone(_) if self.fresh(now) == Some(true) => State::Trying(Trial::new(now)),
-            State::Confirmed | State::Undone(_) | State::Unconfirmed(_) => State::Unconfirmed(Trial::new(now)),
+            State::Confirmed | State::Undone(_) => State::Unconfirmed(Trial::new(now)),
+            State::Unconfirmed(trial) => State::Unconfirmed(Trial { failures: trial.failures, ..Trial::new(now) }),
         };
         // What was seen before says nothing from here on.
         self.last = None;
@@ -172,12 +173,14 @@ impl Confirm {
                 Some(if works { self.confirmed() } else { self.go_back(ended) })
             }
             State::Undone(trial) => {
-                if trial.see(probe, ended)? {
+                let works = trial.see(probe, ended)?;
+                let failures = trial.failures;
+                if works {
                     self.confirmed();
                     return None;
                 }
                 self.undone.retain(|kind, _| !self.changes.contains_key(kind));
-                self.state = State::Unconfirmed(Trial::new(ended));
+                self.state = State::Unconfirmed(Trial { failures, ..Trial::new(ended) });
                 Some(Step::TakeAgain)
             }
         }
@@ -242,9 +245,10 @@ impl Confirm {
         self.undone.contains_key(&kind) || (matches!(self.state, State::Trying(_)) && self.changes.contains_key(&kind))
     }
 
-    /// What is in force without anybody knowing whether it cuts the node off.
+    /// What is in force without anybody knowing whether it cuts the node off, and an attempt since has failed: a first answer that is only
+    /// slow is nothing to tell.
     pub fn unconfirmed(&self) -> impl Iterator<Item = (PolicyKind, &BTreeSet<String>)> {
-        let changes = matches!(self.state, State::Unconfirmed(_)).then_some(&self.changes);
+        let changes = matches!(self.state, State::Unconfirmed(trial) if trial.failures > 0).then_some(&self.changes);
         changes.into_iter().flatten().map(|(kind, names)| (*kind, names))
     }
 

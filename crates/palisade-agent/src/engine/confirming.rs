@@ -16,6 +16,8 @@ const KINDS: [PolicyKind; 2] = [PolicyKind::Host, PolicyKind::Ban];
 const NAMED: usize = 3;
 /// What was taken back, and what nobody could confirm, is shown under this name.
 const OBSTACLE: &str = "confirm";
+/// The name of the second.
+const UNCONFIRMED: &str = "unconfirmed";
 
 /// The kind of policies, if it is one that can cut the node off.
 pub(super) fn can_cut(kind: Kind) -> Option<PolicyKind> {
@@ -75,17 +77,17 @@ impl Engine {
     /// An attempt at a new connection ended.
     pub(super) fn probed(&mut self, probe: Probe) {
         let now = Instant::now();
-        let Some(step) = self.confirm.probed(probe, now) else { return };
-        match step {
-            Step::Confirm => {
+        match self.confirm.probed(probe, now) {
+            None => return self.tell_confirmed(),
+            Some(Step::Confirm) => {
                 self.programming.confirm();
                 self.wants_save(now);
             }
-            Step::GoBack => {
+            Some(Step::GoBack) => {
                 self.programming.go_back(&self.confirm.kinds());
                 self.metrics.rolled_back();
             }
-            Step::TakeAgain => {
+            Some(Step::TakeAgain) => {
                 self.programming.take_again(&self.confirm.kinds());
                 self.programming.confirm();
             }
@@ -108,7 +110,11 @@ impl Engine {
             return;
         }
         for obstacle in obstacles.iter().filter(|obstacle| !before.contains(obstacle)) {
-            tracing::error!("{}: {}", obstacle.found, obstacle.means);
+            if obstacle.name == UNCONFIRMED {
+                tracing::warn!("{}: {}", obstacle.found, obstacle.means);
+            } else {
+                tracing::error!("{}: {}", obstacle.found, obstacle.means);
+            }
         }
         self.take_obstacles(OBSTACLE, obstacles);
     }
@@ -148,7 +154,7 @@ fn undone(kind: PolicyKind, names: &BTreeSet<String>) -> Obstacle {
 
 fn unconfirmed(kind: PolicyKind, names: &BTreeSet<String>) -> Obstacle {
     Obstacle {
-        name: "unconfirmed".to_string(),
+        name: UNCONFIRMED.to_string(),
         found: format!("unconfirmed: no new connection to the API server works since before {}", objects(kind, names)),
         means: "it is in force; whether it is in the way is not known".to_string(),
         hint: Some("'palisade agent --emergency-stop' takes every rule away, if it is".to_string()),
