@@ -31,14 +31,17 @@ pub(super) fn can_cut(kind: Kind) -> Option<PolicyKind> {
 impl Engine {
     /// Whether what waits could cut the node off, and it is about to be known whether the API server can be reached now.
     pub(super) fn waits_for_probe(&mut self, now: Instant) -> bool {
-        let could_cut = self.pending.changes.iter().any(|change| changed(change).is_some())
-            || KINDS.iter().any(|kind| self.is_newly_followed(*kind));
+        let could_cut = self.pending.changes.iter().any(|change| changed(change).is_some()) || self.follows_newly();
         could_cut && !self.confirm.lets_through(now)
     }
 
-    /// Whether the objects of the cluster are to be in force for the first time.
+    /// Whether the objects of a kind are to be in force for the first time, or again after a pause.
+    pub(super) fn follows_newly(&self) -> bool {
+        KINDS.iter().any(|kind| self.is_newly_followed(*kind))
+    }
+
     fn is_newly_followed(&self, kind: PolicyKind) -> bool {
-        self.programming.is_tried(kind) && !self.confirm.is_trying(kind)
+        self.programming.is_tried(kind) && !self.confirm.looks_at(kind)
     }
 
     /// What of these changes could cut the node off. What is in force is kept, to go back to.
@@ -79,10 +82,7 @@ impl Engine {
         let now = Instant::now();
         match self.confirm.probed(probe, now) {
             None => return self.tell_confirmed(),
-            Some(Step::Confirm) => {
-                self.programming.confirm();
-                self.wants_save(now);
-            }
+            Some(Step::Confirm) => self.programming.confirm(),
             Some(Step::GoBack) => {
                 self.programming.go_back(&self.confirm.kinds());
                 self.metrics.rolled_back();
@@ -102,7 +102,7 @@ impl Engine {
         self.confirm.undone.iter().map(|(kind, names)| undone(*kind, names))
     }
 
-    fn tell_confirmed(&mut self) {
+    pub(super) fn tell_confirmed(&mut self) {
         let unconfirmed = self.confirm.unconfirmed().map(|(kind, names)| unconfirmed(kind, names));
         let obstacles: Vec<Obstacle> = self.undone().chain(unconfirmed).collect();
         let before = self.obstacles.get(OBSTACLE).map_or(&[][..], Vec::as_slice);
@@ -165,7 +165,7 @@ fn unconfirmed(kind: PolicyKind, names: &BTreeSet<String>) -> Obstacle {
 fn objects(kind: PolicyKind, names: &BTreeSet<String>) -> String {
     if names.is_empty() {
         let kind = if kind == PolicyKind::Host { "HostPolicies" } else { "BanLists" };
-        return format!("the first {kind} since the agent started");
+        return format!("all {kind}");
     }
     let first: Vec<&str> = names.iter().take(NAMED).map(String::as_str).collect();
     let more = names.len().saturating_sub(NAMED);

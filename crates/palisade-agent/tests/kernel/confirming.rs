@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use palisade_agent::cleanup::{emergency_stop, resume};
 use palisade_agent::report::Obstacle;
 use palisade_agent::wait::{Standing, Subject};
 use palisade_compile::{Compiler, UnknownPods};
@@ -209,6 +210,15 @@ pub fn a_guard_that_cuts_the_api_server_off_is_taken_back() {
     let cuts = Snapshot { host_policies: [(nobody.name.clone(), nobody)].into(), ..guarded() };
     let found = is_taken_back(&mut world, &cuts, "rolled-back-host-policies");
     assert_eq!(found, "rolled back: with the change of HostPolicy guard the node lost the API server");
+    // After a pause what is to hold is tried again, and nothing is what to go back to.
+    let directory = world.state_dir("n1");
+    let stopped = directory.clone();
+    world.lab.inside(&"n1".into(), move || emergency_stop(&stopped).unwrap()).unwrap();
+    until(|| obstacle(&world, "rolled-back-host-policies").is_none(), || "a pause".to_owned());
+    resume(&directory).unwrap();
+    until(|| holds(&world, &cuts), || "the guard".to_owned());
+    until(|| obstacle(&world, "rolled-back-host-policies").is_some(), || "what was rolled back".to_owned());
+    until(|| holds(&world, &open), || "no guard".to_owned());
 }
 
 /// Where no connection worked before, nobody can tell what a change does: it stays.
