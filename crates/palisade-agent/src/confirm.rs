@@ -106,17 +106,21 @@ impl Trial {
 
 impl Confirm {
     /// Whether changes of a kind are being looked at.
-    pub fn is_trying(&self, kind: PolicyKind) -> bool {
+    pub fn looks_at(&self, kind: PolicyKind) -> bool {
         self.changes.contains_key(&kind)
+    }
+
+    /// Whether what is in force may be taken back yet.
+    pub fn is_trying(&self) -> bool {
+        matches!(self.state, State::Trying(_))
     }
 
     /// Whether a change that could cut the node off may go to the kernel now, since it is known whether a connection works. If not, an
     /// attempt is asked for, and [`Confirm::due`] says when to ask again.
     pub fn lets_through(&mut self, now: Instant) -> bool {
-        let is_tried = matches!(self.state, State::Trying(_));
         let is_known = self.fresh(now).is_some();
         let waited = self.waiting.is_some_and(|since| now >= since + WAIT_MAX);
-        if !self.is_wanted || is_tried || is_known || waited {
+        if !self.is_wanted || self.is_trying() || is_known || waited {
             self.waiting = None;
             return true;
         }
@@ -144,11 +148,12 @@ impl Confirm {
         self.state = match self.state {
             State::Trying(trial) => State::Trying(Trial { changed: now, ..trial }),
             State::Confirmed | State::Undone(_) if self.fresh(now) == Some(true) => State::Trying(Trial::new(now)),
-            State::Confirmed | State::Undone(_) | State::Unconfirmed(_) => State::Unconfirmed(Trial::new(now)),
+            State::Confirmed | State::Undone(_) => State::Unconfirmed(Trial::new(now)),
+            State::Unconfirmed(trial) => State::Unconfirmed(Trial { failures: trial.failures, ..Trial::new(now) }),
         };
         // What was seen before says nothing from here on.
         self.last = None;
-        matches!(self.state, State::Trying(_))
+        self.is_trying()
     }
 
     /// Nothing of a kind differs from what was known to be good, whatever changed in between.
@@ -172,12 +177,14 @@ impl Confirm {
                 Some(if works { self.confirmed() } else { self.go_back(ended) })
             }
             State::Undone(trial) => {
-                if trial.see(probe, ended)? {
+                let works = trial.see(probe, ended)?;
+                let failures = trial.failures;
+                if works {
                     self.confirmed();
                     return None;
                 }
                 self.undone.retain(|kind, _| !self.changes.contains_key(kind));
-                self.state = State::Unconfirmed(Trial::new(ended));
+                self.state = State::Unconfirmed(Trial { failures, ..Trial::new(ended) });
                 Some(Step::TakeAgain)
             }
         }
@@ -195,9 +202,9 @@ impl Confirm {
         Step::GoBack
     }
 
-    /// Nothing is in force by our doing any more.
+    /// Nothing is in force by our doing any more, or not yet.
     pub fn give_up(&mut self) {
-        *self = Confirm { is_wanted: self.is_wanted, undone: std::mem::take(&mut self.undone), ..Confirm::default() };
+        *self = Confirm { is_wanted: self.is_wanted, ..Confirm::default() };
     }
 
     /// Whether an attempt is to begin now; it has then.
@@ -239,12 +246,13 @@ impl Confirm {
 
     /// Whether it is not known yet what becomes of changes of a kind, or they were taken back.
     pub fn is_open(&self, kind: PolicyKind) -> bool {
-        self.undone.contains_key(&kind) || (matches!(self.state, State::Trying(_)) && self.changes.contains_key(&kind))
+        self.undone.contains_key(&kind) || (self.is_trying() && self.changes.contains_key(&kind))
     }
 
-    /// What is in force without anybody knowing whether it cuts the node off.
+    /// What is in force without anybody knowing whether it cuts the node off, and an attempt since has failed: a first answer that is only
+    /// slow is nothing to tell.
     pub fn unconfirmed(&self) -> impl Iterator<Item = (PolicyKind, &BTreeSet<String>)> {
-        let changes = matches!(self.state, State::Unconfirmed(_)).then_some(&self.changes);
+        let changes = matches!(self.state, State::Unconfirmed(trial) if trial.failures > 0).then_some(&self.changes);
         changes.into_iter().flatten().map(|(kind, names)| (*kind, names))
     }
 

@@ -53,6 +53,31 @@ fn an_entry_comes_changes_and_goes() {
 }
 
 #[test]
+fn a_cluster_is_read_with_what_spares_and_what_isolates() {
+    let api = api();
+    let lists = lists(&api);
+    lists.ban(MANUAL, &entry("203.0.113.0/24")).unwrap();
+    api.put(
+        json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "db", "labels": { "team": "data" } } }),
+    );
+    let addresses = json!([{ "type": "InternalIP", "address": "203.0.113.1" }]);
+    api.put(json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": "n1" }, "status": { "addresses": addresses } }));
+    api.put(json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": { "namespace": "db", "name": "pg" },
+        "spec": { "containers": [{ "name": "a" }] }, "status": { "podIPs": [{ "ip": "203.0.113.2" }] },
+    }));
+    api.put(json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": { "namespace": "db", "name": "closed" },
+        "spec": { "podSelector": {}, "policyTypes": ["Ingress"] },
+    }));
+    let cluster = lists.cluster().unwrap();
+    let spared = |address: &str| standings(&cluster, address.parse().unwrap()).iter().all(|list| !list.bans());
+    assert!(spared("203.0.113.1") && spared("203.0.113.2") && !spared("203.0.113.3"));
+    assert_eq!(cluster.namespaces["db"].labels["team"], "data".into());
+    assert_eq!(cluster.policies.len(), 1);
+}
+
+#[test]
 fn nobody_takes_an_entry_of_another_away() {
     let api = api();
     std::thread::scope(|scope| {

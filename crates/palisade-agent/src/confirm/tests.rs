@@ -121,6 +121,7 @@ fn what_nobody_could_confirm_before_stays() {
     let mut world = World::new();
     assert!(!world.change(PolicyKind::Ban, "a", false));
     assert!(!world.confirm.is_open(PolicyKind::Ban));
+    assert_eq!(world.confirm.unconfirmed().count(), 0, "an answer may only be slow");
     for _ in 0..10 {
         assert_eq!(world.probe(false, MOMENT), None);
         world.now = world.confirm.due(world.now).unwrap();

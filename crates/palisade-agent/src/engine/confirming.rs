@@ -16,6 +16,8 @@ const KINDS: [PolicyKind; 2] = [PolicyKind::Host, PolicyKind::Ban];
 const NAMED: usize = 3;
 /// What was taken back, and what nobody could confirm, is shown under this name.
 const OBSTACLE: &str = "confirm";
+/// The name of the second.
+const UNCONFIRMED: &str = "unconfirmed";
 
 /// The kind of policies, if it is one that can cut the node off.
 pub(super) fn can_cut(kind: Kind) -> Option<PolicyKind> {
@@ -29,14 +31,17 @@ pub(super) fn can_cut(kind: Kind) -> Option<PolicyKind> {
 impl Engine {
     /// Whether what waits could cut the node off, and it is about to be known whether the API server can be reached now.
     pub(super) fn waits_for_probe(&mut self, now: Instant) -> bool {
-        let could_cut = self.pending.changes.iter().any(|change| changed(change).is_some())
-            || KINDS.iter().any(|kind| self.is_newly_followed(*kind));
+        let could_cut = self.pending.changes.iter().any(|change| changed(change).is_some()) || self.follows_newly();
         could_cut && !self.confirm.lets_through(now)
     }
 
-    /// Whether the objects of the cluster are to be in force for the first time.
+    /// Whether the objects of a kind are to be in force for the first time, or again after a pause.
+    pub(super) fn follows_newly(&self) -> bool {
+        KINDS.iter().any(|kind| self.is_newly_followed(*kind))
+    }
+
     fn is_newly_followed(&self, kind: PolicyKind) -> bool {
-        self.programming.is_tried(kind) && !self.confirm.is_trying(kind)
+        self.programming.is_tried(kind) && !self.confirm.looks_at(kind)
     }
 
     /// What of these changes could cut the node off. What is in force is kept, to go back to.
@@ -75,17 +80,14 @@ impl Engine {
     /// An attempt at a new connection ended.
     pub(super) fn probed(&mut self, probe: Probe) {
         let now = Instant::now();
-        let Some(step) = self.confirm.probed(probe, now) else { return };
-        match step {
-            Step::Confirm => {
-                self.programming.confirm();
-                self.wants_save(now);
-            }
-            Step::GoBack => {
+        match self.confirm.probed(probe, now) {
+            None => return self.tell_confirmed(),
+            Some(Step::Confirm) => self.programming.confirm(),
+            Some(Step::GoBack) => {
                 self.programming.go_back(&self.confirm.kinds());
                 self.metrics.rolled_back();
             }
-            Step::TakeAgain => {
+            Some(Step::TakeAgain) => {
                 self.programming.take_again(&self.confirm.kinds());
                 self.programming.confirm();
             }
@@ -100,7 +102,7 @@ impl Engine {
         self.confirm.undone.iter().map(|(kind, names)| undone(*kind, names))
     }
 
-    fn tell_confirmed(&mut self) {
+    pub(super) fn tell_confirmed(&mut self) {
         let unconfirmed = self.confirm.unconfirmed().map(|(kind, names)| unconfirmed(kind, names));
         let obstacles: Vec<Obstacle> = self.undone().chain(unconfirmed).collect();
         let before = self.obstacles.get(OBSTACLE).map_or(&[][..], Vec::as_slice);
@@ -108,7 +110,11 @@ impl Engine {
             return;
         }
         for obstacle in obstacles.iter().filter(|obstacle| !before.contains(obstacle)) {
-            tracing::error!("{}: {}", obstacle.found, obstacle.means);
+            if obstacle.name == UNCONFIRMED {
+                tracing::warn!("{}: {}", obstacle.found, obstacle.means);
+            } else {
+                tracing::error!("{}: {}", obstacle.found, obstacle.means);
+            }
         }
         self.take_obstacles(OBSTACLE, obstacles);
     }
@@ -148,7 +154,7 @@ fn undone(kind: PolicyKind, names: &BTreeSet<String>) -> Obstacle {
 
 fn unconfirmed(kind: PolicyKind, names: &BTreeSet<String>) -> Obstacle {
     Obstacle {
-        name: "unconfirmed".to_string(),
+        name: UNCONFIRMED.to_string(),
         found: format!("unconfirmed: no new connection to the API server works since before {}", objects(kind, names)),
         means: "it is in force; whether it is in the way is not known".to_string(),
         hint: Some("'palisade agent --emergency-stop' takes every rule away, if it is".to_string()),
@@ -159,7 +165,7 @@ fn unconfirmed(kind: PolicyKind, names: &BTreeSet<String>) -> Obstacle {
 fn objects(kind: PolicyKind, names: &BTreeSet<String>) -> String {
     if names.is_empty() {
         let kind = if kind == PolicyKind::Host { "HostPolicies" } else { "BanLists" };
-        return format!("the first {kind} since the agent started");
+        return format!("all {kind}");
     }
     let first: Vec<&str> = names.iter().take(NAMED).map(String::as_str).collect();
     let more = names.len().saturating_sub(NAMED);

@@ -85,7 +85,7 @@ impl Engine {
 
     /// The text of the state file, if it is time to write it.
     pub(super) fn save(&mut self, now: Instant) -> Option<Vec<u8>> {
-        if self.due.saving || self.due.save.is_none_or(|due| now < due) {
+        if self.due.saving || self.confirm.is_trying() || self.due.save.is_none_or(|due| now < due) {
             return None;
         }
         self.due.saved = Some(now);
@@ -108,21 +108,24 @@ impl Engine {
         self.obstacles.insert(OBSTACLE, obstacle.into_iter().collect());
     }
 
-    /// The text of the state file, if it is not that of the rules in force.
+    /// The text of the state file, if it is not that of the rules in force. What is still tried does not get there: a reboot would bring it
+    /// back.
     fn unsaved(&mut self) -> Option<Vec<u8>> {
+        if self.confirm.is_trying() {
+            return None;
+        }
         self.due.save.take()?;
         let (cluster, node) = (self.cluster.as_deref(), &self.settings.node);
         let boot = crate::restore::boot_id();
         let nodes = self.snapshot().nodes.values();
-        let (host, bans) = self.programming.good_tables();
         let state = Unsaved {
             cluster,
             node,
             boot: &boot,
             saved: Timestamp::now(),
             tables: self.programming.tables(),
-            host,
-            bans,
+            host: self.programming.host_tables(),
+            bans: self.programming.ban_tables(),
             node_ranges: &self.node_ranges,
             node_addresses: nodes.flat_map(|node| node.addresses.iter().copied()).collect(),
         };
@@ -157,6 +160,7 @@ impl Engine {
         self.paused = true;
         self.confirm.give_up();
         self.programming.confirm();
+        self.tell_confirmed();
         self.in_force_since.clear();
         tracing::warn!("paused: nothing is enforced until 'palisade agent --resume'");
     }
@@ -164,7 +168,12 @@ impl Engine {
     pub(super) fn resume(&mut self) -> Result<(), StateError> {
         let now = Instant::now();
         self.directory.set_pause(None)?;
-        self.paused = false;
+        if std::mem::take(&mut self.paused) {
+            // That our tables are gone is nothing to repair: they come back as a change does.
+            self.pending.drift = None;
+            self.programming.doubt();
+            self.programming.begin_anew();
+        }
         self.sources.doubt(now);
         if !self.is_listed() {
             self.load_restored(now);

@@ -65,7 +65,7 @@ impl Engine {
         let mut wakes = vec![self.repeated.due(), self.expiry_due(now)];
         if !self.paused {
             wakes.extend([
-                due.save.filter(|_| !due.saving),
+                due.save.filter(|_| !due.saving && !self.confirm.is_trying()),
                 self.repair_due(),
                 due.sweep_again.filter(|_| self.programming.wants_sweep().is_some()),
             ]);
@@ -173,7 +173,7 @@ impl Engine {
             return;
         }
         self.due.retry = None;
-        let first = self.restored.is_some() || !self.programming.is_in_force();
+        let first = self.restored.is_some() || !self.programming.is_in_force() || self.follows_newly();
         if self.pending.changes.is_empty() && !first {
             self.error = None;
             if self.programming.cut_due().is_some_and(|due| due <= now)

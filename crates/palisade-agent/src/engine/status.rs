@@ -59,7 +59,7 @@ impl Engine {
             Phase::Paused
         } else if self.error.is_some() {
             Phase::Failing
-        } else if self.is_listed() {
+        } else if self.is_listed() && self.pending.listed.is_none() {
             Phase::InForce
         } else {
             Phase::Listing

@@ -192,8 +192,11 @@ impl<P: Part> KeptTable<P> {
         }
     }
 
-    /// What was in force before is wanted no more.
+    /// What was in force before is wanted no more, and nothing to go back to.
     pub fn forget(&mut self) {
+        if let Some(good) = &mut self.good {
+            *good = P::Tables::default();
+        }
         if let Some(before) = &mut self.before {
             before.tables = Some(P::Tables::default());
             self.doubt();

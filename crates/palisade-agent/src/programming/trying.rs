@@ -1,18 +1,9 @@
 //! What to go back to, while it is not known whether what came after it cuts the node off from the API server.
 
-use palisade_core::{BanTables, HostTables};
-
 use super::{BanTable, HostTable, Programming};
 use crate::policy_kind::PolicyKind;
 
 impl Programming {
-    /// What is known to be good of the policies of hosts, and of bans: what a node is to have after a reboot.
-    pub fn good_tables(&self) -> (&HostTables, &BanTables) {
-        let tables = self.compiler.tables();
-        let host = self.host.as_ref().map_or(&tables.host, |host| host.good(tables));
-        (host, self.bans.as_ref().map_or(&tables.bans, |bans| bans.good(tables)))
-    }
-
     /// Whether it is not known yet if what is in force of a kind is good.
     pub fn is_tried(&self, kind: PolicyKind) -> bool {
         match kind {
@@ -30,6 +21,12 @@ impl Programming {
             PolicyKind::Host => self.host.iter_mut().for_each(|table| table.begin(tables)),
             PolicyKind::Ban => self.bans.iter_mut().for_each(|table| table.begin(tables)),
         }
+    }
+
+    /// Nothing is in force: what comes next is tried.
+    pub fn begin_anew(&mut self) {
+        self.host.iter_mut().for_each(HostTable::begin_anew);
+        self.bans.iter_mut().for_each(BanTable::begin_anew);
     }
 
     /// Whether what is wanted of a kind is what was known to be good: then there is nothing to go back to.

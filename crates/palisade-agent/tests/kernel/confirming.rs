@@ -6,11 +6,14 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use palisade_agent::cleanup::{emergency_stop, resume};
 use palisade_agent::report::Obstacle;
 use palisade_agent::wait::{Standing, Subject};
 use palisade_compile::{Compiler, UnknownPods};
 use palisade_core::{HostPolicy, HostPolicyName, NodeName, Snapshot};
 use palisade_nft::{lower_bans, lower_host};
+use palisade_testapi::{Disturbance, Fault};
+use serde_json::json;
 
 use crate::agent::Told;
 use crate::asking::{get, samples, status, until};
@@ -147,6 +150,12 @@ pub fn a_ban_that_cuts_the_api_server_off_is_taken_back() {
     // Policies of pods are followed, and nothing is tried again by itself.
     world.say(&Snapshot { policies: [].into(), ..cuts.clone() });
     until(|| status(&world).policies == 0, || "no policy".to_owned());
+    // Nor by a new list that says the same.
+    world.api.faults().add(Fault::event("banlists.palisade.dev", Disturbance::Gone));
+    let mut same = world.api.get("banlists", "", "cuts").unwrap();
+    same["metadata"]["labels"] = json!({ "a": "b" });
+    world.api.put(same);
+    until(|| world.api.faults().pending() == 0, || "a new list".to_owned());
     std::thread::sleep(Duration::from_secs(3));
     assert!(holds(&world, &harmless) && obstacle(&world, "rolled-back-ban-lists").is_some());
     let text = std::fs::read_to_string(&state).unwrap();
@@ -193,6 +202,15 @@ pub fn a_guard_that_cuts_the_api_server_off_is_taken_back() {
     let cuts = Snapshot { host_policies: [(nobody.name.clone(), nobody)].into(), ..guarded() };
     let found = is_taken_back(&mut world, &cuts, "rolled-back-host-policies");
     assert_eq!(found, "rolled back: with the change of HostPolicy guard the node lost the API server");
+    // After a pause what is to hold is tried again, and nothing is what to go back to.
+    let directory = world.state_dir("n1");
+    let stopped = directory.clone();
+    world.lab.inside(&"n1".into(), move || emergency_stop(&stopped).unwrap()).unwrap();
+    until(|| obstacle(&world, "rolled-back-host-policies").is_none(), || "a pause".to_owned());
+    resume(&directory).unwrap();
+    until(|| holds(&world, &cuts), || "the guard".to_owned());
+    until(|| obstacle(&world, "rolled-back-host-policies").is_some(), || "what was rolled back".to_owned());
+    until(|| holds(&world, &open), || "no guard".to_owned());
 }
 
 /// Where no connection worked before, nobody can tell what a change does: it stays.

@@ -5,11 +5,6 @@ use palisade_core::Tables;
 use super::{Before, KeptTable, Part};
 
 impl<P: Part> KeptTable<P> {
-    /// What is known to be good, where these are the tables of the cluster as far as it is known.
-    pub fn good<'a>(&'a self, tables: &'a Tables) -> &'a P::Tables {
-        self.good.as_ref().unwrap_or_else(|| self.wanted(tables))
-    }
-
     /// Whether it is not known yet if what is in force is good.
     pub fn is_tried(&self) -> bool {
         self.good.is_some()
@@ -21,6 +16,14 @@ impl<P: Part> KeptTable<P> {
         self.take_again();
         if self.before.is_none() {
             self.good.get_or_insert_with(|| P::of(tables).clone());
+        }
+    }
+
+    /// Nothing is in force, and that is what to go back to.
+    pub fn begin_anew(&mut self) {
+        self.take_again();
+        if self.before.is_none() {
+            self.good = Some(P::Tables::default());
         }
     }
 

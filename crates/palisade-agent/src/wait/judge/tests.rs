@@ -88,6 +88,25 @@ fn a_list_is_in_force_where_something_of_its_source_is() {
 }
 
 #[test]
+fn what_was_rolled_back_is_not_in_force() {
+    let list = Target::Policy {
+        of: PolicyKind::Ban,
+        namespace: String::new(),
+        name: "a".to_string(),
+        version: "100".to_string(),
+    };
+    let says = |covered: &str, obstacle: &str| {
+        let covered =
+            json!({ "namespaces": "1", "nodes": "1", "pods": "70", "networkPolicies": "1", "banLists": covered });
+        status("InForce", "1", 1, &json!({ "covered": covered, "obstacles": [obstacle] }))
+    };
+    check(&list, &says("99", "rolled-back-ban-lists"), "Lags it was rolled back: the node lost the API server");
+    let behind = "Lags it covers resourceVersion 99, and 100 is wanted";
+    check(&list, &says("99", "rolled-back-host-policies"), behind);
+    check(&list, &says("100", "unconfirmed"), "InForce");
+}
+
+#[test]
 fn a_policy_is_gone_where_just_the_others_are_known() {
     let policies =
         Target::Policies { of: PolicyKind::Network, listed: "200".to_string(), newest: "150".to_string(), count: 3 };
