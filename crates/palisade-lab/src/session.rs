@@ -269,6 +269,9 @@ impl Machine {
         if !self.families.contains(&packet.family) {
             return Err(format!("the lab runs without {}", packet.family));
         }
+        if packet.via.is_some() {
+            return Err("the lab translates nothing".to_string());
+        }
         let mut place = |end: &Endpoint| {
             let place = self.place(end)?;
             if place == Place::Outside {

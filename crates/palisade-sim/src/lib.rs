@@ -7,6 +7,7 @@
 
 mod ban;
 pub mod decide;
+mod door;
 pub mod explain;
 mod host;
 pub mod host_reason;
@@ -21,7 +22,7 @@ pub use ban::{Spared, Standing, standings};
 pub use decide::{audited, decide, isolators};
 pub use explain::{Answer, Explanation, explain};
 pub use host_reason::{HostDecision, HostOutcome};
-pub use packet::{Endpoint, Owner, Packet};
+pub use packet::{Door, Endpoint, Owner, Packet, Via};
 pub use reason::{Banned, Decision, DirectionDecision, Outcome, Shadow};
 pub use resolve::{ResolveError, owners, resolve};
 pub use walk::{Trace, Way, walk};

@@ -207,6 +207,8 @@ pub(crate) fn container_ports(rng: &mut Rng) -> Vec<ContainerPort> {
             name: rng.percent(70).then(|| rng.pick(&PORT_NAMES[..3]).into()),
             transport: transport(rng),
             port: known_port(rng),
+            host_port: None,
+            host_address: None,
         })
         .collect()
 }
