@@ -24,5 +24,5 @@ pub use explain::{Answer, Explanation, explain};
 pub use host_reason::{HostDecision, HostOutcome};
 pub use packet::{Door, Endpoint, Owner, Packet, Via};
 pub use reason::{Banned, Decision, DirectionDecision, Outcome, Shadow};
-pub use resolve::{ResolveError, owners, resolve};
+pub use resolve::{ResolveError, endpoints, owners, resolve};
 pub use walk::{Trace, Way, walk};

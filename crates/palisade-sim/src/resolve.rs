@@ -116,8 +116,12 @@ fn node_at(snapshot: &Snapshot, address: IpAddr) -> Option<NodeName> {
     node.map(|(name, _)| name.clone()).or_else(|| pod?.node.clone())
 }
 
-/// The addresses of an end, the first of each family for each pod or node.
-fn endpoints(snapshot: &Snapshot, end: &End) -> Result<Vec<Endpoint>, ResolveError> {
+/// The addresses of an end as a client, the first of each family for each pod or node; a Service is its pods.
+///
+/// # Errors
+///
+/// An end that the snapshot does not have, or that has no address.
+pub fn endpoints(snapshot: &Snapshot, end: &End) -> Result<Vec<Endpoint>, ResolveError> {
     match end {
         End::Address(address) => Ok(owners(snapshot, *address)),
         End::Node(name) => match snapshot.nodes.get(name) {
