@@ -1,4 +1,4 @@
-//! v1 `Service`: where clients send, and where that leads. What it means for a packet is up to each witness's input, `resolve`.
+//! v1 `Service`: where clients send, and where that leads.
 
 use std::fmt;
 use std::net::IpAddr;

@@ -31,7 +31,7 @@ pub struct Snapshot {
     pub ban_lists: BTreeMap<BanListName, Arc<BanList>>,
     /// Every Service. What they lead to is settled before anything is judged.
     pub services: BTreeMap<ServiceName, Arc<Service>>,
-    /// The pods of each workload and of each Service, by name. For naming ends of a flow; it has no say in verdicts.
+    /// The pods of each workload and of each Service, by name. For naming ends of a flow, and for where Services lead; it has no say in verdicts.
     pub workloads: BTreeMap<WorkloadName, Arc<[PodName]>>,
 }
 

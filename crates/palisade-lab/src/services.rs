@@ -38,8 +38,8 @@ pub(crate) fn translation(
             leads.add_service(snapshot, (name, service, port), addresses);
         }
     }
-    for pod in snapshot.pods.values().filter(|pod| has_own_address(pod) && pod.node.as_ref() == Some(node)) {
-        leads.add_host_ports(pod, addresses);
+    for (to, servers) in host_ports(snapshot, node, addresses) {
+        leads.add(Origin::Anybody, to, &servers, (TrafficPolicy::Cluster, false));
     }
     Translation { uplink, own, leads: leads.leads }
 }
@@ -138,19 +138,27 @@ impl Leads<'_> {
             }
         }
     }
+}
 
-    fn add_host_ports(&mut self, pod: &Pod, addresses: &BTreeSet<IpAddr>) {
+/// The pods behind each port of a node; there are several only where no scheduler has seen them.
+fn host_ports(
+    snapshot: &Snapshot,
+    node: &NodeName,
+    addresses: &BTreeSet<IpAddr>,
+) -> BTreeMap<(Transport, IpAddr, Port), Vec<Server>> {
+    let mut found: BTreeMap<(Transport, IpAddr, Port), Vec<Server>> = BTreeMap::new();
+    for pod in snapshot.pods.values().filter(|pod| has_own_address(pod) && pod.node.as_ref() == Some(node)) {
         for port in &pod.ports {
             let Some(host_port) = port.host_port else { continue };
             let is_asked = |address: &&IpAddr| port.host_address.is_none_or(|asked| asked == **address);
             for address in addresses.iter().filter(is_asked) {
                 let Some(to) = pod.address(Family::of(*address)) else { continue };
                 let server = Server { node: pod.node.clone(), address: to, port: port.port };
-                let to = (port.transport, *address, host_port);
-                self.add(Origin::Anybody, to, &[server], (TrafficPolicy::Cluster, false));
+                found.entry((port.transport, *address, host_port)).or_default().push(server);
             }
         }
     }
+    found
 }
 
 /// The pods behind a port of a Service, in the order of their names.

@@ -14,8 +14,8 @@ use crate::resolve::{ResolveError, addresses, error};
 /// Where packets to an address and a port are led.
 pub(crate) struct Way<'a> {
     door: Door,
-    /// The Service, unless it is a `hostPort`.
-    service: Option<&'a Service>,
+    /// The Service and its port, unless it is a `hostPort`.
+    service: Option<(&'a Service, &'a ServicePort)>,
     /// All servers behind it, of every family.
     servers: Vec<Server>,
 }
@@ -89,11 +89,12 @@ fn declared<'a>(name: &ServiceName, service: &'a Service, traffic: Traffic) -> R
 fn behind<'a>(
     snapshot: &Snapshot,
     door: Door,
-    (name, service, port): (&ServiceName, &'a Service, &ServicePort),
+    (name, service, port): (&ServiceName, &'a Service, &'a ServicePort),
 ) -> Result<Way<'a>, ResolveError> {
     let workload =
         WorkloadName { namespace: name.namespace.clone(), kind: WorkloadKind::Service, name: name.name.clone() };
     let pods = snapshot.workloads.get(&workload);
+    let served = port;
     let mut servers = Vec::new();
     for (name, pod) in pods.iter().flat_map(|pods| pods.iter()).filter_map(|name| snapshot.pods.get_key_value(name)) {
         let number = match &port.target {
@@ -116,7 +117,7 @@ fn behind<'a>(
         };
         return error(format!("service {name} leads nowhere"), hint);
     }
-    Ok(Way { door, service: Some(service), servers })
+    Ok(Way { door, service: Some((service, served)), servers })
 }
 
 /// The pods of a node that have a port of it.
@@ -196,10 +197,7 @@ impl Way<'_> {
         match &self.door {
             Door::NodePort(_) | Door::HostPort(_) => Ok(vec![to.node.clone()]),
             Door::Service(_) | Door::External(_) if source.owner != Owner::Outside => Ok(vec![source.node.clone()]),
-            Door::Service(name) => error(
-                format!("{source} is outside the cluster, and does not get to the address of service {name}"),
-                "it gets there by a port of a node, as in 'node/NAME tcp 30080', or by an external address, if there are any",
-            ),
+            Door::Service(name) => self.not_from_outside(source, name),
             Door::External(_) if to.node.is_some() => Ok(vec![to.node.clone()]),
             // The balancer in front chooses any node, or with the traffic policy Local one that has a server.
             Door::External(_) => {
@@ -218,7 +216,7 @@ impl Way<'_> {
         match &self.door {
             Door::HostPort(_) => (false, false),
             Door::Service(_) => {
-                (self.service.is_some_and(|service| service.internal_policy == TrafficPolicy::Local), false)
+                (self.service.is_some_and(|(service, _)| service.internal_policy == TrafficPolicy::Local), false)
             }
             Door::External(_) | Door::NodePort(_) if !self.is_external_local() => (false, true),
             Door::External(_) | Door::NodePort(_) => match (&source.owner, source.node.as_ref() == node) {
@@ -230,7 +228,7 @@ impl Way<'_> {
     }
 
     fn is_external_local(&self) -> bool {
-        self.service.is_some_and(|service| service.external_policy == TrafficPolicy::Local)
+        self.service.is_some_and(|(service, _)| service.external_policy == TrafficPolicy::Local)
     }
 
     /// The door as it leads to this server: several pods of a node may have one `hostPort`.
@@ -239,6 +237,19 @@ impl Way<'_> {
             (Door::HostPort(_), Owner::Pod(name)) => Door::HostPort(name.clone()),
             _ => self.door.clone(),
         }
+    }
+
+    fn not_from_outside<T>(&self, source: &Endpoint, name: &ServiceName) -> Result<T, ResolveError> {
+        let node_port = self.service.and_then(|(_, port)| Some((port.transport, port.node_port?)));
+        error(
+            format!("{source} is outside the cluster, and does not get to the address of service {name}"),
+            match node_port {
+                Some((transport, number)) => {
+                    format!("it gets there by a port of a node: 'node/NAME {transport} {number}'")
+                }
+                None => "the Service has no port of nodes: it is for the inside".to_string(),
+            },
+        )
     }
 
     fn no_server_on<T>(&self, node: Option<&NodeName>) -> Result<T, ResolveError> {

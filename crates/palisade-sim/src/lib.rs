@@ -1,6 +1,6 @@
 //! What the policies of a snapshot mean for a flow.
 //!
-//! [`resolve`](resolve::resolve) turns a flow as written into the packets it stands for, and
+//! [`resolve`](resolve::resolve) turns a flow as written into the packets it stands for, through Services where they lead, and
 //! [`decide`](decide::decide) judges one packet by the text of the API, [`explain`](explain::explain) a whole
 //! flow. That reading is naive on purpose: it loops over everything and keeps no index, so that it can judge
 //! the compiler, with which it shares no code. [`walk`](walk::walk) runs a packet through what the compiler made.

@@ -135,9 +135,12 @@ fn way(tables: &BTreeMap<NodeName, Tables>, packet: &Packet, layer: Layer) -> Wa
 /// One leg of the way.
 fn go(tables: &BTreeMap<NodeName, Tables>, leg: &Leg, layer: Layer, way: &mut Way) {
     let packet = &leg.packet;
-    let bans = bans(tables, leg, layer);
-    way.verdict = way.verdict.min(Verdict::allow_if(bans.is_empty()));
-    way.bans.extend(bans);
+    for ban in bans(tables, leg, layer) {
+        way.verdict = Verdict::Deny;
+        if !way.bans.contains(&ban) {
+            way.bans.push(ban);
+        }
+    }
     for node in guarding_nodes(leg) {
         let Some(tables) = tables.get(node).map(|tables| &tables.host) else { continue };
         // What the node translates does not come to its sockets.

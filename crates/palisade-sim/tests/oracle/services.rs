@@ -208,7 +208,7 @@ fn what_leads_nowhere_says_so() {
     );
     check_error(
         "203.0.113.7 -> shop/front tcp 80",
-        "203.0.113.7 is outside the cluster, and does not get to the address of service shop/front; hint: it gets there by a port of a node, as in 'node/NAME tcp 30080', or by an external address, if there are any",
+        "203.0.113.7 is outside the cluster, and does not get to the address of service shop/front; hint: it gets there by a port of a node: 'node/NAME tcp 30001'",
     );
 }
 
