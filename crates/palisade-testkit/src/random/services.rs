@@ -14,7 +14,9 @@ use crate::rng::Rng;
 
 /// Puts Services before the pods of a case, and ports of nodes; its flows go through them from then on. Some lead nowhere.
 pub fn through_services(case: &mut Case, rng: &mut Rng, flow_count: usize) {
-    let mut taken = BTreeSet::new();
+    // A port of nodes leads to one place, and nothing behind it is a port of nodes again.
+    let ports = case.snapshot.pods.values().flat_map(|pod| &pod.ports);
+    let mut taken: BTreeSet<(Transport, Port)> = ports.map(|port| (port.transport, port.port)).collect();
     for index in 1..=rng.between(1, 4) {
         add_service(&mut case.snapshot, rng, index, &mut taken);
     }
@@ -70,11 +72,12 @@ fn add_service(snapshot: &mut Snapshot, rng: &mut Rng, index: usize, taken: &mut
 
 fn service_port(rng: &mut Rng, taken: &mut BTreeSet<(Transport, Port)>) -> ServicePort {
     let (transport, port, node_port) = (transport(rng), known_port(rng), known_port(rng));
-    let target = match rng.below(3) {
-        0 => TargetPort::Named(rng.pick(&PORT_NAMES[..3]).into()),
-        _ => TargetPort::Number(known_port(rng)),
-    };
     let node_port = Some(node_port).filter(|port| taken.insert((transport, *port)));
+    let number = known_port(rng);
+    let target = match taken.insert((transport, number)) {
+        true => TargetPort::Number(number),
+        false => TargetPort::Named(rng.pick(&PORT_NAMES[..3]).into()),
+    };
     ServicePort { transport, port, target, node_port }
 }
 
