@@ -74,9 +74,10 @@ fn service_port(rng: &mut Rng, taken: &mut BTreeSet<(Transport, Port)>) -> Servi
     let (transport, port, node_port) = (transport(rng), known_port(rng), known_port(rng));
     let node_port = Some(node_port).filter(|port| taken.insert((transport, *port)));
     let number = known_port(rng);
-    let target = match taken.insert((transport, number)) {
-        true => TargetPort::Number(number),
-        false => TargetPort::Named(rng.pick(&PORT_NAMES[..3]).into()),
+    let target = if taken.insert((transport, number)) {
+        TargetPort::Number(number)
+    } else {
+        TargetPort::Named(rng.pick(&PORT_NAMES[..3]).into())
     };
     ServicePort { transport, port, target, node_port }
 }
