@@ -20,6 +20,7 @@ use crate::placement::{self, Draft};
 use crate::pod::{PodObject, Template};
 use crate::reading::Reading;
 use crate::report::{Origin, Report};
+use crate::service::{self, ServiceObject};
 use crate::workload::WorkloadObject;
 use crate::{ban_list, config_map, limits, namespace};
 
@@ -42,6 +43,7 @@ pub fn snapshot(mut objects: Objects, options: &Options, reading: &mut Reading, 
     foreign(&objects.foreign, report);
     let pods: BTreeMap<PodName, Arc<Pod>> = pods.into_iter().map(|(name, draft)| (name, Arc::new(draft.pod))).collect();
     Snapshot {
+        services: service::place(&objects.services, &nodes, &pods, options),
         workloads: workloads(&objects, &pods, owners),
         namespaces: namespaces(&mut objects, &pods, reading),
         host_policies: objects
@@ -252,7 +254,7 @@ fn workloads(
         }
     }
     let labelled = if objects.services.is_empty() { Labelled::new() } else { labelled(pods) };
-    for (name, Placed { object: selector, .. }) in &objects.services {
+    for (name, Placed { object: ServiceObject { selector, .. }, .. }) in &objects.services {
         let service = WorkloadName {
             namespace: Arc::clone(&name.namespace),
             kind: WorkloadKind::Service,

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use palisade_core::{
-    BanList, BanListName, Diagnostic, HostPolicy, HostPolicyName, Labels, Level, Namespace, NamespaceName,
-    NetworkPolicy, Node as ClusterNode, NodeName, ObjectName, PodName, PolicyName, WorkloadKind, WorkloadName,
+    BanList, BanListName, Diagnostic, HostPolicy, HostPolicyName, Level, Namespace, NamespaceName, NetworkPolicy,
+    Node as ClusterNode, NodeName, ObjectName, PodName, PolicyName, WorkloadKind, WorkloadName,
 };
 
 use crate::Limits;
@@ -14,9 +14,10 @@ use crate::metadata::{self, Metadata, Scope};
 use crate::pod::{self, PodObject};
 use crate::reading::{At, Reading};
 use crate::report::{Origin, Report};
+use crate::service::{self, ServiceObject};
 use crate::tree::{Key, Node, Span, Value, duplicates, shortened};
 use crate::workload::{self, WorkloadObject};
-use crate::{ban_list, config_map, host_policy, namespace, network_policy, node, restrict_ip, service, syntax};
+use crate::{ban_list, config_map, host_policy, namespace, network_policy, node, restrict_ip, syntax};
 
 /// An object and where it stands.
 #[derive(Debug)]
@@ -32,7 +33,7 @@ pub struct Objects {
     pub nodes: BTreeMap<NodeName, Placed<ClusterNode>>,
     pub pods: BTreeMap<PodName, Placed<PodObject>>,
     pub workloads: BTreeMap<WorkloadName, Placed<WorkloadObject>>,
-    pub services: BTreeMap<ObjectName, Placed<Labels>>,
+    pub services: BTreeMap<ObjectName, Placed<ServiceObject>>,
     pub policies: BTreeMap<PolicyName, Placed<NetworkPolicy>>,
     pub host_policies: BTreeMap<HostPolicyName, Placed<HostPolicy>>,
     pub ban_lists: BTreeMap<BanListName, Placed<BanList>>,

@@ -70,7 +70,7 @@ fn a_cluster_is_read_with_what_spares_and_what_isolates() {
         "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": { "namespace": "db", "name": "closed" },
         "spec": { "podSelector": {}, "policyTypes": ["Ingress"] },
     }));
-    let cluster = lists.cluster().unwrap();
+    let (cluster, _) = lists.cluster().unwrap();
     let spared = |address: &str| standings(&cluster, address.parse().unwrap()).iter().all(|list| !list.bans());
     assert!(spared("203.0.113.1") && spared("203.0.113.2") && !spared("203.0.113.3"));
     assert_eq!(cluster.namespaces["db"].labels["team"], "data".into());
