@@ -77,6 +77,8 @@ fn measure(count: usize) -> Result<()> {
 
 /// What an agent holds of bans.
 struct Agent {
+    /// The list as it is now. To make it, and to give the former one up, is the cost of whoever reads it.
+    list: Change,
     compiler: Compiler,
     held: BanHeld,
     kernel: Kernel,
@@ -99,7 +101,7 @@ impl Agent {
         row("make the list", start.elapsed(), "");
         let start = Instant::now();
         let mut compiler = Compiler::new("n1".into());
-        compiler.update(&[list]);
+        compiler.update(std::slice::from_ref(&list));
         let compiled = start.elapsed();
         let mut kernel = Kernel::open_table(Table::Bans)?;
         let start = Instant::now();
@@ -124,13 +126,14 @@ impl Agent {
         let (now, most) = (memory("VmRSS")? - before.0, memory("VmHWM")? - before.0);
         let kernel_memory = kernel_memory()? - before.1;
         println!("{:<28} {now} MiB, at most {most} MiB; of the kernel {kernel_memory} MiB", "memory");
-        Ok(Agent { compiler, held, kernel })
+        Ok(Agent { list, compiler, held, kernel })
     }
 
     fn change(&mut self, list: Change) -> Result<Sample> {
         let start = Instant::now();
-        let steps = self.compiler.update(&[list]);
+        let steps = self.compiler.update(std::slice::from_ref(&list));
         let compiled = start.elapsed();
+        self.list = list;
         let (start, mut longest) = (Instant::now(), Duration::ZERO);
         for transaction in self.held.lower_changes(&steps) {
             longest = longest.max(self.kernel.apply(&transaction)?.longest);
