@@ -17,7 +17,7 @@ use ipnet::IpNet;
 use palisade_compile::Compiler;
 use palisade_core::{BanEntry, BanList, Change};
 use palisade_lab::Netns;
-use palisade_nft::{BanHeld, Kernel, Settings, Table};
+use palisade_nft::{BanHeld, Kernel, Settings, Table, diff, lower_bans};
 use palisade_testkit::blocks::disjoint_blocks;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -68,6 +68,7 @@ fn measure(count: usize) -> Result<()> {
         longest = longest.max(sample.longest);
     }
     row("100,000 expire in a minute", total, &format!("longest commit {}", milliseconds(longest)));
+    agent.take_over()?;
     agent.kernel.remove_table()?;
     drop(agent);
     beside("nft -f", Command::new("nft").args(["-f", "-"]), &nft(&blocks));
@@ -127,6 +128,19 @@ impl Agent {
         let kernel_memory = kernel_memory()? - before.1;
         println!("{:<28} {now} MiB, at most {most} MiB; of the kernel {kernel_memory} MiB", "memory");
         Ok(Agent { list, compiler, held, kernel })
+    }
+
+    /// What the next agent does that finds it all in force: it reads the table back, and finds nothing to do.
+    fn take_over(&mut self) -> Result<()> {
+        let start = Instant::now();
+        let have = self.kernel.read_back()?.ok_or("the table is gone")?;
+        let transaction = diff(&have, &lower_bans(&self.compiler.tables().bans, &Settings::default()));
+        if !transaction.is_empty() {
+            return Err("the kernel does not hold what it was told to".into());
+        }
+        let most = memory("VmHWM")?;
+        row("taken over", start.elapsed(), &format!("at most {most} MiB, all included"));
+        Ok(())
     }
 
     fn change(&mut self, list: Change) -> Result<Sample> {
