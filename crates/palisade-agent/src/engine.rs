@@ -110,6 +110,8 @@ struct Due {
     retry: Option<Instant>,
     save: Option<Instant>,
     saved: Option<Instant>,
+    /// How long the state file was then.
+    saved_bytes: usize,
     /// The state file is being written.
     saving: bool,
     repaired: Option<Instant>,

@@ -58,8 +58,8 @@ impl Bans {
         held: &BanTables,
     ) -> Vec<BanChange> {
         let mut affected: Vec<AddressSet> = Vec::new();
-        for name in &touched.ban_lists {
-            let (old, new) = (self.lists.remove(name), cluster.ban_list(name).map(Named::of));
+        for (name, list) in &touched.ban_lists {
+            let (old, new) = (self.lists.remove(name), list.as_deref().map(Named::of));
             affected.extend(differing(old.as_ref(), new.as_ref()));
             self.lists.extend(new.map(|new| (Arc::clone(name), new)));
         }
@@ -112,7 +112,7 @@ impl Bans {
         let mut changes = Vec::new();
         let targeted = self.lists.iter().filter_map(|(name, list)| Some((name, list, list.target.as_ref()?)));
         for (name, list, (id, atom)) in targeted.clone() {
-            if let Some(ban) = held.get(id).filter(|_| !update.touched.ban_lists.contains(name)) {
+            if let Some(ban) = held.get(id).filter(|_| !update.touched.ban_lists.contains_key(name)) {
                 changes.extend(self.update_target((id, atom), list, ban, update));
                 continue;
             }

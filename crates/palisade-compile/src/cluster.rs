@@ -29,7 +29,6 @@ pub struct Cluster {
     nodes: BTreeMap<NodeName, Arc<Node>>,
     by_node_address: BTreeMap<IpAddr, BTreeSet<NodeName>>,
     host_policies: BTreeMap<HostPolicyName, Arc<HostPolicy>>,
-    ban_lists: BTreeMap<BanListName, Arc<BanList>>,
 }
 
 /// The pods that have an address. A set of one would take ten times the memory of its pod's name.
@@ -50,8 +49,8 @@ pub struct Touched {
     pub subjects: BTreeSet<IpAddr>,
     /// Whether the guards of nodes may have changed.
     pub guards: bool,
-    /// Lists of bans that may have changed.
-    pub ban_lists: BTreeSet<BanListName>,
+    /// Lists of bans that came or changed, and those that went. Nobody looks at one again: what matters of it is told to the tables.
+    pub ban_lists: BTreeMap<BanListName, Option<Arc<BanList>>>,
     /// Whether nodes may have changed.
     pub nodes: bool,
 }
@@ -73,13 +72,7 @@ impl Cluster {
                         None => drop(self.host_policies.remove(name)),
                     }
                 }
-                Change::BanList(name, new) => {
-                    touched.ban_lists.insert(name.clone());
-                    match new {
-                        Some(list) => drop(self.ban_lists.insert(name.clone(), Arc::clone(list))),
-                        None => drop(self.ban_lists.remove(name)),
-                    }
-                }
+                Change::BanList(name, new) => drop(touched.ban_lists.insert(name.clone(), new.clone())),
             }
         }
         // As many changes pay for it.
@@ -207,11 +200,6 @@ impl Cluster {
     /// The host policies, by name.
     pub fn host_policies(&self) -> impl Iterator<Item = &HostPolicy> {
         self.host_policies.values().map(|policy| &**policy)
-    }
-
-    /// One ban list.
-    pub fn ban_list(&self, name: &BanListName) -> Option<&BanList> {
-        self.ban_lists.get(name).map(|list| &**list)
     }
 
     /// Every node.

@@ -17,7 +17,7 @@ use ipnet::IpNet;
 use palisade_compile::Compiler;
 use palisade_core::{BanEntry, BanList, Change};
 use palisade_lab::Netns;
-use palisade_nft::{BanHeld, Kernel, Settings, Table};
+use palisade_nft::{BanHeld, Kernel, Settings, Table, diff, lower_bans};
 use palisade_testkit::blocks::disjoint_blocks;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -68,6 +68,7 @@ fn measure(count: usize) -> Result<()> {
         longest = longest.max(sample.longest);
     }
     row("100,000 expire in a minute", total, &format!("longest commit {}", milliseconds(longest)));
+    agent.take_over()?;
     agent.kernel.remove_table()?;
     drop(agent);
     beside("nft -f", Command::new("nft").args(["-f", "-"]), &nft(&blocks));
@@ -77,6 +78,8 @@ fn measure(count: usize) -> Result<()> {
 
 /// What an agent holds of bans.
 struct Agent {
+    /// The list as it is now. To make it, and to give the former one up, is the cost of whoever reads it.
+    list: Change,
     compiler: Compiler,
     held: BanHeld,
     kernel: Kernel,
@@ -99,7 +102,7 @@ impl Agent {
         row("make the list", start.elapsed(), "");
         let start = Instant::now();
         let mut compiler = Compiler::new("n1".into());
-        compiler.update(&[list]);
+        compiler.update(std::slice::from_ref(&list));
         let compiled = start.elapsed();
         let mut kernel = Kernel::open_table(Table::Bans)?;
         let start = Instant::now();
@@ -124,13 +127,27 @@ impl Agent {
         let (now, most) = (memory("VmRSS")? - before.0, memory("VmHWM")? - before.0);
         let kernel_memory = kernel_memory()? - before.1;
         println!("{:<28} {now} MiB, at most {most} MiB; of the kernel {kernel_memory} MiB", "memory");
-        Ok(Agent { compiler, held, kernel })
+        Ok(Agent { list, compiler, held, kernel })
+    }
+
+    /// What the next agent does that finds it all in force: it reads the table back, and finds nothing to do.
+    fn take_over(&mut self) -> Result<()> {
+        let start = Instant::now();
+        let have = self.kernel.read_back()?.ok_or("the table is gone")?;
+        let transaction = diff(&have, &lower_bans(&self.compiler.tables().bans, &Settings::default()));
+        if !transaction.is_empty() {
+            return Err("the kernel does not hold what it was told to".into());
+        }
+        let most = memory("VmHWM")?;
+        row("taken over", start.elapsed(), &format!("at most {most} MiB, all included"));
+        Ok(())
     }
 
     fn change(&mut self, list: Change) -> Result<Sample> {
         let start = Instant::now();
-        let steps = self.compiler.update(&[list]);
+        let steps = self.compiler.update(std::slice::from_ref(&list));
         let compiled = start.elapsed();
+        self.list = list;
         let (start, mut longest) = (Instant::now(), Duration::ZERO);
         for transaction in self.held.lower_changes(&steps) {
             longest = longest.max(self.kernel.apply(&transaction)?.longest);

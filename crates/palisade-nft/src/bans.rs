@@ -68,9 +68,15 @@ impl Ban {
 pub fn lower_bans(tables: &BanTables, settings: &Settings) -> Ruleset {
     let mut ruleset = skeleton(&Parts::of(tables), tables, |_| true, *settings);
     for layer in [Layer::InForce, Layer::Shadow] {
-        for range in tables.everywhere(layer).iter() {
-            if let Some(set) = ruleset.sets.get_mut(&set_of(layer, Place::of(&range))) {
-                set.elements.insert(range_key(&range), None);
+        let mut ranges = tables.everywhere(layer).iter().peekable();
+        while let Some(first) = ranges.next() {
+            let place = Place::of(&first);
+            let next = std::iter::from_fn(|| ranges.next_if(|range| Place::of(range) == place));
+            // A map that is made of all its elements is full; one to which they are added one by one is half empty.
+            let mut elements: Elements =
+                std::iter::once(first).chain(next).map(|range| (range_key(&range), None)).collect();
+            if let Some(set) = ruleset.sets.get_mut(&set_of(layer, place)) {
+                set.elements.append(&mut elements);
             }
         }
     }
