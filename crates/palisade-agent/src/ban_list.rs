@@ -16,6 +16,9 @@ pub const PLURAL: &str = "banlists";
 /// Addresses with which nobody may speak, whichever side begins.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    { "rule": "!has(self.limits) || has(self.source)", "message": "limits are those of a source, and there is none" },
+]))]
 #[expect(dead_code, reason = "only its schema is used")]
 struct BanListSpec {
     /// Whether packets are dropped (Enforce), or only counted and logged (Audit).
@@ -98,6 +101,12 @@ struct HttpSource {
 /// What of a source is taken for a list.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    {
+        "rule": "!has(self.minEntries) || !has(self.maxEntries) || self.minEntries <= self.maxEntries",
+        "message": "minEntries must not be more than maxEntries",
+    },
+]))]
 #[expect(dead_code, reason = "only its schema is used")]
 struct BanLimits {
     /// The fewest entries; 1 if absent.

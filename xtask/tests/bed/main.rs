@@ -5,6 +5,7 @@
 //! Where a bed cannot be had, they are skipped; `PALISADE_REQUIRE_KERNEL` makes that a failure, and lets the programs
 //! of the bed be built, which takes minutes.
 
+mod bans;
 mod cluster;
 mod forged;
 mod guards;
@@ -54,6 +55,7 @@ const SUITES: [Suite; 4] = [
             live::CASES,
             forged::CASES,
             guards::CASES,
+            bans::CASES,
             telling::CASES,
             rights::CASES,
             lifecycle::CASES,
@@ -63,13 +65,13 @@ const SUITES: [Suite; 4] = [
         name: "palisade beside kube-proxy in iptables mode",
         options: Options { proxy_mode: ProxyMode::Iptables, ..NFTABLES },
         palisade: true,
-        cases: &[services::CASES, live::CASES, guards::CASES],
+        cases: &[services::CASES, live::CASES, guards::CASES, bans::CASES],
     },
     Suite {
         name: "palisade where pods are masqueraded",
         options: Options { ip_masq: true, ..NFTABLES },
         palisade: true,
-        cases: &[guards::CASES],
+        cases: &[guards::CASES, bans::CASES],
     },
 ];
 

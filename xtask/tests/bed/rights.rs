@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use xtask::bed::{Bed, Host, directory, wait};
 
 use crate::Case;
+use crate::bans::{FEED, Feed};
 use crate::palisade::{NAMESPACE, enforce, too_many_peers};
 use crate::support::{PATIENCE, Sandbox};
 
@@ -24,6 +25,8 @@ pub const CASES: &[Case] = &[
 const ROLE: &str = "palisade-agent";
 /// Whoever holds it writes the status of policies.
 const LEASE: &str = "palisade-status";
+/// What is fetched: addresses for documents (RFC 5737).
+const FEED_TEXT: &str = "192.0.2.0/24\n";
 /// Longer than agents go on under a Lease that is gone.
 const LEASE_PATIENCE: Duration = Duration::from_secs(12);
 /// How the agent tells that it was refused something: in the words of the API server, or in its own.
@@ -48,6 +51,7 @@ fn agents_have_no_other_rights(sandbox: &Sandbox<'_>) -> anyhow::Result<()> {
         "events.events.k8s.io [] [] [create]",
         "banlists.palisade.dev [] [] [list watch]",
         "banlists.palisade.dev/status [] [] [patch]",
+        "configmaps [] [] [create delete list patch watch]",
         "hostpolicies.palisade.dev [] [] [list watch]",
         "hostpolicies.palisade.dev/status [] [] [patch]",
         "leases.coordination.k8s.io [] [palisade-status] [get update]",
@@ -87,6 +91,7 @@ fn agents_use_every_right(sandbox: &Sandbox<'_>) -> anyhow::Result<()> {
     std::thread::sleep(LEASE_PATIENCE);
     bed.stop_api_server()?;
     bed.start_api_server_with(&["--feature-gates=WatchList=false"])?;
+    let _feed = Feed::served(bed, FEED_TEXT.to_owned())?;
     let outcome = rights.iter().enumerate().try_for_each(|(number, right)| {
         let refusal = Trial { sandbox, number, right: right.as_ref(), program: &program }.refusal(&rules)?;
         ensure!(refusal.is_some() == right.is_some(), "lacking {right:?} the agent is refused {refusal:?}");
@@ -126,6 +131,7 @@ impl Trial<'_> {
         self.sandbox.kubectl(&["delete", "lease", LEASE, "--ignore-not-found"])?;
         self.sandbox.apply(&self.objects(&name, rules))?;
         self.sandbox.kubectl(&["delete", "events", "--all"])?;
+        self.sandbox.kubectl(&["delete", "configmaps", "--selector=palisade.dev/feed,palisade.dev/feed!=over"])?;
         // The server takes a moment to know of a role.
         let resource = if self.right.is_some_and(|right| right.0 == "pods") { "nodes" } else { "pods" };
         let user = format!("--as=system:serviceaccount:{}:{name}", self.sandbox.namespace);
@@ -164,7 +170,15 @@ impl Trial<'_> {
         state.is_ok_and(|phase| phase == "InForce")
             && has_status("hostpolicy")
             && has_status("banlist")
+            && self.has_fetched()
             && events.is_ok_and(|events| !events.is_empty())
+    }
+
+    /// The feed is in a ConfigMap, and that of which no list is, is gone.
+    fn has_fetched(&self) -> bool {
+        let feeds = "--output=jsonpath={.items[*].metadata.labels.palisade\\.dev/feed}";
+        let found = self.sandbox.kubectl(&["get", "configmaps", "--selector=palisade.dev/feed", feeds]);
+        found.is_ok_and(|feeds| !feeds.is_empty() && !feeds.contains("over"))
     }
 
     /// The rules without the right.
@@ -184,8 +198,8 @@ impl Trial<'_> {
         kept
     }
 
-    /// A Node for the agent, roles without the right, a Lease in the namespace of the roles, and policies whose status is to be written:
-    /// they guard and ban nothing.
+    /// A Node for the agent, roles without the right, a Lease in the namespace of the roles, policies whose status is to be written: they
+    /// guard and ban nothing but what nobody has; and what was fetched for a list that is gone.
     fn objects(&self, name: &str, [cluster, own]: &[Value; 2]) -> String {
         let group = "rbac.authorization.k8s.io";
         let subject = json!({"kind": "ServiceAccount", "name": name, "namespace": self.sandbox.namespace});
@@ -204,7 +218,12 @@ impl Trial<'_> {
             lease(),
             {"apiVersion": "palisade.dev/v1alpha1", "kind": "HostPolicy", "metadata": {"name": name},
              "spec": {"nodeSelector": {"matchLabels": {"trial": "none"}}, "ports": [{"port": 9}]}},
-            {"apiVersion": "palisade.dev/v1alpha1", "kind": "BanList", "metadata": {"name": name}, "spec": {}},
+            {"apiVersion": "palisade.dev/v1alpha1", "kind": "BanList", "metadata": {"name": name},
+             "spec": {"source": {"http": {"url": format!("http://{FEED}/drop.txt")}}}},
+            {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {
+                "name": "over", "labels": {"palisade.dev/feed": "over"},
+                "annotations": {"palisade.dev/digest": "0", "palisade.dev/parts": "1", "palisade.dev/part": "0"},
+             }, "data": {"feed": ""}},
         ]});
         objects.to_string()
     }

@@ -128,12 +128,19 @@ impl Publisher {
         Ok(())
     }
 
-    /// Removes the parts of which this is so. What fails is tried again with the next text.
+    /// Removes the parts of which this is so. Those that stay do no harm.
     pub async fn forget(&self, is_over: impl Fn(&Part) -> bool) {
-        let Ok(maps) = self.api().list(&ListParams::default().labels(FEED)).await else { return };
-        for map in maps.items.iter().filter(|map| Part::of(map).is_some_and(|part| is_over(&part))) {
-            let _ = self.api().delete(&map.name_any(), &DeleteParams::default()).await;
+        if let Err(error) = self.remove(is_over).await {
+            tracing::warn!("parts of feeds are left that no list has any more: {}", chain(&error));
         }
+    }
+
+    async fn remove(&self, is_over: impl Fn(&Part) -> bool) -> kube::Result<()> {
+        let maps = self.api().list(&ListParams::default().labels(FEED)).await?;
+        for map in maps.items.iter().filter(|map| Part::of(map).is_some_and(|part| is_over(&part))) {
+            self.api().delete(&map.name_any(), &DeleteParams::default()).await?;
+        }
+        Ok(())
     }
 
     fn api(&self) -> Api<ConfigMap> {
