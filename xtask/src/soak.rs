@@ -10,6 +10,7 @@ use palisade_core::{Family, Snapshot};
 use palisade_lab::{Case as Probe, Lab, Report, witness};
 use palisade_testkit::manifest::to_yaml;
 use palisade_testkit::random::{self, Case};
+use palisade_testkit::rng::Rng;
 use palisade_testkit::shrink::shrink;
 
 const FLOWS: usize = 100;
@@ -43,7 +44,11 @@ impl Soak {
         let lab = Lab::start(&Snapshot::default(), &Family::ALL)?;
         let (mut seed, mut packets) = (self.first_seed, 0);
         while !self.is_over(packets) {
-            let case = random::case(seed, FLOWS);
+            let mut case = random::case(seed, FLOWS);
+            // In every third cluster nobody is reached but through Services and ports of nodes.
+            if seed % 3 == 0 {
+                random::through_services(&mut case, &mut Rng::new(seed), FLOWS);
+            }
             let report = judge(&lab, &case).with_context(|| format!("seed {seed}"))?;
             if report.disagreements().next().is_some() {
                 drop(lab);
@@ -108,5 +113,5 @@ fn described(case: Case, first_seed: u64) -> String {
         Ok(report) => format!("made small:\n{}", said(&report)),
         Err(error) => format!("{error:#}\n"),
     };
-    format!("{said}{}", to_yaml(&small.snapshot))
+    format!("{said}{}{:#?}", to_yaml(&small.snapshot), small.snapshot.services)
 }

@@ -26,6 +26,10 @@ struct BanListSpec {
     /// What is banned. Entries may overlap. Addresses of nodes and pods, and those without which IP does not work, are spared.
     #[schemars(length(max = 16384), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["cidr"]))]
     entries: Option<Vec<BanEntry>>,
+    /// Where more entries come from: lists of addresses, one a line, with reasons or without; CSV and JSON lines, too.
+    source: Option<BanSource>,
+    /// What of the source is taken for a list; of what is not, the last good one stays in force.
+    limits: Option<BanLimits>,
     /// What this list does not ban, whatever its entries say.
     #[schemars(length(max = 1024), inner(length(max = 43)))]
     #[schemars(extend("x-kubernetes-validations" = [
@@ -33,6 +37,78 @@ struct BanListSpec {
     ]))]
     #[schemars(rename = "exceptCIDRs")]
     except_cidrs: Option<Vec<String>>,
+}
+
+/// Where more entries come from.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    {
+        "rule": "[has(self.file), has(self.configMapRef), has(self.http)].filter(given, given).size() == 1",
+        "message": "one of file, configMapRef and http is needed",
+    },
+]))]
+#[expect(dead_code, reason = "only its schema is used")]
+struct BanSource {
+    /// A file of each node, below the directory that its agent is told with --ban-files.
+    file: Option<FileSource>,
+    /// A ConfigMap in the namespace of the agents.
+    config_map_ref: Option<ConfigMapSource>,
+    /// A feed, fetched by one agent for all.
+    http: Option<HttpSource>,
+}
+
+/// A file of each node.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "only its schema is used")]
+struct FileSource {
+    /// Its path below the directory, as drop.txt or feeds/drop.txt.
+    #[schemars(length(min = 1, max = 1024))]
+    #[schemars(extend("x-kubernetes-validations" = [
+        { "rule": "!self.split('/').exists(part, part in ['', '.', '..'])", "message": "it must stay below the directory" },
+    ]))]
+    path: String,
+}
+
+/// A `ConfigMap` in the namespace of the agents; all its texts count.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "only its schema is used")]
+struct ConfigMapSource {
+    /// Its name.
+    #[schemars(length(min = 1, max = 253))]
+    name: String,
+}
+
+/// A feed.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase")]
+#[expect(dead_code, reason = "only its schema is used")]
+struct HttpSource {
+    /// Its address, http or https.
+    #[schemars(length(max = 2048))]
+    #[schemars(extend("x-kubernetes-validations" = [
+        { "rule": "self.matches('^https?://[^[:space:]]+$')", "message": "it must be an address such as https://feeds.example/drop.txt" },
+    ]))]
+    url: String,
+    /// How long after it was fetched it is fetched again.
+    #[schemars(range(min = 60, max = 2_592_000))]
+    interval_seconds: Option<u32>,
+}
+
+/// What of a source is taken for a list.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase")]
+#[expect(dead_code, reason = "only its schema is used")]
+struct BanLimits {
+    /// The fewest entries; 1 if absent.
+    #[schemars(range(min = 0, max = 10_000_000))]
+    min_entries: Option<u32>,
+    /// The most entries; 1,000,000 if absent.
+    #[schemars(range(min = 0, max = 10_000_000))]
+    max_entries: Option<u32>,
+    /// How many entries may come or go at once, in percent of the last good ones; if absent 50 for http, and any number for others.
+    #[schemars(range(min = 0, max = 1_000_000))]
+    max_change_percent: Option<u32>,
 }
 
 /// A block of addresses.

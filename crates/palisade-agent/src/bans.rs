@@ -1,17 +1,21 @@
-//! Ban lists at the API server, for people: what they hold, and single entries that come and go.
+//! Ban lists for people: what they hold, and single entries that come and go; at the API server, or on a host without one.
+
+mod local;
+mod told;
 
 use std::fmt::Debug;
 use std::path::Path;
 
 use ipnet::IpNet;
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, Resource};
-use palisade_core::Snapshot;
+use palisade_core::{BanListName, BanSource, Snapshot};
 use palisade_sim::{Standing, standings};
 use palisade_sources::Limits;
+use palisade_sources::feed;
 use palisade_sources::live::{Kind, Live};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -19,7 +23,11 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use crate::client::ClientError;
+use crate::feeds;
 use crate::policy_kind::PolicyKind;
+
+pub use local::{LocalBanError, LocalBanLists};
+pub use told::{ListedEntry, ToldAddress, ToldEntry, ToldStanding};
 
 /// The list of single bans, if no other is named.
 pub const MANUAL: &str = "manual";
@@ -32,6 +40,8 @@ const TRIES: usize = 10;
 pub struct BanLists {
     runtime: Runtime,
     client: Client,
+    /// That of the agents, where the `ConfigMaps` are that lists have for their source.
+    namespace: String,
 }
 
 /// An entry that is to be in a list.
@@ -88,7 +98,9 @@ impl BanError {
     /// What to do about it.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            BanError::Client(_) => Some("--kubeconfig and --context name one"),
+            BanError::Client(_) => {
+                Some("--kubeconfig and --context name one; --local is for a host whose agent has none")
+            }
             BanError::Refused { code: 404, .. } => Some("the kind BanList comes with 'kubectl apply -k deploy/'"),
             BanError::Refused { code: 422, message, .. } if message.contains("needs force") => {
                 Some("if so much is meant, --force bans it")
@@ -99,15 +111,15 @@ impl BanError {
 }
 
 impl BanLists {
-    /// Those that a kubeconfig leads to; without one, those of what kubectl would talk to.
+    /// Those that a kubeconfig leads to; without one, those of what kubectl would talk to. The agents are in this namespace.
     ///
     /// # Errors
     ///
     /// If no API server is configured. It is not asked yet.
-    pub fn open(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<BanLists, BanError> {
+    pub fn open(kubeconfig: Option<&Path>, context: Option<&str>, namespace: &str) -> Result<BanLists, BanError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let client = runtime.block_on(crate::client::client(kubeconfig, context)).map_err(BanError::Client)?;
-        Ok(BanLists { runtime, client })
+        Ok(BanLists { runtime, client, namespace: namespace.to_owned() })
     }
 
     /// Puts an entry into a list, in the place of one of the same block; the list is made if it is not there.
@@ -137,15 +149,16 @@ impl BanLists {
         })
     }
 
-    /// All lists as of now; with an address, what the cluster knows of it besides.
+    /// All lists as of now; with an address, what the cluster knows of it besides. And what is not known of their sources.
     ///
     /// # Errors
     ///
     /// If the API server refuses.
-    pub fn snapshot(&self, address: Option<std::net::IpAddr>) -> Result<Snapshot, BanError> {
+    pub fn snapshot(&self, address: Option<std::net::IpAddr>) -> Result<(Snapshot, Vec<String>), BanError> {
         self.runtime.block_on(async {
             let mut live = Live::new(Limits::default());
             put(&mut live, Kind::BanList, all(self.api(), "list BanLists").await?);
+            let unknown = self.read_sources(&mut live).await?;
             if let Some(address) = address {
                 put(&mut live, Kind::Node, all(self.every::<Node>(), "list nodes").await?);
                 // The API server selects pods by their first address alone.
@@ -154,8 +167,31 @@ impl BanLists {
                 }
             }
             live.at(Timestamp::now().as_second());
-            Ok(live.snapshot().clone())
+            Ok((live.snapshot().clone(), unknown))
         })
+    }
+
+    /// Reads what the sources of lists hold, as far as the API server has it; says what is not known.
+    async fn read_sources(&self, live: &mut Live) -> Result<Vec<String>, BanError> {
+        let sources: Vec<(BanListName, BanSource)> =
+            live.ban_sources().map(|(list, source)| (list.clone(), source.clone())).collect();
+        let mut unknown = Vec::new();
+        if sources.is_empty() {
+            return Ok(unknown);
+        }
+        let maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), &self.namespace);
+        let maps = maps.list(&ListParams::default()).await.map_err(failed("list ConfigMaps"))?.items;
+        for (list, BanSource { place, limits, .. }) in sources {
+            let Some(text) = feeds::text_in(&maps, &list, &place) else {
+                unknown.push(format!("what the source of BanList {list} holds is not known here: {place}"));
+                continue;
+            };
+            match feed::read(&text, &limits, None) {
+                Ok(feed) => drop(live.set_ban_source(&list, feed.entries.into())),
+                Err(error) => unknown.push(format!("the source of BanList {list}, {place}: {error}")),
+            }
+        }
+        Ok(unknown)
     }
 
     /// The cluster as of now: lists, and whatever says whom they concern and spare.
@@ -163,16 +199,17 @@ impl BanLists {
     /// # Errors
     ///
     /// If the API server refuses.
-    pub fn cluster(&self) -> Result<Snapshot, BanError> {
+    pub fn cluster(&self) -> Result<(Snapshot, Vec<String>), BanError> {
         self.runtime.block_on(async {
             let mut live = Live::new(Limits::default());
             put(&mut live, Kind::BanList, all(self.api(), "list BanLists").await?);
+            let unknown = self.read_sources(&mut live).await?;
             put(&mut live, Kind::Node, all(self.every::<Node>(), "list nodes").await?);
             put(&mut live, Kind::Namespace, all(self.every::<Namespace>(), "list namespaces").await?);
             put(&mut live, Kind::Pod, all(self.every::<Pod>(), "list pods").await?);
             put(&mut live, Kind::NetworkPolicy, all(self.every::<NetworkPolicy>(), "list NetworkPolicies").await?);
             live.at(Timestamp::now().as_second());
-            Ok(live.snapshot().clone())
+            Ok((live.snapshot().clone(), unknown))
         })
     }
 

@@ -3,6 +3,7 @@
 //! ```text
 //! {"status":{}}                ->  {"status":{…}}
 //! {"denied":{"follow":true}}   ->  {"denied":{…}}  one for each packet; {"lost":3} for those that came too fast
+//! {"bans":{}}                  ->  {"ban":{…}}     one for each entry; {"bans":{"of":"203.0.113.9"}} -> {"address":{…}}
 //! {"pause":{}}, {"resume":{}}  ->  {"done":{}}
 //!                                  {"error":"…"}   instead of any of them
 //! ```
@@ -14,6 +15,7 @@ mod client;
 
 use std::fs::{self, File, Permissions};
 use std::io;
+use std::net::IpAddr;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixListener as StdListener;
 use std::path::{Path, PathBuf};
@@ -28,6 +30,7 @@ use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
+use crate::bans::{ListedEntry, ToldAddress};
 use crate::crowd::Crowd;
 use crate::denials::DeniedPacket;
 use crate::engine::Followed;
@@ -68,6 +71,12 @@ pub enum Request {
         #[serde(default)]
         follow: bool,
     },
+    /// Every entry of every ban list; with `of`, which lists ban this address, and why.
+    Bans {
+        /// The address.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        of: Option<IpAddr>,
+    },
     /// Take everything out of the kernel and keep it out.
     Pause {
         /// For which reason.
@@ -87,6 +96,10 @@ pub enum Answer {
     Denied(Box<DeniedPacket>),
     /// So many denied packets are missing here, at least.
     Lost(u64),
+    /// An entry of a ban list.
+    Ban(Box<ListedEntry>),
+    /// What lists say of an address.
+    Address(Box<ToldAddress>),
     /// It is done, or there is no more.
     Done {},
     /// It cannot be done.
@@ -213,6 +226,11 @@ async fn answer(mut stream: UnixStream, engine: mpsc::Sender<Message>, followers
             Err(_) => Some(Answer::Error(format!("{FOLLOWERS_MAX} others follow denied packets already"))),
         },
         Ok(Request::Status {}) => asked(&engine, Message::Report).await.map(|report| Answer::Status(Box::new(report))),
+        Ok(Request::Bans { of: None }) => bans(&mut stream, &engine).await?,
+        Ok(Request::Bans { of: Some(address) }) => {
+            let told = asked(&engine, |answer| Message::BansOf(address, answer)).await;
+            told.map(|told| Answer::Address(Box::new(told)))
+        }
         Ok(Request::Pause { by }) => done(asked(&engine, |answer| Message::Pause(by, answer)).await),
         Ok(Request::Resume {}) => done(asked(&engine, Message::Resume).await),
         Err(error) => Some(Answer::Error(format!("this is no question: {error}"))),
@@ -235,6 +253,15 @@ pub(crate) async fn asked<T>(
     let (sender, receiver) = oneshot::channel();
     engine.send(question(sender)).await.ok()?;
     receiver.await.ok()
+}
+
+/// Every entry of every ban list.
+async fn bans(stream: &mut UnixStream, engine: &mpsc::Sender<Message>) -> io::Result<Option<Answer>> {
+    let Some(lists) = asked(engine, Message::BanLists).await else { return Ok(None) };
+    for entry in lists.iter().flat_map(|list| ListedEntry::all_of(list)) {
+        write(stream, &Answer::Ban(Box::new(entry))).await?;
+    }
+    Ok(Some(Answer::Done {}))
 }
 
 /// The packets denied of late; where those to come are told.

@@ -176,7 +176,7 @@ fn by_policy(
     let Some(traffic) = traffic(headers.protocol, denied.port) else {
         return format!("{pod} is isolated ({direction}), and the packet has no port that a rule could match");
     };
-    let decision = decide(snapshot, &Packet { family, source, destination, traffic });
+    let decision = decide(snapshot, &Packet { family, source, destination, traffic, via: None });
     let here = |judged: &&DirectionDecision| {
         judged.direction == direction && judged.subject.to_string() == pod && !judged.outcome.allows()
     };

@@ -4,6 +4,7 @@
 //! kernel sockets (changes of the ruleset, denied packets); between two waits everything that is there is taken in, and then
 //! [`Engine::settle`] brings it into force at once, in one transaction.
 
+mod ban_sources;
 mod config;
 mod confirming;
 mod denied;
@@ -37,6 +38,7 @@ use crate::repeated::Repeated;
 use crate::report::{Obstacle, Repair, Watch};
 use crate::settings::Settings;
 use crate::state::StateDirectory;
+use ban_sources::BanSources;
 use denied::Seen;
 pub(crate) use denied::{DeniedPackets, Followed};
 use kinds::may_be_absent;
@@ -83,6 +85,9 @@ pub struct Engine {
     restored: Option<Tables>,
     pub(crate) paused: bool,
     sources: sources::Sources,
+    pub(crate) bans: BanSources,
+    /// What no list bans on this node.
+    protected: Vec<IpNet>,
     pending: Pending,
     due: Due,
 }
@@ -105,6 +110,8 @@ struct Due {
     retry: Option<Instant>,
     save: Option<Instant>,
     saved: Option<Instant>,
+    /// How long the state file was then.
+    saved_bytes: usize,
     /// The state file is being written.
     saving: bool,
     repaired: Option<Instant>,
@@ -156,7 +163,7 @@ impl Engine {
                 unknown_pods: settings.unknown_pods,
                 pod_cidrs: settings.pod_cidrs.clone(),
                 failsafe_sources: settings.failsafe_sources.clone(),
-                protected,
+                protected: protected.clone(),
                 elements_max: Some(settings.elements_per_node),
             },
         );
@@ -190,6 +197,8 @@ impl Engine {
             restored: None,
             paused: directory.pause().is_some(),
             sources: sources::Sources::new(kernels.binding),
+            bans: BanSources::default(),
+            protected,
             pending: Pending::default(),
             due: Due::default(),
             settings,
@@ -207,6 +216,10 @@ impl Engine {
         match message {
             Message::Watch { kind, news, at, .. } => self.take_news(kind, news, at),
             Message::Configs(files) => self.take_configs(files),
+            Message::BanSources(news) => self.take_ban_sources(news, Instant::now()),
+            Message::BanFiles(files) => self.take_ban_files(files, Instant::now()),
+            Message::BanLists(answer) => drop(answer.send(self.snapshot().ban_lists.values().cloned().collect())),
+            Message::BansOf(address, answer) => drop(answer.send(self.bans_of(address))),
             Message::Table(event) => self.take_table_event(event),
             Message::Interfaces => self.sources.look_for_a_while(Instant::now()),
             Message::NodeState(answer) => self.asked_for_node_state(answer),
@@ -292,6 +305,9 @@ impl Engine {
         };
         self.metrics.watched(kind);
         self.take_update(update, at);
+        if kind == Kind::BanList {
+            self.ban_lists_changed();
+        }
     }
 
     /// Takes note of how far a kind was read.

@@ -23,6 +23,10 @@ pub enum Message {
     },
     /// The config files of kube-restrict-ip are like this now.
     Configs(Vec<crate::config::ConfigFile>),
+    /// The sources of these ban lists are like this now.
+    BanSources(Vec<crate::feeds::SourceNews>),
+    /// The files with ban lists of an agent without an API server are like this now.
+    BanFiles(crate::ban_files::BanFiles),
     /// Something happened to the ruleset of the kernel.
     Table(palisade_nft::Event),
     /// Interfaces came, went or changed.
@@ -42,6 +46,10 @@ pub enum Message {
     Surroundings(oneshot::Sender<crate::preflight::Surroundings>),
     /// Whether pods are open between a reboot and the start of the agent.
     BootGap(crate::node_state::BootGap),
+    /// The ban lists as they are in force.
+    BanLists(oneshot::Sender<Vec<std::sync::Arc<palisade_core::BanList>>>),
+    /// What they say of an address.
+    BansOf(std::net::IpAddr, oneshot::Sender<crate::bans::ToldAddress>),
     /// `--cleanup` or `--emergency-stop`: take everything out of the kernel and keep it out.
     Pause(crate::state::Pause, oneshot::Sender<Result<(), String>>),
     /// `--resume`: enforce again.

@@ -33,6 +33,7 @@ pub struct Metrics {
     pods: Family<PodLabel, Gauge>,
     unreadable: Gauge,
     config_files: Family<ConditionLabel, Gauge>,
+    ban_sources: Family<ConditionLabel, Gauge>,
     boot_gap_open: Gauge,
     obstacles: Gauge,
     denied_packets: Family<DeniedLabel, Counter>,
@@ -139,6 +140,7 @@ impl Default for Metrics {
             pods: Family::default(),
             unreadable: Gauge::default(),
             config_files: Family::default(),
+            ban_sources: Family::default(),
             boot_gap_open: Gauge::default(),
             obstacles: Gauge::default(),
             denied_packets: Family::default(),
@@ -260,6 +262,11 @@ impl Metrics {
             self.config_files.clone(),
         );
         registry.register(
+            "ban_sources",
+            "Sources of ban lists, by whether they are fetched, stale (what they held last holds) or missing (they never held anything)",
+            self.ban_sources.clone(),
+        );
+        registry.register(
             "boot_gap_open",
             "1 if pods are open between a reboot and the start of the agent, otherwise 0",
             self.boot_gap_open.clone(),
@@ -374,6 +381,14 @@ impl Metrics {
         self.config_files.clear();
         for condition in conditions {
             self.config_files.get_or_create(&ConditionLabel { condition }).inc();
+        }
+    }
+
+    /// How many sources of ban lists are in each condition.
+    pub(crate) fn ban_sources(&self, conditions: impl Iterator<Item = &'static str>) {
+        self.ban_sources.clear();
+        for condition in conditions {
+            self.ban_sources.get_or_create(&ConditionLabel { condition }).inc();
         }
     }
 

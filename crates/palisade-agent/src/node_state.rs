@@ -60,6 +60,9 @@ pub struct NodeStateStatus {
     /// Namespaces for whose policies the node has no room: their isolated pods are closed there; at most 32.
     #[serde(default)]
     pub closed_namespaces: Vec<String>,
+    /// Ban lists whose source is away, not taken for a list, or not read yet; at most 32.
+    #[serde(default)]
+    pub ban_sources: Vec<BanSource>,
     /// What the agent knows of the cluster.
     pub cluster: Cluster,
     /// What goes wrong with the kernel, if something does.
@@ -119,6 +122,18 @@ pub struct Pods {
     pub in_force: usize,
     /// Those whose rules are not in force, as namespace/name; at most 32.
     pub not_in_force: Vec<String>,
+}
+
+/// The source of a ban list that is away, not taken for a list, or not read yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BanSource {
+    /// The list.
+    pub list: String,
+    /// Whether what it held last is banned.
+    pub is_held: bool,
+    /// Why it is not as it should be.
+    pub why: String,
 }
 
 /// What an agent knows of the cluster.

@@ -23,7 +23,7 @@ use futures_util::StreamExt as _;
 use kube::Client;
 use kube::runtime::utils::Backoff as _;
 use palisade_sources::Limits;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::backoff::Patience;
@@ -31,7 +31,7 @@ use crate::lease::{Attempt, Lease, LeaseError};
 use crate::message::Message;
 use crate::repeated::Repeated;
 use crate::settings::Settings;
-use crate::watch::{self, chain, is_garbled};
+use crate::watch::{chain, in_words as watch_in_words, is_garbled};
 use cluster::Cluster;
 pub use status::{PolicyStatus, version_to_cover};
 use write::Writer;
@@ -68,13 +68,26 @@ pub struct Teller {
     lease: Option<Lease>,
     limits: Limits,
     refusals: Refusals,
+    /// Whether it has the Lease: then it fetches the feeds of ban lists, too.
+    holds: watch::Sender<bool>,
 }
 
 impl Teller {
     /// The agent with these settings, in the namespace of the agents.
     pub fn new(client: &Client, namespace: Option<&str>, settings: &Settings) -> Teller {
         let lease = namespace.map(|namespace| Lease::new(client.clone(), namespace, LEASE, settings.node.to_string()));
-        Teller { client: client.clone(), lease, limits: settings.limits.clone(), refusals: Refusals::default() }
+        Teller {
+            client: client.clone(),
+            lease,
+            limits: settings.limits.clone(),
+            refusals: Refusals::default(),
+            holds: watch::Sender::default(),
+        }
+    }
+
+    /// Whether it has the Lease.
+    pub fn holds(&self) -> watch::Receiver<bool> {
+        self.holds.subscribe()
     }
 
     /// Waits for the Lease and writes while it has it, for as long as the engine answers.
@@ -90,12 +103,14 @@ impl Teller {
             let pause = match lease.attempt().await {
                 Ok(Attempt::Held) => {
                     tracing::info!("this agent writes the status of policies from now on");
+                    self.holds.send_replace(true);
                     tokio::select! {
                         // First, so that nothing is written any more once the Lease may be another's.
                         biased;
                         () = lease.keep() => {}
                         () = tell(&self.client, &self.limits, &mut self.refusals) => {}
                     }
+                    self.holds.send_replace(false);
                     tracing::info!("this agent does not write the status of policies any more");
                     Duration::ZERO
                 }
@@ -156,7 +171,7 @@ async fn tell(client: &Client, limits: &Limits, refusals: &mut Refusals) {
                         changed = true;
                     }
                     Err(error) => {
-                        refusals.note(kind, &watch::in_words(&error));
+                        refusals.note(kind, &watch_in_words(&error));
                         if is_garbled(&error) {
                             break;
                         }

@@ -110,6 +110,16 @@ pub struct DeniedReport {
     pub egress: u64,
 }
 
+/// The source of a ban list.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct BanSourceReport {
+    /// The list.
+    pub list: String,
+    /// `fetched`; `stale` if what it held last holds; `missing` if it never held anything.
+    pub condition: String,
+}
+
 /// What is in force of host policies.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
@@ -153,6 +163,9 @@ pub struct BansReport {
     pub entries: usize,
     /// How many ranges of addresses they come to, overlaps united and what is spared taken out.
     pub ranges: usize,
+    /// The sources of lists.
+    #[serde(default)]
+    pub sources: Vec<BanSourceReport>,
     /// When the next entry expires.
     pub next_expiry: Option<Timestamp>,
     /// Packets with a banned end that were dropped, since the agent runs.

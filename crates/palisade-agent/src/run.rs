@@ -10,9 +10,11 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use palisade_nft::{ApplyError, Kernel, KernelError, Links, Monitor, Table};
+use palisade_sources::AGENT_NAMESPACE;
 use tokio::sync::mpsc;
 
 use crate::api_server::ApiServer;
+use crate::ban_files;
 use crate::binding::Binding;
 use crate::client::{ClientError, client, own_namespace};
 use crate::config;
@@ -21,6 +23,7 @@ use crate::control::{self, ControlError};
 use crate::denials::DeniedLog;
 use crate::engine::{Engine, Errands, Kernels};
 use crate::events;
+use crate::feeds::{self, InCluster, Sources};
 use crate::http;
 use crate::listening::{Interfaces, Ruleset, listen};
 use crate::message::Message;
@@ -102,6 +105,7 @@ pub fn run(settings: Settings) -> Result<(), RunError> {
     let (changed, looked_after) = (Arc::clone(&engine.telling.changed), directory.clone());
     let (tell, found) = mpsc::channel(events::WAITING_MAX);
     engine.telling.findings = Some(tell);
+    let wanted = engine.bans.wanted.subscribe();
     let (sender, inbox) = mpsc::channel(INBOX);
     let news = sender.clone();
     thread("news", move || listen(&mut Ruleset(monitor), &news))?;
@@ -120,12 +124,26 @@ pub fn run(settings: Settings) -> Result<(), RunError> {
         let (paths, copies, engine) = (settings.configs.clone(), looked_after.clone(), sender.clone());
         thread("config", move || config::follow(&paths, &copies, &engine))?;
     }
+    if settings.standalone && settings.enforce.bans {
+        let (files, state, engine) = (settings.ban_files.clone(), settings.state_dir.clone(), sender.clone());
+        thread("ban-files", move || ban_files::follow(&files, &state, &engine))?;
+    }
     runtime()?.block_on(async {
         let client = if settings.standalone { None } else { Some(client(settings.kubeconfig.as_deref(), None).await?) };
         let mut teller = client.as_ref().map(|client| {
             let namespace = own_namespace(settings.kubeconfig.as_deref(), client);
             Teller::new(client, namespace.as_deref(), &settings)
         });
+        let sources = Sources {
+            files: settings.ban_files.clone(),
+            directory: looked_after.clone(),
+            cluster: client.as_ref().zip(teller.as_ref()).map(|(client, teller)| InCluster {
+                client: client.clone(),
+                namespace: own_namespace(settings.kubeconfig.as_deref(), client)
+                    .unwrap_or_else(|| AGENT_NAMESPACE.to_owned()),
+                fetches: teller.holds(),
+            }),
+        };
         let of_cluster = async {
             let (Some(client), Some(teller)) = (client, &mut teller) else { return pending().await };
             tokio::select! {
@@ -137,6 +155,7 @@ pub fn run(settings: Settings) -> Result<(), RunError> {
         };
         tokio::select! {
             () = of_cluster => {}
+            () = feeds::follow(wanted, sources, sender.clone()) => {}
             () = preflight::watch(Arc::clone(&settings), looked_after, sender.clone()) => {}
             () = control::serve(socket, sender.clone()) => {}
             () = say_who_enforces(&only, &settings) => {}

@@ -20,7 +20,9 @@ pub struct Settings {
     pub kubeconfig: Option<PathBuf>,
     /// `--config`: config files of kube-restrict-ip.
     pub configs: Vec<PathBuf>,
-    /// `--standalone`: there is no API server, and nothing but the config files is enforced.
+    /// `--ban-files`: the directory of files that ban lists name as their source; without an API server the lists themselves are there, too.
+    pub ban_files: PathBuf,
+    /// `--standalone`: there is no API server, and nothing but config files and ban lists in files is enforced.
     pub standalone: bool,
     /// `--state-dir`: the state file, the marker of a pause, the socket.
     pub state_dir: PathBuf,
@@ -97,6 +99,9 @@ impl Enforce {
         })
     }
 }
+
+/// The directory of ban lists that are files, and of their sources, unless another is named.
+pub const BAN_FILES: &str = "/etc/palisade/bans";
 
 /// The most elements of a node's tables, unless another number is named.
 pub const ELEMENTS_PER_NODE: usize = 2_000_000;

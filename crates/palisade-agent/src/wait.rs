@@ -209,7 +209,7 @@ impl Wait {
         let target = match version {
             None if !self.subject.is_to_go() => return Err(WaitError::Missing(self.to_string())),
             Some(_) if self.subject.is_to_go() => return Ok(Looked::NotYet("it is still there".to_string())),
-            Some(version) => Target::Policy { of, namespace: self.namespace.clone(), version },
+            Some(version) => Target::Policy { of, namespace: self.namespace.clone(), name: self.name.clone(), version },
             None => {
                 let (listed, versions) = versions(of, &all).await.map_err(failed("list the policies"))?;
                 let count = versions.len();

@@ -32,7 +32,11 @@ pub struct AgentArguments {
     #[arg(long = "config", value_name = "FILE")]
     configs: Vec<PathBuf>,
 
-    /// Without an API server: nothing but config files [default outside a pod, if there is a --config and no --kubeconfig;
+    /// The directory of files that ban lists name as their source; without an API server, of the lists themselves, too
+    #[arg(long, value_name = "DIR", default_value = palisade_agent::BAN_FILES)]
+    ban_files: PathBuf,
+
+    /// Without an API server: nothing but config files and ban lists in files [default outside a pod, if there is a --config and no --kubeconfig;
     /// default of --config: /etc/kube-restrict-ip/config.yaml]
     #[arg(long, conflicts_with = "kubeconfig")]
     standalone: bool,
@@ -245,7 +249,7 @@ impl AgentArguments {
         let enforce = Enforce {
             network_policy: self.enforce.contains(&Enforced::NetworkPolicy) && !standalone,
             host: self.enforce.contains(&Enforced::Host),
-            bans: !standalone && self.enforce.contains(&Enforced::Bans),
+            bans: self.enforce.contains(&Enforced::Bans),
         };
         Settings {
             enforce,
@@ -255,6 +259,7 @@ impl AgentArguments {
                 configs => configs.to_vec(),
             },
             standalone,
+            ban_files: self.ban_files.clone(),
             state_dir: self.state_dir.clone().unwrap_or_else(|| palisade_agent::state_directory(&node)),
             // Where policies of pods are not enforced, pods are let alone.
             unknown_pods: match self.unknown_pods {
@@ -322,7 +327,7 @@ mod tests {
         let settings = told(&["--standalone"]).settings();
         assert_eq!(settings.configs, [PathBuf::from(restrict_ip::DEFAULT_PATH)]);
         assert!(
-            settings.enforce == Enforce { network_policy: false, host: true, bans: false } && !settings.bind_sources
+            settings.enforce == Enforce { network_policy: false, host: true, bans: true } && !settings.bind_sources
         );
         let files = told(&["--config", "a", "--config", "b", "--standalone"]).settings().configs;
         assert_eq!(files, ["a", "b"].map(PathBuf::from));

@@ -24,7 +24,7 @@ pub enum Command {
         arg_required_else_help = true,
         after_help = "Examples:
   palisade explain -f examples/shop 'shop/orders -> data/postgres tcp 5432'
-  kubectl get ns,no,po,netpol -A -o yaml | palisade explain -f - --flows flows
+  kubectl get ns,no,po,svc,netpol -A -o yaml | palisade explain -f - --flows flows
 
 Exit status: 0 every flow is allowed, 1 a flow is denied, 2 no answer."
     )]

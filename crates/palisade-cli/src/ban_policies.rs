@@ -12,7 +12,7 @@ use clap::ValueEnum;
 use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
 use palisade_agent::Timestamp;
 use palisade_compile::compile;
-use palisade_core::{AddressSet, BanListName, BanTarget, Layer, NodeName, Snapshot};
+use palisade_core::{AddressRange, AddressSet, BanListName, BanTarget, Layer, NodeName, Snapshot};
 use serde_json::Value;
 
 use crate::output::note;
@@ -87,7 +87,7 @@ fn bans(snapshot: &Snapshot) -> Vec<Ban> {
 }
 
 fn blocks(addresses: &AddressSet) -> Vec<IpNet> {
-    let of_range = |range: &palisade_core::AddressRange| -> Vec<IpNet> {
+    let of_range = |range: AddressRange| -> Vec<IpNet> {
         match (range.first, range.last) {
             (IpAddr::V4(first), IpAddr::V4(last)) => Ipv4Subnets::new(first, last, 0).map(IpNet::V4).collect(),
             (IpAddr::V6(first), IpAddr::V6(last)) => Ipv6Subnets::new(first, last, 0).map(IpNet::V6).collect(),
@@ -111,7 +111,7 @@ fn common_warnings(snapshot: &Snapshot) -> Vec<String> {
     let ends = || {
         lists()
             .filter(|list| !list.audit)
-            .flat_map(|list| list.entries.iter().filter_map(move |entry| Some((entry.expires?, &list.name))))
+            .flat_map(|list| list.all_entries().filter_map(move |entry| Some((entry.expires?, &list.name))))
     };
     let mut names: Vec<&BanListName> = ends().map(|(_, name)| name).collect();
     names.dedup();

@@ -1,28 +1,30 @@
-//! `palisade ban`, `unban` and `bans`: single bans at the API server, and who is banned by which list.
+//! `palisade ban`, `unban` and `bans`: single bans at the API server, or on a host without one, and who is banned by which list.
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
 use ipnet::IpNet;
 use palisade_agent::Timestamp;
-use palisade_agent::bans::{BanError, BanLists, Entry, MANUAL};
-use palisade_core::{BanEntry, Snapshot};
-use palisade_sim::{Standing, standings};
-use serde_json::{Value, json};
+use palisade_agent::bans::{BanError, BanLists, Entry, ListedEntry, LocalBanLists, MANUAL, ToldAddress};
+use palisade_agent::control::{self, Answer, Request};
+use palisade_core::Snapshot;
+use palisade_sources::{AGENT_NAMESPACE, shortest_prefix};
+use serde::Serialize;
 
 use crate::args::OutputFormat;
 use crate::ban_policies::{self, Engine};
-use crate::output::{Exit, with_hint};
+use crate::output::{Exit, Hinted, note, with_hint};
+use crate::status::AgentOfArguments;
 use crate::wait::milliseconds;
 
-/// Which API server.
+/// Where the lists are.
 #[derive(Args, Debug)]
-struct ServerArguments {
+struct PlaceArguments {
     /// The API server [default: what kubectl takes]
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
@@ -30,6 +32,14 @@ struct ServerArguments {
     /// The context of the kubeconfig
     #[arg(long, value_name = "NAME")]
     context: Option<String>,
+
+    /// On this host, whose agent has no API server
+    #[arg(long, conflicts_with_all = ["kubeconfig", "context"])]
+    local: bool,
+
+    /// Which agent.
+    #[command(flatten)]
+    agent: AgentOfArguments,
 }
 
 /// `palisade ban`.
@@ -57,7 +67,7 @@ pub struct BanArguments {
 
     /// Where.
     #[command(flatten)]
-    server: ServerArguments,
+    place: PlaceArguments,
 }
 
 /// `palisade unban`.
@@ -73,7 +83,7 @@ pub struct UnbanArguments {
 
     /// Where.
     #[command(flatten)]
-    server: ServerArguments,
+    place: PlaceArguments,
 }
 
 /// `palisade bans`.
@@ -98,15 +108,20 @@ pub struct BansArguments {
 
     /// Where.
     #[command(flatten)]
-    server: ServerArguments,
+    place: PlaceArguments,
 }
 
 /// Runs `palisade ban`.
 pub fn ban(arguments: BanArguments) -> anyhow::Result<Exit> {
-    let lists = arguments.server.lists()?;
     let expires_at = arguments.time.map(|time| Timestamp::now() + time);
     let entry = Entry { cidr: arguments.cidr, expires_at, reason: arguments.reason, force: arguments.force };
-    lists.ban(&arguments.list, &entry).map_err(told)?;
+    match arguments.place.local() {
+        Some(directory) => {
+            wide_enough(&entry)?;
+            LocalBanLists::at(&directory).ban(&arguments.list, &entry)?;
+        }
+        None => arguments.place.lists()?.ban(&arguments.list, &entry).map_err(told)?,
+    }
     let until = entry.expires_at.map(|end| format!(" until {}", seconds(end))).unwrap_or_default();
     say(&format!("{} is banned by BanList {}{until}\n", entry.cidr, arguments.list))?;
     Ok(Exit::Clean)
@@ -114,17 +129,25 @@ pub fn ban(arguments: BanArguments) -> anyhow::Result<Exit> {
 
 /// Runs `palisade unban`.
 pub fn unban(arguments: &UnbanArguments) -> anyhow::Result<Exit> {
-    let lists = arguments.server.lists()?;
-    let UnbanArguments { cidr, list, .. } = arguments;
-    let was_banned = lists.unban(list, *cidr).map_err(told)?;
+    let UnbanArguments { cidr, list, place } = arguments;
+    let (was_banned, others) = if let Some(directory) = place.local() {
+        let was_banned = LocalBanLists::at(&directory).unban(list, *cidr)?;
+        // The agent may not have seen it yet, or not run at all: what this list says is known without it.
+        let others = of_agent(&directory, cidr.network()).map(|told| told.lists).unwrap_or_default();
+        (was_banned, others.into_iter().filter(|standing| standing.list != *list).collect())
+    } else {
+        let lists = place.lists()?;
+        let was_banned = lists.unban(list, *cidr).map_err(told)?;
+        let (snapshot, _) = lists.snapshot(Some(cidr.network())).map_err(told)?;
+        (was_banned, ToldAddress::of(&snapshot, cidr.network()).lists)
+    };
     let mut text = if was_banned {
         format!("{cidr} is banned by BanList {list} no more\n")
     } else {
         format!("BanList {list} has no entry {cidr}\n")
     };
     // Another entry may still ban it.
-    let snapshot = lists.snapshot(Some(cidr.network())).map_err(told)?;
-    for standing in standings(&snapshot, cidr.network()).iter().filter(|standing| standing.bans()) {
+    for standing in others.iter().filter(|standing| standing.bans()) {
         let _ = writeln!(text, "still banned: {standing}");
     }
     say(&text)?;
@@ -133,26 +156,28 @@ pub fn unban(arguments: &UnbanArguments) -> anyhow::Result<Exit> {
 
 /// Runs `palisade bans`.
 pub fn bans(arguments: &BansArguments) -> anyhow::Result<Exit> {
-    let snapshot = arguments.snapshot()?;
     if let Some(engine) = arguments.engine {
-        let (text, complete) = ban_policies::write(engine, &snapshot);
+        let (text, complete) = ban_policies::write(engine, &arguments.snapshot()?);
         say(&text)?;
         return Ok(if complete { Exit::Clean } else { Exit::Found });
     }
     let Some(address) = arguments.of else {
+        let entries = arguments.entries()?;
         say(&match arguments.output {
-            OutputFormat::Text => table(&snapshot),
-            OutputFormat::Json => lines(entries(&snapshot)),
+            OutputFormat::Text => table(&entries),
+            OutputFormat::Json => lines(&entries)?,
         })?;
         return Ok(Exit::Clean);
     };
-    let standings = standings(&snapshot, address);
-    let is_banned = standings.iter().any(|standing| standing.bans() && standing.target.is_none());
+    let told = match arguments.place.local() {
+        Some(directory) => of_agent(&directory, address)?,
+        None => ToldAddress::of(&arguments.snapshot()?, address),
+    };
     say(&match arguments.output {
-        OutputFormat::Text => standing_text(address, is_banned, &standings),
-        OutputFormat::Json => lines([standing_json(address, is_banned, &standings)]),
+        OutputFormat::Text => address_text(&told),
+        OutputFormat::Json => lines([&told])?,
     })?;
-    Ok(if is_banned { Exit::Found } else { Exit::Clean })
+    Ok(if told.banned { Exit::Found } else { Exit::Clean })
 }
 
 impl BansArguments {
@@ -160,46 +185,67 @@ impl BansArguments {
         if !self.paths.is_empty() {
             return crate::input::snapshot_as_written(&self.paths);
         }
-        let lists = self.server.lists()?;
-        if self.engine.is_some() { lists.cluster() } else { lists.snapshot(self.of) }.map_err(told)
+        let lists = self.place.lists()?;
+        let found = if self.engine.is_some() { lists.cluster() } else { lists.snapshot(self.of) };
+        let (snapshot, unknown) = found.map_err(told)?;
+        for unknown in &unknown {
+            note(unknown);
+        }
+        Ok(snapshot)
+    }
+
+    fn entries(&self) -> anyhow::Result<Vec<ListedEntry>> {
+        let Some(directory) = self.place.local() else {
+            return Ok(self.snapshot()?.ban_lists.values().flat_map(|list| ListedEntry::all_of(list)).collect());
+        };
+        let mut entries = Vec::new();
+        for answer in control::ask(&control::socket(&directory), Request::Bans { of: None })? {
+            match answer? {
+                Answer::Ban(entry) => entries.push(*entry),
+                Answer::Done {} => return Ok(entries),
+                _ => break,
+            }
+        }
+        anyhow::bail!("the agent did not tell all of its ban lists")
     }
 }
 
-fn standing_text(address: IpAddr, is_banned: bool, standings: &[Standing]) -> String {
-    let mut text = format!("{address}: {}\n", if is_banned { "banned" } else { "not banned" });
-    for standing in standings {
+/// What the agent with this state directory says of an address.
+fn of_agent(directory: &Path, address: IpAddr) -> anyhow::Result<ToldAddress> {
+    let mut answers = control::ask(&control::socket(directory), Request::Bans { of: Some(address) })?;
+    match answers.next().transpose()? {
+        Some(Answer::Address(told)) => Ok(*told),
+        _ => anyhow::bail!("the agent did not say whether the address is banned"),
+    }
+}
+
+/// The API server refuses what is more than is likely meant; without one nobody else does.
+fn wide_enough(entry: &Entry) -> anyhow::Result<()> {
+    let shortest = shortest_prefix(&entry.cidr);
+    if entry.force || entry.cidr.prefix_len() >= shortest {
+        return Ok(());
+    }
+    let message = format!("{} is more than /{shortest}", entry.cidr);
+    Err(Hinted { message, hint: "if so much is meant, --force bans it".to_string() }.into())
+}
+
+fn address_text(told: &ToldAddress) -> String {
+    let mut text = format!("{}: {}\n", told.address, if told.banned { "banned" } else { "not banned" });
+    for standing in &told.lists {
         let _ = writeln!(text, "  {standing}");
     }
     text
 }
 
-fn standing_json(address: IpAddr, is_banned: bool, standings: &[Standing]) -> Value {
-    let lists: Vec<Value> = standings
-        .iter()
-        .map(|standing| {
-            json!({
-                "list": &*standing.list,
-                "audit": standing.audit,
-                "target": standing.target.as_ref().map(ToString::to_string),
-                "entries": standing.entries.iter().map(entry_json).collect::<Vec<_>>(),
-                "spared": standing.spared.as_ref().map(ToString::to_string),
-            })
-        })
-        .collect();
-    json!({ "address": address, "banned": is_banned, "lists": lists })
-}
-
 /// Every entry, one line each.
-fn table(snapshot: &Snapshot) -> String {
+fn table(entries: &[ListedEntry]) -> String {
     let mut rows = vec![["LIST", "CIDR", "EXPIRES", "FOR", "REASON"].map(str::to_string)];
-    for list in snapshot.ban_lists.values() {
-        let target = list.target.as_ref().map_or("everybody".to_string(), ToString::to_string);
-        let name = if list.audit { format!("{} (audit)", list.name) } else { list.name.to_string() };
-        rows.extend(list.entries.iter().map(|entry| {
-            let reason = entry.reason.as_deref().unwrap_or("-").to_string();
-            [name.clone(), entry.cidr.to_string(), expiry(entry), target.clone(), reason]
-        }));
-    }
+    rows.extend(entries.iter().map(|ListedEntry { entry, list, audit, target }| {
+        let list = if *audit { format!("{list} (audit)") } else { list.clone() };
+        let target = target.clone().unwrap_or_else(|| "everybody".to_string());
+        let expires = entry.expires_at.map_or("never".to_string(), |end| end.to_string());
+        [list, entry.cidr.to_string(), expires, target, entry.reason.clone().unwrap_or_else(|| "-".to_string())]
+    }));
     if rows.len() == 1 {
         return "nothing is banned\n".to_string();
     }
@@ -212,33 +258,13 @@ fn table(snapshot: &Snapshot) -> String {
     rows.iter().map(line).collect()
 }
 
-fn entries(snapshot: &Snapshot) -> Vec<Value> {
-    let of_list = |list: &std::sync::Arc<palisade_core::BanList>| {
-        let target = list.target.as_ref().map(ToString::to_string);
-        let entry = |entry: &BanEntry| {
-            let mut value = entry_json(entry);
-            value["list"] = json!(&*list.name);
-            value["audit"] = list.audit.into();
-            value["target"] = json!(target);
-            value
-        };
-        list.entries.iter().map(entry).collect::<Vec<_>>()
-    };
-    snapshot.ban_lists.values().flat_map(of_list).collect()
-}
-
-fn entry_json(entry: &BanEntry) -> Value {
-    let expires = entry.expires.and_then(|expires| Timestamp::from_second(expires).ok());
-    json!({ "cidr": entry.cidr, "expiresAt": expires.map(|end| end.to_string()), "reason": entry.reason.as_deref() })
-}
-
-fn expiry(entry: &BanEntry) -> String {
-    let expires = entry.expires.and_then(|expires| Timestamp::from_second(expires).ok());
-    expires.map_or("never".to_string(), |end| end.to_string())
-}
-
-fn lines(values: impl IntoIterator<Item = Value>) -> String {
-    values.into_iter().fold(String::new(), |text, value| text + &value.to_string() + "\n")
+fn lines<T: Serialize>(values: impl IntoIterator<Item = T>) -> anyhow::Result<String> {
+    let mut text = String::new();
+    for value in values {
+        text += &serde_json::to_string(&value)?;
+        text.push('\n');
+    }
+    Ok(text)
 }
 
 /// A time to the second: what an entry says.
@@ -288,9 +314,14 @@ fn told(error: BanError) -> anyhow::Error {
     with_hint(error, hint)
 }
 
-impl ServerArguments {
+impl PlaceArguments {
+    /// The state directory of the agent, where its lists are on this host.
+    fn local(&self) -> Option<PathBuf> {
+        self.local.then(|| self.agent.state_directory())
+    }
+
     fn lists(&self) -> anyhow::Result<BanLists> {
-        BanLists::open(self.kubeconfig.as_deref(), self.context.as_deref()).map_err(told)
+        BanLists::open(self.kubeconfig.as_deref(), self.context.as_deref(), AGENT_NAMESPACE).map_err(told)
     }
 }
 
@@ -298,7 +329,7 @@ impl ServerArguments {
 mod tests {
     use std::sync::Arc;
 
-    use palisade_core::{BanList, BanTarget, Node, Selector};
+    use palisade_core::{BanEntry, BanList, BanTarget, Node, Selector};
 
     use super::*;
 
@@ -307,15 +338,9 @@ mod tests {
             cidr: cidr.parse().unwrap(),
             expires,
             reason: reason.map(Arc::from),
+            from_source: false,
         };
-        let list = |name: &str, entries| BanList {
-            name: name.into(),
-            target: None,
-            entries,
-            except: Vec::new(),
-            audit: false,
-            unreadable: None,
-        };
+        let list = |name: &str, entries| BanList { name: name.into(), entries, ..BanList::default() };
         let year = Some(1_893_456_000);
         let abuse =
             list("abuse", vec![entry("203.0.113.0/24", year, Some("scans")), entry("203.0.113.9/32", None, None)]);
@@ -345,21 +370,22 @@ trial (audit)   203.0.113.0/24    never                  everybody              
 web             198.51.100.0/24   never                  pods app=web in namespaces everything    ads
 wide            10.0.0.0/8        never                  everybody                                -
 ";
-        let text = table(&snapshot());
+        let entries = |snapshot: &Snapshot| -> Vec<ListedEntry> {
+            snapshot.ban_lists.values().flat_map(|list| ListedEntry::all_of(list)).collect()
+        };
+        let text = table(&entries(&snapshot()));
         let squeezed = |text: &str| {
             text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>()
         };
         assert_eq!(squeezed(&text), squeezed(expected), "{text}");
-        assert_eq!(table(&Snapshot::default()), "nothing is banned\n");
+        assert_eq!(table(&[]), "nothing is banned\n");
     }
 
     #[test]
     fn an_address_is_told_who_bans_it() {
         let check = |address: &str, expected: &str| {
             let address = address.parse().unwrap();
-            let standings = standings(&snapshot(), address);
-            let is_banned = standings.iter().any(|standing| standing.bans() && standing.target.is_none());
-            assert_eq!(standing_text(address, is_banned, &standings), expected);
+            assert_eq!(address_text(&ToldAddress::of(&snapshot(), address)), expected);
         };
         check("192.0.2.1", "192.0.2.1: not banned\n");
         check(

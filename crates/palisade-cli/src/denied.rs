@@ -44,7 +44,7 @@ pub fn run(arguments: &DeniedArguments) -> anyhow::Result<Exit> {
                 note(&format!("{count} or more packets are missing here: they came too fast, or cannot be read"));
             }
             Answer::Done {} => return Ok(Exit::Clean),
-            Answer::Status(_) | Answer::Error(_) => {}
+            Answer::Status(_) | Answer::Ban(_) | Answer::Address(_) | Answer::Error(_) => {}
         }
     }
     anyhow::bail!("the agent ended")

@@ -250,7 +250,8 @@ mod tests {
                 owner: Owner::Outside,
                 node: None,
             };
-            let packet = Packet { family: Family::V4, source: end(1), destination: end(2), traffic: flow.traffic };
+            let packet =
+                Packet { family: Family::V4, source: end(1), destination: end(2), traffic: flow.traffic, via: None };
             let shadow = Way { verdict: tables, steps: Vec::new(), guards: Vec::new(), bans: Vec::new() };
             let tables = Trace { verdict: tables, steps: Vec::new(), guards: Vec::new(), bans: Vec::new(), shadow };
             let row =

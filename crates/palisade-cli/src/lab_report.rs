@@ -80,6 +80,9 @@ pub fn print_agreement(out: &mut impl Write, snapshot: &Snapshot, report: &Repor
 fn print_testimony(out: &mut impl Write, snapshot: &Snapshot, testimony: &Testimony) -> io::Result<()> {
     let Testimony { packet, oracle, oracle_shadow, tables, kernel } = testimony;
     writeln!(out, "  {} {} -> {}", packet.family, packet.source.address, packet.destination.address)?;
+    if let Some(way) = packet.way() {
+        writeln!(out, "    {way}")?;
+    }
     writeln!(out, "    oracle: {oracle}")?;
     let decision = decide(snapshot, packet);
     for ban in &decision.bans {
@@ -88,7 +91,7 @@ fn print_testimony(out: &mut impl Write, snapshot: &Snapshot, testimony: &Testim
     for direction in &decision.directions {
         writeln!(out, "      {direction}")?;
     }
-    if let Some(host) = &decision.host {
+    for host in &decision.host {
         writeln!(out, "      {host}")?;
     }
     writeln!(out, "    tables: {}", tables.verdict)?;
@@ -109,7 +112,7 @@ fn print_testimony(out: &mut impl Write, snapshot: &Snapshot, testimony: &Testim
         for direction in decision.shadow.iter().flat_map(|shadow| &shadow.directions) {
             writeln!(out, "      {direction}")?;
         }
-        if let Some(host) = decision.shadow.as_ref().and_then(|shadow| shadow.host.as_ref()) {
+        for host in decision.shadow.iter().flat_map(|shadow| &shadow.host) {
             writeln!(out, "      {host}")?;
         }
         writeln!(out, "    tables, with audited policies: {}", tables.shadow.verdict)?;

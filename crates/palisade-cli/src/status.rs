@@ -9,7 +9,7 @@ use clap::Args;
 use palisade_agent::cleanup::left_behind;
 use palisade_agent::control::{self, Answer, ControlError, Request};
 use palisade_agent::node_state::BootGap;
-use palisade_agent::report::{BansReport, ConfigFileReport, HostReport, Phase, Report};
+use palisade_agent::report::{BanSourceReport, BansReport, ConfigFileReport, HostReport, Phase, Report};
 use palisade_agent::{Timestamp, state_directory};
 
 use crate::args::OutputFormat;
@@ -136,6 +136,8 @@ fn facts(report: &Report) -> Vec<Vec<String>> {
     }
     if let Some(bans) = &report.bans {
         facts.push(("bans", bans_line(bans)));
+        let source = |source: &BanSourceReport| ("ban source", format!("{}: {}", source.list, source.condition));
+        facts.extend(bans.sources.iter().map(source));
     }
     let boot_gap = match (report.boot_gap, report.watches.is_empty()) {
         (BootGap::Open, false) => "open: pods are open from a reboot until the agent has its lists",

@@ -1,179 +1,208 @@
 //! From ban lists to the ranges that are banned.
 //!
-//! Lists and nodes change seldom, so that a change of one has all ranges made anew; what came of it is told range by range. A pod that
-//! comes or goes has them made anew only if a list names its address.
+//! Whether an address is banned depends on it alone: on the lists that name it, and on whether it is spared. So a change has the addresses
+//! that it is about looked at anew, and no others; or all of them, where those are so many that this is cheaper.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use ipnet::IpNet;
 use palisade_core::ban::NEVER_BANNED;
 use palisade_core::{
-    AddressRange, AddressSet, BanChange, BanId, BanList, BanTables, BanTarget, Family, Layer, TargetedBan,
+    AddressRange, AddressSet, BanChange, BanId, BanList, BanListName, BanTables, BanTarget, Layer, TargetedBan,
 };
 
 use crate::atom::{Atom, AtomMembers, Who};
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Touched};
 use crate::digest::Canonical;
-use crate::ranges::{Range, of_network, to_address, union, without_all};
+
+const ALL_ADDRESSES: [AddressRange; 2] = [
+    AddressRange { first: IpAddr::V4(Ipv4Addr::UNSPECIFIED), last: IpAddr::V4(Ipv4Addr::BROADCAST) },
+    AddressRange { first: IpAddr::V6(Ipv6Addr::UNSPECIFIED), last: IpAddr::V6(Ipv6Addr::from_bits(u128::MAX)) },
+];
 
 /// What lists name, whether or not it is banned in the end, and whom they are for.
 #[derive(Debug, Default)]
 pub struct Bans {
-    named: PerFamily,
-    /// Networks that no list bans; an address in them changes nothing when it comes or goes.
-    networks: PerFamily,
-    targets: BTreeMap<BanId, Arc<Atom>>,
+    lists: BTreeMap<BanListName, Named>,
+    /// Networks that no list bans; an address in them changes nothing when it comes or goes. Not known while there is no list.
+    networks: AddressSet,
 }
 
-/// Sets of addresses, one for each family in the order of [`Family::ALL`].
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct PerFamily([Vec<Range>; 2]);
+/// What of a list does not depend on the cluster.
+#[derive(Debug)]
+struct Named {
+    /// Those of its entries without its exceptions.
+    addresses: AddressSet,
+    layer: Layer,
+    target: Option<(BanId, Atom)>,
+}
+
+/// What an update is about.
+struct Update<'a> {
+    cluster: &'a Cluster,
+    touched: &'a Touched,
+    held: &'a BanTables,
+    /// The addresses to look at; `None` is all of them.
+    scope: Option<AddressSet>,
+}
 
 impl Bans {
-    /// The steps after lists or nodes have changed (`lists`), or these addresses of pods or nodes came or went.
+    /// The steps after these lists, nodes and addresses have changed.
     pub fn update(
         &mut self,
         cluster: &Cluster,
         protected: &[IpNet],
-        (lists, addresses): (bool, &BTreeSet<IpAddr>),
+        touched: &Touched,
         held: &BanTables,
     ) -> Vec<BanChange> {
-        let counts = |address: &IpAddr| self.named.contains(*address) && !self.networks.contains(*address);
-        if lists || addresses.iter().any(counts) {
-            return self.update_all(cluster, protected, held);
+        let mut affected: Vec<AddressSet> = Vec::new();
+        for (name, list) in &touched.ban_lists {
+            let (old, new) = (self.lists.remove(name), list.as_deref().map(Named::of));
+            affected.extend(differing(old.as_ref(), new.as_ref()));
+            self.lists.extend(new.map(|new| (Arc::clone(name), new)));
         }
+        if self.lists.is_empty() && held.is_empty() {
+            self.networks = AddressSet::new();
+            return Vec::new();
+        }
+        if touched.nodes || self.networks.is_empty() {
+            let of_nodes = cluster.nodes().flat_map(|node| &node.pod_cidrs);
+            let new = NEVER_BANNED.iter().chain(protected).chain(of_nodes).collect();
+            let old = std::mem::replace(&mut self.networks, new);
+            affected.extend(<[_; 2]>::from(old.changes_to(&self.networks)));
+        }
+        let addresses = touched.addresses.iter().filter(|address| !self.networks.contains(**address));
+        affected.push(addresses.map(|address| AddressRange::from(*address)).collect());
+        let update = Update { cluster, touched, held, scope: self.scope(&affected, cluster) };
+        let (targeted, gone) = self.update_targeted(&update);
+        // A list that gets a target, or loses it, bans throughout.
+        targeted.into_iter().chain(self.update_everywhere(&update)).chain(gone).collect()
+    }
+
+    /// The addresses to look at. Each range of them has every list asked.
+    fn scope(&self, affected: &[AddressSet], cluster: &Cluster) -> Option<AddressSet> {
+        let ranges: usize = affected.iter().map(AddressSet::len).sum();
+        let all: usize = self.lists.values().map(|list| list.addresses.len()).sum();
+        let is_part = ranges.saturating_mul(self.lists.len().max(1)) <= all + cluster.addresses_len();
+        is_part.then(|| affected.iter().flat_map(AddressSet::iter).collect())
+    }
+
+    /// What of the lists without a target comes and goes.
+    fn update_everywhere(&self, update: &Update<'_>) -> Vec<BanChange> {
         let mut changes = Vec::new();
-        for (id, atom) in &self.targets {
-            let Some(ban) = held.targeted.get(id) else { continue };
-            for address in addresses {
-                let joins = atom.includes_owner(cluster, *address);
-                if joins != ban.pods.contains(address) {
-                    changes.push(BanChange::Target(id.clone(), *address, joins));
-                }
+        for layer in [Layer::InForce, Layer::Shadow] {
+            let lists = self.lists.values().filter(|list| list.target.is_none() && list.layer == layer);
+            let lists: Vec<&AddressSet> = lists.map(|list| &list.addresses).collect();
+            let held = update.held.everywhere(layer);
+            let wanted = self.banned(&lists, held, update, update.scope.as_ref());
+            let (gone, come) = held.changes_to(&wanted);
+            if !(gone.is_empty() && come.is_empty()) {
+                changes.push(BanChange::Everywhere(layer, gone, come));
             }
         }
         changes
     }
 
-    fn update_all(&mut self, cluster: &Cluster, protected: &[IpNet], held: &BanTables) -> Vec<BanChange> {
-        let lists: Vec<&BanList> = cluster.ban_lists().collect();
-        self.named = PerFamily::of(lists.iter().flat_map(|list| &list.entries).map(|entry| &entry.cidr));
-        let of_nodes = cluster.nodes().flat_map(|node| &node.pod_cidrs);
-        self.networks = PerFamily::of(NEVER_BANNED.iter().chain(protected).chain(of_nodes));
-        let spared = if lists.is_empty() { PerFamily::default() } else { self.spared(cluster) };
-        let (come, gone) = self.update_targeted(&lists, &spared, cluster, held);
-        // A list that gets a target, or loses it, bans throughout.
-        come.into_iter().chain(everywhere(&lists, &spared, held)).chain(gone).collect()
-    }
-
-    /// The lists with a target that come or change, and those that go.
-    fn update_targeted(
-        &mut self,
-        lists: &[&BanList],
-        spared: &PerFamily,
-        cluster: &Cluster,
-        held: &BanTables,
-    ) -> (Vec<BanChange>, Vec<BanChange>) {
+    /// The lists with a target that come or change, with the addresses that come to their targets or leave them; and the lists that go.
+    fn update_targeted(&self, update: &Update<'_>) -> (Vec<BanChange>, Vec<BanChange>) {
+        let held = &update.held.targeted;
         let mut members = AtomMembers::default();
-        let mut wanted = BTreeMap::new();
-        self.targets.clear();
-        for (list, target) in lists.iter().filter_map(|list| Some((list, list.target.as_ref()?))) {
-            let (id, atom) = (id_of(list), Arc::new(atom(target)));
+        let mut changes = Vec::new();
+        let targeted = self.lists.iter().filter_map(|(name, list)| Some((name, list, list.target.as_ref()?)));
+        for (name, list, (id, atom)) in targeted.clone() {
+            if let Some(ban) = held.get(id).filter(|_| !update.touched.ban_lists.contains_key(name)) {
+                changes.extend(self.update_target((id, atom), list, ban, update));
+                continue;
+            }
             let ban = TargetedBan {
-                description: Arc::clone(&list.name),
-                layer: if list.audit { Layer::Shadow } else { Layer::InForce },
-                banned: address_set(&banned(list, spared)),
-                pods: (*members.of(&atom, cluster)).clone(),
+                description: Arc::clone(name),
+                layer: list.layer,
+                banned: self.banned(&[&list.addresses], &AddressSet::new(), update, None),
+                pods: (*members.of(&Arc::new(atom.clone()), update.cluster)).clone(),
             };
-            self.targets.insert(id.clone(), atom);
-            wanted.insert(id, ban);
+            if held.get(id) != Some(&ban) {
+                changes.push(BanChange::Targeted(id.clone(), Some(ban)));
+            }
         }
-        let gone = held.targeted.keys().filter(|id| !wanted.contains_key(*id));
-        let gone = gone.map(|id| BanChange::Targeted(id.clone(), None)).collect();
-        let new = wanted.into_iter().filter(|(id, ban)| held.targeted.get(id) != Some(ban));
-        (new.map(|(id, ban)| BanChange::Targeted(id, Some(ban))).collect(), gone)
+        let is_wanted = |id: &BanId| targeted.clone().any(|(_, _, (wanted, _))| wanted == id);
+        let gone = held.keys().filter(|id| !is_wanted(id));
+        (changes, gone.map(|id| BanChange::Targeted(id.clone(), None)).collect())
     }
 
-    /// What no list bans: the networks, and addresses beside them that a list names.
-    fn spared(&self, cluster: &Cluster) -> PerFamily {
-        let addresses = cluster.node_addresses().map(|(address, _)| address).chain(cluster.pod_addresses());
-        let named: Vec<IpNet> = addresses.filter(|address| self.named.contains(*address)).map(IpNet::from).collect();
-        let PerFamily([v4, v6]) = PerFamily::of(named.iter());
-        let [networks4, networks6] = &self.networks.0;
-        PerFamily([union([&networks4[..], &v4].concat()), union([&networks6[..], &v6].concat())])
-    }
-}
-
-impl PerFamily {
-    fn of<'a>(networks: impl Iterator<Item = &'a IpNet>) -> PerFamily {
-        let mut ranges = [Vec::new(), Vec::new()];
-        for network in networks {
-            ranges[index(Family::of(network.addr()))].push(of_network(network));
+    /// A list that is the same, while others of the cluster have changed.
+    fn update_target(
+        &self,
+        (id, atom): (&BanId, &Atom),
+        list: &Named,
+        ban: &TargetedBan,
+        update: &Update<'_>,
+    ) -> Vec<BanChange> {
+        let news = update.touched.addresses.iter().filter_map(|address| {
+            let joins = atom.includes_owner(update.cluster, *address);
+            (joins != ban.pods.contains(address)).then(|| BanChange::Target(id.clone(), *address, joins))
+        });
+        let mut changes: Vec<BanChange> = Vec::new();
+        let banned = self.banned(&[&list.addresses], &ban.banned, update, update.scope.as_ref());
+        if banned != ban.banned {
+            changes.push(BanChange::Targeted(id.clone(), Some(TargetedBan { banned, ..ban.clone() })));
         }
-        PerFamily(ranges.map(union))
+        changes.extend(news);
+        changes
     }
 
-    fn contains(&self, address: IpAddr) -> bool {
-        let (number, _) = of_network(&address.into());
-        let ranges = &self.0[index(Family::of(address))];
-        let next = ranges.partition_point(|(first, _)| *first <= number);
-        next.checked_sub(1).and_then(|last| ranges.get(last)).is_some_and(|(_, last)| number <= *last)
-    }
-}
-
-fn index(family: Family) -> usize {
-    match family {
-        Family::V4 => 0,
-        Family::V6 => 1,
-    }
-}
-
-/// What of the lists without a target comes and goes.
-fn everywhere(lists: &[&BanList], spared: &PerFamily, held: &BanTables) -> Vec<BanChange> {
-    let mut changes = Vec::new();
-    for (layer, audit) in [(Layer::InForce, false), (Layer::Shadow, true)] {
-        let everywhere = lists.iter().filter(|list| list.target.is_none() && list.audit == audit);
-        let wanted = united(everywhere.map(|list| banned(list, spared)));
-        let held = held.everywhere(layer);
-        let gone: Vec<AddressRange> = held.difference(&wanted).copied().collect();
-        let come: Vec<AddressRange> = wanted.difference(held).copied().collect();
-        if !(gone.is_empty() && come.is_empty()) {
-            changes.push(BanChange::Everywhere(layer, gone, come));
+    /// What of these lists is banned, where `held` is what was before.
+    fn banned(
+        &self,
+        lists: &[&AddressSet],
+        held: &AddressSet,
+        update: &Update<'_>,
+        scope: Option<&AddressSet>,
+    ) -> AddressSet {
+        let Some(scope) = scope else {
+            let mut all = match lists {
+                [list] => (*list).clone(),
+                _ => lists.iter().flat_map(|list| list.iter()).collect(),
+            };
+            for range in ALL_ADDRESSES {
+                self.spare(range, &mut all, update.cluster);
+            }
+            return all;
+        };
+        let mut banned = held.clone();
+        for range in scope.iter() {
+            banned.remove(range);
+            lists.iter().flat_map(|list| list.within(range)).for_each(|range| banned.insert(range));
+            self.spare(range, &mut banned, update.cluster);
         }
+        banned
     }
-    changes
+
+    /// Takes out what no list bans: the networks, and addresses of nodes and pods.
+    fn spare(&self, range: AddressRange, banned: &mut AddressSet, cluster: &Cluster) {
+        self.networks.within(range).for_each(|network| banned.remove(network));
+        cluster.addresses_in(range).for_each(|address| banned.remove(address.into()));
+    }
 }
 
-/// What a list bans.
-fn banned(list: &BanList, spared: &PerFamily) -> PerFamily {
-    let named = PerFamily::of(list.entries.iter().map(|entry| &entry.cidr));
-    let except = PerFamily::of(list.except.iter());
-    let [v4, v6] =
-        [0, 1].map(|family| without_all(&without_all(&named.0[family], &except.0[family]), &spared.0[family]));
-    PerFamily([v4, v6])
+impl Named {
+    fn of(list: &BanList) -> Named {
+        let mut addresses: AddressSet = list.all_entries().map(|entry| &entry.cidr).collect();
+        list.except.iter().for_each(|network| addresses.remove(network.into()));
+        let layer = if list.audit { Layer::Shadow } else { Layer::InForce };
+        Named { addresses, layer, target: list.target.as_ref().map(|target| (id_of(list), atom(target))) }
+    }
 }
 
-fn united(sets: impl Iterator<Item = PerFamily>) -> AddressSet {
-    let mut ranges = [Vec::new(), Vec::new()];
-    for PerFamily(set) in sets {
-        for (all, more) in ranges.iter_mut().zip(set) {
-            all.extend(more);
+/// The addresses of which a list that was another, or was not, or is no more, may say something else.
+fn differing(old: Option<&Named>, new: Option<&Named>) -> Vec<AddressSet> {
+    match (old, new) {
+        (Some(old), Some(new)) if old.layer == new.layer && old.target.is_some() == new.target.is_some() => {
+            <[_; 2]>::from(old.addresses.changes_to(&new.addresses)).into()
         }
+        _ => old.into_iter().chain(new).map(|list| list.addresses.clone()).collect(),
     }
-    address_set(&PerFamily(ranges.map(union)))
-}
-
-fn address_set(PerFamily(ranges): &PerFamily) -> AddressSet {
-    let of_family = |family| {
-        let ranges = ranges[index(family)].iter();
-        ranges.map(move |(first, last)| AddressRange {
-            first: to_address(family, *first),
-            last: to_address(family, *last),
-        })
-    };
-    Family::ALL.into_iter().flat_map(of_family).collect()
 }
 
 fn atom(target: &BanTarget) -> Atom {

@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use palisade_core::{
-    BanList, BanListName, Change, HostPolicy, HostPolicyName, Labels, Namespace, NamespaceName, NetworkPolicy, Node,
-    NodeName, Pod, PodName, PolicyName,
+    AddressRange, BanList, BanListName, Change, HostPolicy, HostPolicyName, Labels, Namespace, NamespaceName,
+    NetworkPolicy, Node, NodeName, Pod, PodName, PolicyName,
 };
 
 use crate::matching::selects;
@@ -23,11 +23,12 @@ pub struct Cluster {
     by_address: BTreeMap<IpAddr, Claim>,
     /// hostNetwork pods: their addresses are those of nodes, whether or not the Node says so.
     of_hosts: BTreeMap<PodName, Arc<Pod>>,
+    /// How many of them have an address.
+    by_host_address: BTreeMap<IpAddr, usize>,
     policies: BTreeMap<PolicyName, Arc<NetworkPolicy>>,
     nodes: BTreeMap<NodeName, Arc<Node>>,
     by_node_address: BTreeMap<IpAddr, BTreeSet<NodeName>>,
     host_policies: BTreeMap<HostPolicyName, Arc<HostPolicy>>,
-    ban_lists: BTreeMap<BanListName, Arc<BanList>>,
 }
 
 /// The pods that have an address. A set of one would take ten times the memory of its pod's name.
@@ -48,8 +49,10 @@ pub struct Touched {
     pub subjects: BTreeSet<IpAddr>,
     /// Whether the guards of nodes may have changed.
     pub guards: bool,
-    /// Whether lists of bans, or the nodes that they spare, may have changed.
-    pub bans: bool,
+    /// Lists of bans that came or changed, and those that went. Nobody looks at one again: what matters of it is told to the tables.
+    pub ban_lists: BTreeMap<BanListName, Option<Arc<BanList>>>,
+    /// Whether nodes may have changed.
+    pub nodes: bool,
 }
 
 impl Cluster {
@@ -69,13 +72,7 @@ impl Cluster {
                         None => drop(self.host_policies.remove(name)),
                     }
                 }
-                Change::BanList(name, new) => {
-                    touched.bans = true;
-                    match new {
-                        Some(list) => drop(self.ban_lists.insert(name.clone(), Arc::clone(list))),
-                        None => drop(self.ban_lists.remove(name)),
-                    }
-                }
+                Change::BanList(name, new) => drop(touched.ban_lists.insert(name.clone(), new.clone())),
             }
         }
         // As many changes pay for it.
@@ -105,6 +102,17 @@ impl Cluster {
             None => self.of_hosts.remove(name),
         };
         touched.addresses.extend(before.iter().chain(of_host).flat_map(|pod| &pod.addresses));
+        for address in of_host.into_iter().flat_map(|pod| &pod.addresses) {
+            *self.by_host_address.entry(*address).or_default() += 1;
+        }
+        for address in before.iter().flat_map(|pod| &pod.addresses) {
+            if let Entry::Occupied(mut count) = self.by_host_address.entry(*address) {
+                *count.get_mut() -= 1;
+                if *count.get() == 0 {
+                    count.remove();
+                }
+            }
+        }
         let new = new.filter(|pod| !pod.host_network);
         if let Some(old) = self.pods.remove(name) {
             self.local.remove(name);
@@ -168,7 +176,7 @@ impl Cluster {
     /// No rule of `NetworkPolicy` looks at a node, whose own pods are exempt by the path of their packets; host policies and bans do.
     fn update_node(&mut self, name: &NodeName, new: Option<&Arc<Node>>, touched: &mut Touched) {
         touched.guards |= !self.host_policies.is_empty();
-        touched.bans |= !self.ban_lists.is_empty();
+        touched.nodes = true;
         if let Some(old) = self.nodes.remove(name) {
             for address in &old.addresses {
                 touched.addresses.insert(*address);
@@ -194,11 +202,6 @@ impl Cluster {
         self.host_policies.values().map(|policy| &**policy)
     }
 
-    /// The ban lists, by name.
-    pub fn ban_lists(&self) -> impl Iterator<Item = &BanList> {
-        self.ban_lists.values().map(|list| &**list)
-    }
-
     /// Every node.
     pub fn nodes(&self) -> impl Iterator<Item = &Node> {
         self.nodes.values().map(|node| &**node)
@@ -213,6 +216,19 @@ impl Cluster {
     pub fn nodes_at(&self, address: IpAddr) -> impl Iterator<Item = &Node> {
         let names = self.by_node_address.get(&address);
         names.into_iter().flatten().filter_map(|name| self.nodes.get(name).map(|node| &**node))
+    }
+
+    /// The addresses within a range that nodes and pods have as their own, those of hostNetwork pods included. One may come twice.
+    pub fn addresses_in(&self, AddressRange { first, last }: AddressRange) -> impl Iterator<Item = IpAddr> {
+        let of_nodes = self.by_node_address.range(first..=last).map(|(address, _)| *address);
+        let of_pods = self.by_address.range(first..=last).map(|(address, _)| *address);
+        let of_hosts = self.by_host_address.range(first..=last).map(|(address, _)| *address);
+        of_nodes.chain(of_pods).chain(of_hosts)
+    }
+
+    /// How many addresses nodes and pods have.
+    pub fn addresses_len(&self) -> usize {
+        self.by_node_address.len() + self.by_address.len() + self.by_host_address.len()
     }
 
     /// Every address of a node, with the nodes that have it.
@@ -252,11 +268,6 @@ impl Cluster {
     /// Every pod with traffic of its own.
     pub fn pods(&self) -> impl Iterator<Item = (&PodName, &Arc<Pod>)> {
         self.pods.iter()
-    }
-
-    /// Every address of a pod, those of hostNetwork pods included.
-    pub fn pod_addresses(&self) -> impl Iterator<Item = IpAddr> {
-        self.pods.values().chain(self.of_hosts.values()).flat_map(|pod| pod.addresses.iter().copied())
     }
 
     /// One pod, if it has traffic of its own.

@@ -122,12 +122,7 @@ impl Compiler {
         }
         self.remove_unnamed(&mut update);
         self.update_host(&touched.addresses, touched.guards, &mut update);
-        let steps = self.bans.update(
-            &self.cluster,
-            &self.settings.protected,
-            (touched.bans, &touched.addresses),
-            &self.tables.bans,
-        );
+        let steps = self.bans.update(&self.cluster, &self.settings.protected, &touched, &self.tables.bans);
         for change in steps {
             self.step(&mut update, TablesChange::Ban(change));
         }

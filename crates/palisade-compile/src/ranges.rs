@@ -1,9 +1,8 @@
 //! Sets of addresses as sorted, disjoint, non-adjacent ranges of numbers; IPv4 fits into the same numbers.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use ipnet::IpNet;
-use palisade_core::Family;
 
 /// The first and the last address of a range.
 pub type Range = (u128, u128);
@@ -18,14 +17,6 @@ fn number(address: IpAddr) -> u128 {
     match address {
         IpAddr::V4(address) => u128::from(u32::from(address)),
         IpAddr::V6(address) => address.into(),
-    }
-}
-
-/// The address of a number.
-pub fn to_address(family: Family, number: u128) -> IpAddr {
-    match family {
-        Family::V4 => Ipv4Addr::from(u32::try_from(number).unwrap_or(u32::MAX)).into(),
-        Family::V6 => IpAddr::V6(number.into()),
     }
 }
 
@@ -54,19 +45,6 @@ pub fn without(range: Range, holes: &[Range]) -> Vec<Range> {
         next = last.checked_add(1).filter(|start| *start <= range.1);
     }
     result.extend(next.map(|start| (start, range.1)));
-    result
-}
-
-/// What of one [`union`] is not in another.
-pub fn without_all(ranges: &[Range], holes: &[Range]) -> Vec<Range> {
-    let mut result = Vec::with_capacity(ranges.len());
-    let mut rest = holes;
-    for &range in ranges {
-        let before = rest.partition_point(|(_, last)| *last < range.0);
-        rest = &rest[before..];
-        let meeting = rest.partition_point(|(first, _)| *first <= range.1);
-        result.extend(without(range, &rest[..meeting]));
-    }
     result
 }
 
@@ -109,16 +87,6 @@ mod tests {
         check((4, 9), &[(0, TOP)], &[]);
         check((0, TOP), &[(TOP, TOP)], &[(0, TOP - 1)]);
         check((5, TOP), &[(0, 6), (8, TOP)], &[(7, 7)]);
-    }
-
-    #[test]
-    fn all_holes_are_taken_out_of_all_ranges() {
-        assert_eq!(
-            without_all(&[(0, 4), (6, 9), (12, TOP)], &[(2, 7), (9, 12), (20, TOP)]),
-            [(0, 1), (8, 8), (13, 19)]
-        );
-        assert_eq!(without_all(&[(0, TOP)], &[]), [(0, TOP)]);
-        assert_eq!(without_all(&[], &[(0, TOP)]), []);
     }
 
     #[test]

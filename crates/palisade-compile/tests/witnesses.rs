@@ -39,6 +39,22 @@ fn oracle_and_tables_agree_on_random_flows() {
     assert!(banned.iter().all(|banned| *banned > 100), "{banned:?} banned for all, and for a target");
 }
 
+/// Where Services, node ports and host ports lead packets, each node is asked about what it sees.
+#[test]
+fn oracle_and_tables_agree_through_services() {
+    let (mut judged, mut hidden, mut led_back) = (0, 0, 0);
+    for seed in 0..400 {
+        let mut case = random::case(seed, 40);
+        random::through_services(&mut case, &mut Rng::new(seed), 40);
+        for packet in packets(&case) {
+            hidden += usize::from(packet.via.as_ref().is_some_and(|via| via.masquerade.is_some()));
+            led_back += usize::from(packet.via.is_some() && packet.source.address == packet.destination.address);
+        }
+        judged += check(seed, case);
+    }
+    assert!(judged >= 10_000 && hidden >= 2_000 && led_back >= 200, "{judged} judged, {hidden}, {led_back}");
+}
+
 #[test]
 fn an_address_that_changes_hands_takes_nothing_along() {
     for seed in 0..60 {
@@ -442,6 +458,7 @@ fn report(seed: u64, case: Case) -> ! {
         println!("audited policies, tables: {}", trace.shadow.verdict);
         trace.shadow.steps.iter().for_each(|step| println!("  {step}"));
     }
+    println!("{:#?}", small.snapshot.services);
     let configs = to_configs(&small.snapshot).join("---\n");
     panic!("oracle and tables disagree with seed {seed}:\n{}\nconfig files:\n{configs}", to_yaml(&small.snapshot));
 }

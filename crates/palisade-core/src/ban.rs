@@ -27,7 +27,7 @@ pub const NEVER_BANNED: [IpNet; 9] = [
 /// Addresses with which nobody may speak, whichever side begins.
 ///
 /// Never banned are [`NEVER_BANNED`], what a node or a pod of the cluster has as its own, and the pod ranges of nodes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BanList {
     /// Its name.
     pub name: BanListName,
@@ -35,6 +35,10 @@ pub struct BanList {
     pub target: Option<BanTarget>,
     /// `spec.entries`, without those that have expired. They may overlap.
     pub entries: Vec<BanEntry>,
+    /// What `spec.source` holds, in the same way. Who follows the source shares it.
+    pub of_source: Arc<[BanEntry]>,
+    /// `spec.source`: where more entries come from.
+    pub source: Option<BanSource>,
     /// `spec.exceptCIDRs`: what this list does not ban, whatever its entries say.
     pub except: Vec<IpNet>,
     /// `spec.enforcement: Audit`: the list is left out of the verdict, and has a say in the shadow verdict alone.
@@ -61,6 +65,48 @@ pub struct BanEntry {
     pub expires: Option<i64>,
     /// `reason`.
     pub reason: Option<Arc<str>>,
+    /// Whether it comes from `spec.source`.
+    pub from_source: bool,
+}
+
+/// `spec.source`: where more entries come from, and what is taken for a list from there.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct BanSource {
+    /// Where.
+    pub place: BanPlace,
+    /// `http.intervalSeconds`: how long after it was fetched it is fetched again. It says nothing of other places.
+    pub interval_seconds: u32,
+    /// `spec.limits`.
+    pub limits: BanLimits,
+}
+
+/// Where more entries of a list come from.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum BanPlace {
+    /// `file.path`: a file of each node, below the directory that its agent is told.
+    File(Arc<str>),
+    /// `configMapRef.name`: the texts of a `ConfigMap` in the namespace of the agents.
+    ConfigMap(Arc<str>),
+    /// `http.url`: one agent fetches it for all.
+    Http(Arc<str>),
+}
+
+/// `spec.limits`: what of a source is taken for a list. Of what is not, the last good one stays in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct BanLimits {
+    /// `minEntries`: the fewest entries.
+    pub entries_min: usize,
+    /// `maxEntries`: the most entries.
+    pub entries_max: usize,
+    /// `maxChangePercent`: how many entries may come or go at once, in percent of the last good ones; `None` is any number.
+    pub change_percent_max: Option<u32>,
+}
+
+impl BanList {
+    /// Its own entries, then those of its source.
+    pub fn all_entries(&self) -> impl Iterator<Item = &BanEntry> {
+        self.entries.iter().chain(&*self.of_source)
+    }
 }
 
 impl fmt::Display for BanTarget {
@@ -70,12 +116,26 @@ impl fmt::Display for BanTarget {
 }
 
 impl fmt::Display for BanEntry {
-    /// `203.0.113.0/24 (abuse)`.
+    /// `203.0.113.0/24 (abuse)`, or `203.0.113.0/24 of its source (abuse)`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.cidr)?;
+        if self.from_source {
+            f.write_str(" of its source")?;
+        }
         match &self.reason {
             Some(reason) => write!(f, " ({reason})"),
             None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for BanPlace {
+    /// `file drop.txt`, `ConfigMap drop`, `https://feeds.example/drop.txt`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BanPlace::File(path) => write!(f, "file {path}"),
+            BanPlace::ConfigMap(name) => write!(f, "ConfigMap {name}"),
+            BanPlace::Http(url) => f.write_str(url),
         }
     }
 }

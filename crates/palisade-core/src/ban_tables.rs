@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::address_set::AddressSet;
 use crate::tables::Layer;
 
 /// What one node enforces of `BanList`.
@@ -19,18 +20,6 @@ pub struct BanTables {
     pub would_ban: AddressSet,
     /// What lists with a target ban, by names that stand for theirs.
     pub targeted: BTreeMap<BanId, TargetedBan>,
-}
-
-/// Addresses, as ranges that neither overlap nor touch.
-pub type AddressSet = BTreeSet<AddressRange>;
-
-/// Addresses of one family, from the first to the last, both included.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct AddressRange {
-    /// The first.
-    pub first: IpAddr,
-    /// The last.
-    pub last: IpAddr,
 }
 
 /// What a list bans for some pods.
@@ -53,8 +42,8 @@ pub struct BanId(pub Arc<str>);
 /// The steps between two states of the ban tables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BanChange {
-    /// Of what is banned for every pod and node, the first ranges go and the second come.
-    Everywhere(Layer, Vec<AddressRange>, Vec<AddressRange>),
+    /// Of what is banned for every pod and node, the ranges of the first set go, and those of the second come.
+    Everywhere(Layer, AddressSet, AddressSet),
     /// A list with a target comes, is another, or goes.
     Targeted(BanId, Option<TargetedBan>),
     /// An address comes to the target of a list (`true`), or leaves it.
@@ -83,10 +72,12 @@ impl BanTables {
                     Layer::InForce => &mut self.banned,
                     Layer::Shadow => &mut self.would_ban,
                 };
-                for range in gone {
-                    set.remove(range);
+                gone.iter().for_each(|range| set.remove(range));
+                if set.is_empty() {
+                    set.clone_from(come);
+                } else {
+                    come.iter().for_each(|range| set.insert(range));
                 }
-                set.extend(come);
             }
             BanChange::Targeted(id, Some(ban)) => drop(self.targeted.insert(id.clone(), ban.clone())),
             BanChange::Targeted(id, None) => drop(self.targeted.remove(id)),

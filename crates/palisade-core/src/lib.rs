@@ -4,6 +4,7 @@
 //! or what a policy allows is *meaning*, and each witness (`palisade-compile`, `palisade-sim`) has its own
 //! reading of it, so that one can judge the other. Nothing here does I/O.
 
+pub mod address_set;
 pub mod ban;
 pub mod ban_tables;
 pub mod diagnostic;
@@ -14,12 +15,14 @@ pub mod labels;
 pub mod name;
 pub mod net;
 pub mod policy;
+pub mod service;
 pub mod snapshot;
 pub mod tables;
 pub mod verdict;
 
-pub use ban::{BanEntry, BanList, BanListName, BanTarget};
-pub use ban_tables::{AddressRange, AddressSet, BanChange, BanId, BanTables, TargetedBan};
+pub use address_set::{AddressRange, AddressSet};
+pub use ban::{BanEntry, BanLimits, BanList, BanListName, BanPlace, BanSource, BanTarget};
+pub use ban_tables::{BanChange, BanId, BanTables, TargetedBan};
 pub use diagnostic::{Diagnostic, Level, Place};
 pub use flow::{End, Flow};
 pub use host_policy::{HostGroup, HostPeer, HostPolicy, HostPolicyName, HostPort, HostScope, Otherwise};
@@ -28,6 +31,7 @@ pub use labels::{Labels, Operator, Requirement, Selector};
 pub use name::{NamespaceName, NodeName, ObjectName, PodName, PolicyName, WorkloadKind, WorkloadName};
 pub use net::{Family, Port, PortRange, Traffic, Transport};
 pub use policy::{Direction, NetworkPolicy, Peer, PerDirection, PortMatch, Ports, Rule};
+pub use service::{Service, ServiceName, ServicePort, TargetPort, TrafficPolicy};
 pub use snapshot::{Assumed, Change, ContainerPort, Namespace, Node, Pod, Snapshot};
 pub use tables::{Admit, GroupId, Layer, PeerGroup, Rest, RestId, Tables, TablesChange};
 pub use verdict::{Audit, Verdict};

@@ -12,6 +12,7 @@ use crate::labels::Labels;
 use crate::name::{NamespaceName, NodeName, PodName, PolicyName, WorkloadName};
 use crate::net::{Family, Port, Transport};
 use crate::policy::NetworkPolicy;
+use crate::service::{Service, ServiceName};
 
 /// The cluster at one moment. Objects are shared, so that a copy costs little.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,7 +29,9 @@ pub struct Snapshot {
     pub host_policies: BTreeMap<HostPolicyName, Arc<HostPolicy>>,
     /// Every `BanList`.
     pub ban_lists: BTreeMap<BanListName, Arc<BanList>>,
-    /// The pods of each workload and of each Service, by name. For naming ends of a flow; it has no say in verdicts.
+    /// Every Service. What they lead to is settled before anything is judged.
+    pub services: BTreeMap<ServiceName, Arc<Service>>,
+    /// The pods of each workload and of each Service, by name. For naming ends of a flow, and for where Services lead; it has no say in verdicts.
     pub workloads: BTreeMap<WorkloadName, Arc<[PodName]>>,
 }
 
@@ -98,6 +101,10 @@ pub struct ContainerPort {
     pub transport: Transport,
     /// `containerPort`.
     pub port: Port,
+    /// `hostPort`: a port of the node that leads here.
+    pub host_port: Option<Port>,
+    /// `hostIP`: the one address of the node at which it does; `None` is every one.
+    pub host_address: Option<IpAddr>,
 }
 
 /// One object that came, changed (`Some`) or went (`None`).

@@ -9,23 +9,20 @@
 
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::net::Ipv4Addr;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 use palisade_compile::Compiler;
 use palisade_core::{BanEntry, BanList, Change};
 use palisade_lab::Netns;
-use palisade_nft::{BanHeld, Kernel, Ruleset, Settings, Table, diff, lower_bans};
-use palisade_testkit::rng::Rng;
+use palisade_nft::{BanHeld, Kernel, Settings, Table, diff, lower_bans};
+use palisade_testkit::blocks::disjoint_blocks;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 const BLOCKS: usize = 1_000_000;
-/// Each block is in a /20 of its own, so that they are disjoint.
-const SLOT_ADDRESSES: u32 = 1 << 12;
 const CHANGES: usize = 20;
 /// What expires, and in how many steps: one a second for a minute.
 const EXPIRING: usize = 100_000;
@@ -48,64 +45,115 @@ fn main() -> ExitCode {
 }
 
 fn measure(count: usize) -> Result<()> {
-    let blocks = blocks(count);
+    let blocks = disjoint_blocks(count);
     println!("{count} disjoint blocks of /20 to /32\n");
     let netns = Netns::create("the bans")?;
     netns.enter()?;
-    let before = memory("VmRSS")?;
-    let start = Instant::now();
-    let mut compiler = Compiler::new("n1".into());
-    let mut steps = compiler.update(&[list(&blocks)]);
-    let compiled = start.elapsed();
-    let settings = Settings::default();
-    let mut kernel = Kernel::open_table(Table::Bans)?;
-    let start = Instant::now();
-    let want = lower_bans(&compiler.tables().bans, &settings);
-    let applied = kernel.apply(&diff(&Ruleset::nothing(Table::Bans), &want))?;
-    let loaded = start.elapsed();
-    drop(want);
-    steps.clear();
-    let mut held = BanHeld::of(&compiler.tables().bans, &settings);
-    row("compile", compiled, "");
-    row("load", loaded, &format!("{} commits, the longest {}", applied.commits, milliseconds(applied.longest)));
-    println!(
-        "{:<28} {} MiB, at most {} MiB",
-        "memory of the process",
-        memory("VmRSS")? - before,
-        memory("VmHWM")? - before
-    );
-    let mut change = |blocks: &[IpNet]| -> Result<(Duration, Duration, Duration)> {
-        let next = list(blocks);
-        let start = Instant::now();
-        let steps = compiler.update(&[next]);
-        let compiled = start.elapsed();
-        let (start, mut longest) = (Instant::now(), Duration::ZERO);
-        for transaction in held.lower_changes(&steps) {
-            longest = longest.max(kernel.apply(&transaction)?.longest);
-        }
-        Ok((compiled, start.elapsed(), longest))
-    };
+    let mut agent = Agent::load(&blocks)?;
     let mut samples = Vec::new();
     for number in 0..CHANGES {
         let without = &blocks[..blocks.len() - 1];
-        samples.push(change(if number % 2 == 0 { without } else { &blocks })?);
+        samples.push(agent.change(list(if number % 2 == 0 { without } else { &blocks }))?);
     }
-    samples.sort_by_key(|(_, applied, _)| *applied);
-    let (compiled, applied, longest) = samples[samples.len() / 2];
-    let note = format!("compiled in {}; longest commit {}", milliseconds(compiled), milliseconds(longest));
-    row("one more, one less", applied, &note);
+    samples.sort_by_key(|sample| sample.compiled + sample.applied);
+    let median = samples[samples.len() / 2];
+    let note =
+        format!("compiled in {}; longest commit {}", milliseconds(median.compiled), milliseconds(median.longest));
+    row("one more, one less", median.compiled + median.applied, &note);
     let (mut total, mut longest) = (Duration::ZERO, Duration::ZERO);
     for second in 1..=SECONDS {
         let left = blocks.len() - (EXPIRING.min(count) * second / SECONDS).min(blocks.len());
-        let (compiled, applied, commit) = change(&blocks[..left])?;
-        total += compiled + applied;
-        longest = longest.max(commit);
+        let sample = agent.change(list(&blocks[..left]))?;
+        total += sample.compiled + sample.applied;
+        longest = longest.max(sample.longest);
     }
     row("100,000 expire in a minute", total, &format!("longest commit {}", milliseconds(longest)));
-    kernel.remove_table()?;
+    agent.take_over()?;
+    agent.kernel.remove_table()?;
+    drop(agent);
     beside("nft -f", Command::new("nft").args(["-f", "-"]), &nft(&blocks));
     beside("ipset restore", Command::new("ipset").arg("restore"), &ipset(&blocks));
     Ok(())
+}
+
+/// What an agent holds of bans.
+struct Agent {
+    /// The list as it is now. To make it, and to give the former one up, is the cost of whoever reads it.
+    list: Change,
+    compiler: Compiler,
+    held: BanHeld,
+    kernel: Kernel,
+}
+
+/// What a change took.
+#[derive(Clone, Copy)]
+struct Sample {
+    compiled: Duration,
+    applied: Duration,
+    longest: Duration,
+}
+
+impl Agent {
+    /// Loads a list, and tells what it took.
+    fn load(blocks: &[IpNet]) -> Result<Agent> {
+        let before = (memory("VmRSS")?, kernel_memory()?);
+        let start = Instant::now();
+        let list = list(blocks);
+        row("make the list", start.elapsed(), "");
+        let start = Instant::now();
+        let mut compiler = Compiler::new("n1".into());
+        compiler.update(std::slice::from_ref(&list));
+        let compiled = start.elapsed();
+        let mut kernel = Kernel::open_table(Table::Bans)?;
+        let start = Instant::now();
+        let (first, stages) = BanHeld::stages(&compiler.tables().bans);
+        let mut held = BanHeld::of(&first, &Settings::default());
+        let (mut commits, mut longest) = (0, Duration::ZERO);
+        for stage in stages {
+            for transaction in held.lower_changes(&[stage]) {
+                let applied = kernel.apply(&transaction)?;
+                (commits, longest) = (commits + applied.commits, longest.max(applied.longest));
+            }
+        }
+        row(
+            "load",
+            compiled + start.elapsed(),
+            &format!(
+                "compiled in {}; {commits} commits, the longest {}",
+                milliseconds(compiled),
+                milliseconds(longest)
+            ),
+        );
+        let (now, most) = (memory("VmRSS")? - before.0, memory("VmHWM")? - before.0);
+        let kernel_memory = kernel_memory()? - before.1;
+        println!("{:<28} {now} MiB, at most {most} MiB; of the kernel {kernel_memory} MiB", "memory");
+        Ok(Agent { list, compiler, held, kernel })
+    }
+
+    /// What the next agent does that finds it all in force: it reads the table back, and finds nothing to do.
+    fn take_over(&mut self) -> Result<()> {
+        let start = Instant::now();
+        let have = self.kernel.read_back()?.ok_or("the table is gone")?;
+        let transaction = diff(&have, &lower_bans(&self.compiler.tables().bans, &Settings::default()));
+        if !transaction.is_empty() {
+            return Err("the kernel does not hold what it was told to".into());
+        }
+        let most = memory("VmHWM")?;
+        row("taken over", start.elapsed(), &format!("at most {most} MiB, all included"));
+        Ok(())
+    }
+
+    fn change(&mut self, list: Change) -> Result<Sample> {
+        let start = Instant::now();
+        let steps = self.compiler.update(std::slice::from_ref(&list));
+        let compiled = start.elapsed();
+        self.list = list;
+        let (start, mut longest) = (Instant::now(), Duration::ZERO);
+        for transaction in self.held.lower_changes(&steps) {
+            longest = longest.max(self.kernel.apply(&transaction)?.longest);
+        }
+        Ok(Sample { compiled, applied: start.elapsed(), longest })
+    }
 }
 
 /// The same by another program.
@@ -124,34 +172,9 @@ fn beside(name: &str, command: &mut Command, text: &str) {
     }
 }
 
-fn blocks(count: usize) -> Vec<IpNet> {
-    let mut rng = Rng::new(1);
-    let mut blocks = Vec::with_capacity(count);
-    for slot in 0..u32::MAX / SLOT_ADDRESSES {
-        let offset = u32::try_from(rng.below(SLOT_ADDRESSES as usize)).unwrap_or(0);
-        let length = u8::try_from(20 + rng.below(13)).unwrap_or(32);
-        let first = Ipv4Addr::from(slot * SLOT_ADDRESSES + offset);
-        if first.is_loopback() || first.is_link_local() || first.is_multicast() || first.octets()[0] == 0 {
-            continue;
-        }
-        blocks.push(IpNet::V4(Ipv4Net::new_assert(first, length).trunc()));
-        if blocks.len() == count {
-            break;
-        }
-    }
-    blocks
-}
-
 fn list(blocks: &[IpNet]) -> Change {
-    let entry = |cidr: &IpNet| BanEntry { cidr: *cidr, expires: None, reason: None };
-    let list = BanList {
-        name: "bench".into(),
-        target: None,
-        entries: blocks.iter().map(entry).collect(),
-        except: Vec::new(),
-        audit: false,
-        unreadable: None,
-    };
+    let entry = |cidr: &IpNet| BanEntry { cidr: *cidr, expires: None, reason: None, from_source: false };
+    let list = BanList { name: "bench".into(), entries: blocks.iter().map(entry).collect(), ..BanList::default() };
     Change::BanList(list.name.clone(), Some(Arc::new(list)))
 }
 
@@ -180,10 +203,19 @@ fn milliseconds(time: Duration) -> String {
     format!("{:.1} ms", time.as_secs_f64() * 1e3)
 }
 
-/// In MiB.
+/// What the process has, in MiB.
 fn memory(field: &str) -> Result<u64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    mebibytes("/proc/self/status", field)
+}
+
+/// What the kernel of the whole machine has and cannot give back, in MiB: other programs are in it, too.
+fn kernel_memory() -> Result<u64> {
+    mebibytes("/proc/meminfo", "SUnreclaim")
+}
+
+fn mebibytes(path: &str, field: &str) -> Result<u64> {
+    let text = std::fs::read_to_string(path)?;
+    let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
     let kibibytes: u64 = line.and_then(|line| line.split_whitespace().next()).ok_or("no such field")?.parse()?;
     Ok(kibibytes >> 10)
 }

@@ -22,6 +22,7 @@ mod probe;
 mod progress;
 mod rendezvous;
 mod rootless;
+mod services;
 mod session;
 mod sys;
 mod topology;

@@ -160,7 +160,13 @@ mod tests {
         let pod = Pod {
             node: Some("n1".into()),
             addresses: vec!["10.0.0.5".parse().unwrap(), "fd00::5".parse().unwrap()],
-            ports: vec![ContainerPort { name: None, transport: Transport::Tcp, port: port(80) }],
+            ports: vec![ContainerPort {
+                name: None,
+                transport: Transport::Tcp,
+                port: port(80),
+                host_port: None,
+                host_address: None,
+            }],
             ..Pod::default()
         };
         snapshot.pods.insert(PodName::new("web", "front"), Arc::new(pod));

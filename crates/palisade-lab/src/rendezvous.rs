@@ -11,8 +11,8 @@ use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use palisade_core::{End, Flow, Snapshot, Traffic};
-use palisade_sim::resolve;
+use palisade_core::{End, Snapshot};
+use palisade_sim::endpoints;
 use rustix::fs::{Mode, OFlags};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
@@ -97,15 +97,10 @@ impl Directory {
             let end: End = end
                 .parse()
                 .map_err(|error: palisade_core::flow::FlowError| format!("{}\n{}", error.message, error.hint))?;
-            let flow = Flow { source: end.clone(), destination: end, traffic: Traffic::Icmp };
-            let packets = resolve(&entries.snapshot, &flow, &palisade_core::Family::ALL);
             // A workload stands for its pods; the first will do.
-            let source = packets
-                .map_err(|error| format!("{}\n{}", error.message, error.hint))?
-                .into_iter()
-                .next()
-                .map(|packet| packet.source);
-            source.and_then(|source| Place::of(&source)).unwrap_or(Place::Outside)
+            let found = endpoints(&entries.snapshot, &end);
+            let first = found.map_err(|error| format!("{}\n{}", error.message, error.hint))?.into_iter().next();
+            first.and_then(|end| Place::of(&end)).unwrap_or(Place::Outside)
         };
         match entries.namespaces.get(&place) {
             Some(namespace) => Ok((place, Arc::clone(namespace))),

@@ -9,15 +9,17 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
-use palisade_core::{Family, NodeName, Snapshot, Tables};
-use palisade_sim::{Endpoint, Packet};
+use palisade_core::{Family, NodeName, Snapshot, Tables, Traffic};
+use palisade_nft::{Origin, Translation};
+use palisade_sim::{Door, Endpoint, Owner, Packet, Via};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 
 use crate::enforce::Enforcer;
 use crate::error::LabError;
-use crate::probe::{Outcome, Prober, Progress, Shot, unsendable};
+use crate::probe::{Dial, Outcome, Prober, Progress, Shot, unsendable};
 use crate::rendezvous::{Directory, Rendezvous};
-use crate::topology::{Place, Topology, Wanted};
+use crate::services;
+use crate::topology::{Place, Topology, UPLINK, Wanted};
 
 /// Pods and nodes as network namespaces, with the rules of each node in force.
 ///
@@ -196,6 +198,8 @@ struct Machine {
     prober: Prober,
     families: Vec<Family>,
     directory: Arc<Directory>,
+    /// What each node translates.
+    translations: BTreeMap<NodeName, Translation>,
     /// Addresses that several pods or nodes claim, and a sentence about each.
     contested: BTreeMap<IpAddr, String>,
 }
@@ -203,7 +207,8 @@ struct Machine {
 impl Machine {
     fn new(enforcer: Option<Enforcer>, families: Vec<Family>, directory: Arc<Directory>) -> Result<Machine, LabError> {
         let topology = Topology::new(&families)?;
-        Ok(Machine { topology, enforcer, prober: Prober::new()?, families, directory, contested: BTreeMap::new() })
+        let (translations, contested) = (BTreeMap::new(), BTreeMap::new());
+        Ok(Machine { topology, enforcer, prober: Prober::new()?, families, directory, translations, contested })
     }
 
     /// Does jobs, and serves the servers in between, until nobody can ask any more.
@@ -241,52 +246,109 @@ impl Machine {
             enforcer.update(&self.topology, snapshot.clone())?;
         }
         self.topology.add_pods(&wanted)?;
+        self.translate(&snapshot, &gone)?;
         let namespaces = self.topology.places().map(|(place, member)| (place.clone(), member.netns.descriptor()));
         self.directory.update(snapshot, namespaces.collect());
         self.contested = wanted.contested;
         Ok(())
     }
 
-    fn probe(&mut self, packets: &[Packet], progress: &mut dyn FnMut(Progress)) -> Result<Vec<Outcome>, LabError> {
-        let mut externals = BTreeSet::new();
-        let planned: Vec<Result<Shot, String>> =
-            packets.iter().map(|packet| self.shot(packet, &mut externals)).collect();
-        self.topology.own_externals(externals)?;
-        let shots: Vec<Shot> = planned.iter().flatten().cloned().collect();
-        let mut outcomes = self.prober.run(&self.topology, &shots, progress)?.into_iter();
-        let unsent = || Outcome::Failed("it was not sent".to_string());
-        Ok(planned
-            .into_iter()
-            .map(|plan| match plan {
-                Ok(_) => outcomes.next().unwrap_or_else(unsent),
-                Err(reason) => Outcome::Skipped(reason),
-            })
-            .collect())
+    /// Has every node lead Services, node ports and host ports to their pods.
+    fn translate(&mut self, snapshot: &Snapshot, gone: &[Place]) -> Result<(), LabError> {
+        self.translations.retain(|node, _| !gone.contains(&Place::Node(node.clone())));
+        for (place, member) in self.topology.places() {
+            let Place::Node(node) = place else { continue };
+            let wanted = services::translation(snapshot, node, member.addresses(), UPLINK);
+            let held = self.translations.entry(node.clone()).or_default();
+            if wanted.leads != held.leads || wanted.own != held.own && !wanted.is_nothing() {
+                member.netns.enter()?;
+                let refused = |error| LabError::Rules { node: node.clone(), source: Box::new(error) };
+                wanted.put_in_force().map_err(refused)?;
+            }
+            *held = wanted;
+        }
+        let balanced = services::balanced(snapshot);
+        self.topology.balance(&balanced)
     }
 
-    /// How a packet is sent, or why it cannot be.
-    fn shot(&self, packet: &Packet, externals: &mut BTreeSet<IpAddr>) -> Result<Shot, String> {
+    fn probe(&mut self, packets: &[Packet], progress: &mut dyn FnMut(Progress)) -> Result<Vec<Outcome>, LabError> {
+        let mut externals = BTreeSet::new();
+        let mut outcomes: Vec<Outcome> = Vec::new();
+        // A balancer sends to one node at a time.
+        let mut rounds: BTreeMap<Option<&NodeName>, (Vec<usize>, Vec<Shot>)> = BTreeMap::new();
+        for (index, packet) in packets.iter().enumerate() {
+            match self.shot(packet, &mut externals) {
+                Ok(shot) => {
+                    let (indices, shots) = rounds.entry(balanced_to(packet)).or_default();
+                    indices.push(index);
+                    shots.push(shot);
+                    outcomes.push(Outcome::Failed("it was not sent".to_string()));
+                }
+                Err(outcome) => outcomes.push(outcome),
+            }
+        }
+        self.topology.own_externals(externals)?;
+        let total = rounds.values().map(|(_, shots)| shots.len()).sum();
+        let mut done = 0;
+        for (node, (indices, shots)) in rounds {
+            for dial in shots.iter().filter_map(|shot| shot.dial.as_ref()) {
+                if let Some(node) = node {
+                    self.topology.lead(dial.address, node)?;
+                }
+            }
+            let mut progress = |step: Progress| progress(Progress { done: done + step.done, total });
+            let found = self.prober.run(&self.topology, &shots, &mut progress)?;
+            done += shots.len();
+            for (index, outcome) in indices.into_iter().zip(found) {
+                outcomes[index] = outcome;
+            }
+        }
+        Ok(outcomes)
+    }
+
+    /// How a packet is sent, or what there is to say instead.
+    fn shot(&self, packet: &Packet, externals: &mut BTreeSet<IpAddr>) -> Result<Shot, Outcome> {
         if !self.families.contains(&packet.family) {
-            return Err(format!("the lab runs without {}", packet.family));
+            return Err(Outcome::Skipped(format!("the lab runs without {}", packet.family)));
         }
         let mut place = |end: &Endpoint| {
-            let place = self.place(end)?;
+            let place = self.place(end).map_err(Outcome::Skipped)?;
             if place == Place::Outside {
                 externals.insert(end.address);
             }
-            Ok::<Place, String>(place)
+            Ok::<Place, Outcome>(place)
         };
         let (from, to) = (place(&packet.source)?, place(&packet.destination)?);
         if (&from, &to) == (&Place::Outside, &Place::Outside) {
-            return Err("both ends are outside the cluster".to_string());
+            return Err(Outcome::Skipped("both ends are outside the cluster".to_string()));
         }
         Ok(Shot {
+            dial: packet.via.as_ref().map(|via| self.dial(&from, packet, via)).transpose()?,
             from,
             source: packet.source.address,
             to,
             destination: packet.destination.address,
             traffic: packet.traffic,
         })
+    }
+
+    /// How a packet is sent so that a node leads it to its destination. That the node does not is a finding.
+    fn dial(&self, from: &Place, packet: &Packet, via: &Via) -> Result<Dial, Outcome> {
+        let (Traffic::Port(transport, port), Traffic::Port(_, server)) = (via.traffic, packet.traffic) else {
+            return Err(Outcome::Failed(format!("{} has no port that could lead anywhere", via.traffic)));
+        };
+        let origin = match from {
+            Place::Node(node) if via.node.as_ref() == Some(node) => Origin::Node,
+            Place::Pod(_) if via.node == self.topology.node_of(from) => Origin::Pods,
+            _ => Origin::Outside,
+        };
+        let translation = via.node.as_ref().and_then(|node| self.translations.get(node));
+        let led = (packet.destination.address, server);
+        let share = translation.and_then(|it| services::share(it, origin, (transport, via.to.address, port), led));
+        let Some(share) = share else {
+            return Err(Outcome::Failed(format!("no node leads {} {} there", via.to.address, via.traffic)));
+        };
+        Ok(Dial { address: via.to.address, traffic: via.traffic, share })
     }
 
     fn place(&self, end: &Endpoint) -> Result<Place, String> {
@@ -298,10 +360,21 @@ impl Machine {
         }
         let place = Place::of(end).ok_or_else(|| format!("no node has the address {}", end.address))?;
         match self.topology.member(&place) {
+            Some(_) if self.topology.is_balanced(end.address) => Err(format!(
+                "{} is an external address of a Service, on other ports of which nobody answers",
+                end.address
+            )),
             Some(_) if place == Place::Outside => Ok(place),
             Some(member) if member.has(end.address) => Ok(place),
             Some(_) => Err(format!("{place} does not have the address {}", end.address)),
             None => Err(format!("{place} does not run")),
         }
     }
+}
+
+/// The node to which a balancer is to send the packet, if there is one in front.
+fn balanced_to(packet: &Packet) -> Option<&NodeName> {
+    let via = packet.via.as_ref()?;
+    let is_balanced = matches!(via.door, Door::External(_)) && via.to.node.is_none();
+    via.node.as_ref().filter(|_| is_balanced && packet.source.owner == Owner::Outside)
 }

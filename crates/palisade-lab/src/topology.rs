@@ -28,7 +28,7 @@ use crate::netns::Netns;
 use crate::probe::unsendable;
 
 /// The link of a pod, and that of a node to the core: the first after `lo` in its namespace.
-const UPLINK: u32 = 2;
+pub(crate) const UPLINK: u32 = 2;
 
 /// Who has a namespace.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -130,6 +130,11 @@ pub(crate) struct Member {
 }
 
 impl Member {
+    /// The addresses it answers at.
+    pub(crate) fn addresses(&self) -> &BTreeSet<IpAddr> {
+        &self.addresses
+    }
+
     /// Whether it answers at this address.
     pub(crate) fn has(&self, address: IpAddr) -> bool {
         self.addresses.contains(&address)
@@ -142,6 +147,8 @@ pub(crate) struct Topology {
     families: Vec<Family>,
     core: Member,
     members: BTreeMap<Place, Member>,
+    /// The external addresses of Services, and the node to which a balancer sends what comes to them.
+    balanced: BTreeMap<IpAddr, NodeName>,
     /// Gives each pair of links its hardware address.
     links_made: u32,
     /// Gives each node its number.
@@ -158,6 +165,7 @@ impl Topology {
             families: families.to_vec(),
             core,
             members: BTreeMap::new(),
+            balanced: BTreeMap::new(),
             links_made: 0,
             nodes_made: 0,
         };
@@ -265,6 +273,34 @@ impl Topology {
         Ok(())
     }
 
+    /// Has the core lead these addresses to nodes, and no others any more that it led there.
+    pub(crate) fn balance(&mut self, wanted: &BTreeMap<IpAddr, NodeName>) -> Result<(), LabError> {
+        let gone: Vec<IpAddr> = self.balanced.keys().filter(|address| !wanted.contains_key(address)).copied().collect();
+        for (address, node) in gone.iter().filter_map(|address| self.balanced.remove_entry(address)) {
+            if let Some(member) = self.members.get(&Place::Node(node)) {
+                self.wire.remove_route(&self.core.socket, address, member.upstream)?;
+            }
+        }
+        for (address, node) in wanted {
+            self.lead(*address, node)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the core leads the address to a node, and not outside.
+    pub(crate) fn is_balanced(&self, address: IpAddr) -> bool {
+        self.balanced.contains_key(&address)
+    }
+
+    /// Has the core lead an address to this node.
+    pub(crate) fn lead(&mut self, address: IpAddr, node: &NodeName) -> Result<(), LabError> {
+        self.take_from_outside(address)?;
+        let Some(member) = self.members.get(&Place::Node(node.clone())) else { return Ok(()) };
+        self.wire.add_route(&self.core.socket, address, member.upstream)?;
+        self.balanced.insert(address, node.clone());
+        Ok(())
+    }
+
     /// The address of a node, or of `outside`, that only control flows use.
     pub(crate) fn control_address(&self, place: &Place, family: Family) -> Option<IpAddr> {
         self.members.get(place).map(|member| control_address(member.number, family))
@@ -291,11 +327,7 @@ impl Topology {
         let node_link = host.upstream;
         for address in addresses {
             // An address that was external until now is the pod's from here on.
-            if let Some(outside) = self.members.get_mut(&Place::Outside)
-                && outside.addresses.remove(address)
-            {
-                self.wire.remove_address(&outside.socket, LOOPBACK, *address)?;
-            }
+            self.take_from_outside(*address)?;
             self.wire.add_address(&pod.socket, UPLINK, *address)?;
             self.wire.add_route(&self.core.socket, *address, node_link)?;
             if let Some(host) = self.members.get(&Place::Node(node.clone())) {
@@ -311,6 +343,8 @@ impl Topology {
 
     fn remove(&mut self, place: &Place) -> Result<(), LabError> {
         let Some(member) = self.members.remove(place) else { return Ok(()) };
+        // With the link of a node its routes go.
+        self.balanced.retain(|_, node| *place != Place::Node(node.clone()));
         match &member.node {
             None => self.wire.disconnect(&self.core.socket, member.upstream),
             Some(node) => {
@@ -353,13 +387,17 @@ impl Topology {
 
     /// Gives a node an address, which `outside` loses if it had it.
     fn own(&mut self, place: &Place, link: u32, address: IpAddr) -> Result<(), LabError> {
-        if let Some(outside) = self.members.get_mut(&Place::Outside)
-            && outside.addresses.remove(&address)
-        {
-            self.wire.remove_address(&outside.socket, LOOPBACK, address)?;
-        }
+        self.take_from_outside(address)?;
         let Some(member) = self.members.get(place) else { return Ok(()) };
         self.wire.add_address(&member.socket, link, address)
+    }
+
+    fn take_from_outside(&mut self, address: IpAddr) -> Result<(), LabError> {
+        let Some(outside) = self.members.get_mut(&Place::Outside) else { return Ok(()) };
+        if outside.addresses.remove(&address) {
+            self.wire.remove_address(&outside.socket, LOOPBACK, address)?;
+        }
+        Ok(())
     }
 
     /// A hardware address for a pair of links: locally administered, never given twice.

@@ -235,6 +235,7 @@ mod tests {
                 source: end("192.0.2.1"),
                 destination: end("192.0.2.2"),
                 traffic: flow.traffic,
+                via: None,
             },
             oracle: *oracle,
             oracle_shadow: *oracle,

@@ -68,9 +68,15 @@ impl Ban {
 pub fn lower_bans(tables: &BanTables, settings: &Settings) -> Ruleset {
     let mut ruleset = skeleton(&Parts::of(tables), tables, |_| true, *settings);
     for layer in [Layer::InForce, Layer::Shadow] {
-        for range in tables.everywhere(layer) {
-            if let Some(set) = ruleset.sets.get_mut(&set_of(layer, Place::of(range))) {
-                set.elements.insert(range_key(range), None);
+        let mut ranges = tables.everywhere(layer).iter().peekable();
+        while let Some(first) = ranges.next() {
+            let place = Place::of(&first);
+            let next = std::iter::from_fn(|| ranges.next_if(|range| Place::of(range) == place));
+            // A map that is made of all its elements is full; one to which they are added one by one is half empty.
+            let mut elements: Elements =
+                std::iter::once(first).chain(next).map(|range| (range_key(&range), None)).collect();
+            if let Some(set) = ruleset.sets.get_mut(&set_of(layer, place)) {
+                set.elements.append(&mut elements);
             }
         }
     }
@@ -196,7 +202,7 @@ fn targeted_sets(id: &BanId, ban: &TargetedBan) -> Vec<(Name, Set)> {
     let mut sets = Vec::new();
     for family in Family::ALL {
         let banned = ban.banned.iter().filter(|range| Family::of(range.first) == family);
-        let elements: Elements = banned.map(|range| (range_key(range), None)).collect();
+        let elements: Elements = banned.map(|range| (range_key(&range), None)).collect();
         let pods = ban.pods.iter().filter(|address| Family::of(**address) == family);
         let definition = SetDefinition { interval: false, ..ranges(family, &format!("target of {}", ban.description)) };
         let pods = Set { definition, elements: pods.map(|address| (address_key(*address), None)).collect() };

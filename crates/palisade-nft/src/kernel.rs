@@ -107,10 +107,12 @@ impl Kernel {
         }
         let limit = self.batch_bytes_max()?;
         let piece_bytes = limit.saturating_sub(PIECE_OVERHANG_BYTES).clamp(1, PIECE_BYTES);
-        let mut whole = Batch::whole(self.of, operations, 0)?;
-        if whole.bytes().len() <= piece_bytes && !transaction.fills_before_use() {
-            self.commit(&mut whole, operations, &mut applied)?;
-            return Ok(applied);
+        if !transaction.fills_before_use() {
+            let mut whole = Batch::whole(self.of, operations, 0)?;
+            if whole.bytes().len() <= piece_bytes {
+                self.commit(&mut whole, operations, &mut applied)?;
+                return Ok(applied);
+            }
         }
         let (preparation, switch) = transaction.parts();
         let mut switch = Batch::whole(self.of, switch, preparation.len())?;

@@ -7,7 +7,7 @@
 //!      +--Held::lower_changes--------------+
 //! ```
 //!
-//! The kernel holds the tables of [`Table`], and nothing here ever names another. A change to one is a
+//! The kernel holds the tables of [`Table`], and nothing here ever names another, but for the [`Translation`] of a laboratory. A change to one is a
 //! [`Transaction`] first: a value that can be printed, compared and thrown away.
 //! How packets are judged is written in [`mod@lower`], under which addresses pods may send in [`sources`], and nowhere else.
 
@@ -29,6 +29,7 @@ pub mod sources;
 mod testing;
 mod text;
 mod transaction;
+mod translation;
 mod wire;
 
 pub use bans::{Ban, BanHeld, lower_bans};
@@ -44,3 +45,4 @@ pub use monitor::{Event, Monitor};
 pub use ruleset::{InterfaceName, Ruleset, Table};
 pub use sources::{Attached, Sources, lower_sources};
 pub use transaction::{Counts, Operation, Transaction};
+pub use translation::{Lead, Origin, Share, Translation};

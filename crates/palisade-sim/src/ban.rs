@@ -39,7 +39,7 @@ pub(crate) fn bans(snapshot: &Snapshot, packet: &Packet, asked: Asked) -> Vec<Ba
 /// The first entry of a list that bans an address.
 fn entry_for<'a>(snapshot: &Snapshot, list: &'a BanList, address: IpAddr) -> Option<&'a BanEntry> {
     let holds = |entry: &&BanEntry| entry.cidr.contains(&address);
-    list.entries.iter().find(holds).filter(|_| spared(snapshot, list, address).is_none())
+    list.all_entries().find(holds).filter(|_| spared(snapshot, list, address).is_none())
 }
 
 /// Why a list does not ban an address that it names.
@@ -83,7 +83,7 @@ pub fn standings(snapshot: &Snapshot, address: IpAddr) -> Vec<Standing> {
     let mut standings = Vec::new();
     for list in snapshot.ban_lists.values() {
         let entries: Vec<BanEntry> =
-            list.entries.iter().filter(|entry| entry.cidr.contains(&address)).cloned().collect();
+            list.all_entries().filter(|entry| entry.cidr.contains(&address)).cloned().collect();
         if !entries.is_empty() {
             standings.push(Standing {
                 list: list.name.clone(),
@@ -101,21 +101,6 @@ impl Standing {
     /// Whether the list bans the address, for whomever it is.
     pub fn bans(&self) -> bool {
         self.spared.is_none() && !self.audit
-    }
-}
-
-impl fmt::Display for Standing {
-    /// `BanList abuse: 203.0.113.0/24 (scans)`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "BanList {}{}", self.list, if self.audit { " (audit)" } else { "" })?;
-        if let Some(target) = &self.target {
-            write!(f, ", for {target}")?;
-        }
-        if let Some(spared) = &self.spared {
-            return write!(f, ": spared, {spared}");
-        }
-        let entries: Vec<String> = self.entries.iter().map(ToString::to_string).collect();
-        write!(f, ": {}", entries.join(", "))
     }
 }
 

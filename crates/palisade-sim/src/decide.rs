@@ -15,8 +15,9 @@ use palisade_core::{
 
 use crate::ban::bans;
 use crate::host::Guarded;
+use crate::host_reason::HostDecision;
 use crate::matching::selects;
-use crate::packet::{Endpoint, Owner, Packet};
+use crate::packet::{Endpoint, Leg, Owner, Packet, Stage};
 use crate::reason::{Banned, Decision, DirectionDecision, Exemption, Grant, Isolator, Near, Outcome, Shadow};
 use crate::rule::{Matched, NamedPod, Question};
 
@@ -27,48 +28,61 @@ use crate::rule::{Matched, NamedPod, Question};
 /// pod and the ingress policy on the destination pod need to allow the connection." An end that is no pod has
 /// no policies.
 pub fn decide(snapshot: &Snapshot, packet: &Packet) -> Decision {
-    let now = Judged::new(snapshot, packet, Asked::InForce);
-    let then = Judged::new(snapshot, packet, Asked::All);
+    let legs = packet.legs();
+    let now = Judged::new(snapshot, &legs, Asked::InForce);
+    let then = Judged::new(snapshot, &legs, Asked::All);
     let (verdict, assumed, directions) = now.judge();
     let shadow = then.is_audited().then(|| {
         let (verdict, assumed, directions) = then.judge();
-        Shadow { verdict, assumed, directions, host: then.guarded.as_ref().map(Guarded::decision), bans: then.bans }
+        Shadow { verdict, assumed, directions, host: then.host(), bans: then.bans }
     });
-    let host = now.guarded.as_ref().map(Guarded::decision);
-    Decision { verdict, assumed, directions, host, bans: now.bans, shadow }
+    Decision { verdict, assumed, directions, host: now.host(), bans: now.bans, shadow }
 }
 
 /// Everything that is asked about a packet.
+#[derive(Default)]
 struct Judged<'a> {
     sides: Vec<Side<'a>>,
-    guarded: Option<Guarded<'a>>,
+    guarded: Vec<Guarded<'a>>,
     bans: Vec<Banned>,
 }
 
 impl<'a> Judged<'a> {
-    fn new(snapshot: &'a Snapshot, packet: &'a Packet, asked: Asked) -> Judged<'a> {
-        Judged {
-            sides: sides(snapshot, packet, asked),
-            guarded: Guarded::of(snapshot, packet, asked),
-            bans: bans(snapshot, packet, asked),
+    /// What is asked on each leg; the same question that two nodes are asked counts once.
+    fn new(snapshot: &'a Snapshot, legs: &'a [Leg], asked: Asked) -> Judged<'a> {
+        let mut judged = Judged::default();
+        for leg in legs {
+            judged.sides.extend(sides(snapshot, leg, asked));
+            if !judged.guarded.iter().any(|guarded| *guarded.packet == leg.packet) {
+                judged.guarded.extend(Guarded::of(snapshot, leg, asked));
+            }
+            for ban in bans(snapshot, &leg.packet, asked) {
+                if !judged.bans.contains(&ban) {
+                    judged.bans.push(ban);
+                }
+            }
         }
+        judged
+    }
+
+    fn host(&self) -> Vec<HostDecision> {
+        self.guarded.iter().map(Guarded::decision).collect()
     }
 
     fn is_audited(&self) -> bool {
         self.sides.iter().flat_map(|side| &side.policies).any(|(_, policy)| policy.audit)
-            || self.guarded.as_ref().is_some_and(Guarded::is_audited)
+            || self.guarded.iter().any(Guarded::is_audited)
             || self.bans.iter().any(|ban| ban.audit)
     }
 
     /// Whether all allow, whether that rests on something invented, and what each side says.
     fn judge(&self) -> (Verdict, bool, Vec<DirectionDecision>) {
-        let admits = |reading| {
-            self.bans.is_empty() && self.guarded.as_ref().is_none_or(|guarded| guarded.outcome(reading).admits())
-        };
+        let admits =
+            |reading| self.bans.is_empty() && self.guarded.iter().all(|guarded| guarded.outcome(reading).admits());
         let allows = |reading| self.sides.iter().all(|side| side.outcome(reading).allows()) && admits(reading);
         // More matches never turn an allow into a deny, so the two extreme readings bound all others.
         let invented = self.sides.iter().any(|side| side.peer_assumed || side.subject.1.assumed.node)
-            || self.guarded.as_ref().is_some_and(|guarded| guarded.peer_assumed);
+            || self.guarded.iter().any(|guarded| guarded.peer_assumed);
         let assumed = invented && allows(Reading::Against) != allows(Reading::InFavour);
         let directions: Vec<DirectionDecision> = self.sides.iter().map(Side::decision).collect();
         let allowed = directions.iter().all(|decision| decision.outcome.allows()) && admits(Reading::AsInvented);
@@ -125,9 +139,10 @@ pub(crate) fn pods_at(snapshot: &Snapshot, address: IpAddr) -> Vec<NamedPod<'_>>
     pods
 }
 
-/// Whether the address was invented for a pod or a node.
+/// Whether the address was invented, for a pod, a node or a Service.
 pub(crate) fn is_assumed(snapshot: &Snapshot, address: IpAddr) -> bool {
     snapshot.nodes.values().any(|node| node.assumed && node.addresses.contains(&address))
+        || snapshot.services.values().any(|service| service.assumed && service.addresses.contains(&address))
         || snapshot.pods.values().any(|pod| pod.assumed.addresses && !pod.finished && pod.addresses.contains(&address))
 }
 
@@ -152,7 +167,7 @@ impl Reading {
 /// One pod and its policies in one direction, for one packet.
 struct Side<'a> {
     snapshot: &'a Snapshot,
-    packet: &'a Packet,
+    leg: &'a Leg,
     direction: Direction,
     subject: NamedPod<'a>,
     /// The policies that isolate the subject.
@@ -163,17 +178,22 @@ struct Side<'a> {
     peer_assumed: bool,
 }
 
-fn sides<'a>(snapshot: &'a Snapshot, packet: &'a Packet, asked: Asked) -> Vec<Side<'a>> {
+fn sides<'a>(snapshot: &'a Snapshot, leg: &'a Leg, asked: Asked) -> Vec<Side<'a>> {
     let mut sides = Vec::new();
+    // Before it is translated it is not forwarded.
+    if leg.stage == Stage::Entering {
+        return sides;
+    }
+    let packet = &leg.packet;
     for direction in Direction::ALL {
         let (end, peer) = match direction {
             Direction::Egress => (&packet.source, &packet.destination),
             Direction::Ingress => (&packet.destination, &packet.source),
         };
-        for subject in subjects(snapshot, packet, end) {
+        for subject in subjects(snapshot, leg, end) {
             sides.push(Side {
                 snapshot,
-                packet,
+                leg,
                 direction,
                 subject,
                 policies: isolating(snapshot, subject, direction, asked),
@@ -188,11 +208,15 @@ fn sides<'a>(snapshot: &'a Snapshot, packet: &'a Packet, asked: Asked) -> Vec<Si
 
 /// The pods that an end of the packet may be, for the nodes on its way: the pod that it is, and those that have its
 /// address too on one of these nodes. A node's own ends are not on the way, their packets are not forwarded there.
-fn subjects<'a>(snapshot: &'a Snapshot, packet: &Packet, end: &Endpoint) -> Vec<NamedPod<'a>> {
+/// A leg of one node is about the pods of this node, and those that no node runs yet.
+fn subjects<'a>(snapshot: &'a Snapshot, leg: &Leg, end: &Endpoint) -> Vec<NamedPod<'a>> {
     let mut pods = pods_at(snapshot, end.address);
     pods.retain(|(name, pod)| {
+        if leg.node.is_some() {
+            return pod.node.is_none() || pod.node == leg.node;
+        }
         let is_end = end.owner == Owner::Pod((*name).clone());
-        let on_the_way = [&packet.source, &packet.destination]
+        let on_the_way = [&leg.packet.source, &leg.packet.destination]
             .iter()
             .any(|end| matches!(end.owner, Owner::Pod(_)) && end.node.is_some() && end.node == pod.node);
         is_end || on_the_way
@@ -275,10 +299,10 @@ impl Side<'_> {
     }
 
     /// "Exception: traffic to and from the node where a Pod is running is always allowed, regardless of the IP address of the
-    /// Pod or the node"; "a pod cannot block access to itself".
+    /// Pod or the node"; "a pod cannot block access to itself". What a Service leads back to the pod has left it.
     fn exemption(&self, reading: Reading) -> Option<Exemption> {
         let pod = self.subject.1;
-        if pod.addresses.contains(&self.peer.address) {
+        if pod.addresses.contains(&self.peer.address) && self.leg.stage != Stage::Translated {
             return Some(Exemption::Itself);
         }
         let node = self.peer.node.as_ref().filter(|_| self.peer.owner == Owner::Node)?;
@@ -303,12 +327,12 @@ impl Side<'_> {
                 namespace,
                 peer: self.peer,
                 peer_pod,
-                destination: &self.packet.destination,
+                destination: &self.leg.packet.destination,
                 destination_pod: match self.direction {
                     Direction::Ingress => Some(self.subject),
                     Direction::Egress => peer_pod,
                 },
-                traffic: self.packet.traffic,
+                traffic: self.leg.packet.traffic,
                 peer_assumed: self.peer_assumed,
                 reading,
             });

@@ -39,13 +39,14 @@ pub fn explain(snapshot: &Snapshot, flow: &Flow, families: &[Family]) -> Result<
     for packet in resolve(snapshot, flow, families)? {
         let mut decision = decide(snapshot, &packet);
         let ends = [(&flow.source, &packet.source), (&flow.destination, &packet.destination)];
-        let by_invention = |directions: &[DirectionDecision], host: Option<&HostDecision>| {
-            let is_asked = host.is_some() || directions.iter().any(|direction| !direction.isolated_by.is_empty());
+        let by_invention = |directions: &[DirectionDecision], host: &[HostDecision]| {
+            let is_asked = !host.is_empty() || directions.iter().any(|direction| !direction.isolated_by.is_empty());
             ends.iter().any(|(end, endpoint)| means_by_invention(snapshot, end, endpoint, is_asked))
+                || is_asked && is_led_by_invention(snapshot, &packet)
         };
-        decision.assumed |= by_invention(&decision.directions, decision.host.as_ref());
+        decision.assumed |= by_invention(&decision.directions, &decision.host);
         if let Some(shadow) = &mut decision.shadow {
-            shadow.assumed |= by_invention(&shadow.directions, shadow.host.as_ref());
+            shadow.assumed |= by_invention(&shadow.directions, &shadow.host);
         }
         packets.push((packet, decision));
     }
@@ -63,6 +64,15 @@ fn means_by_invention(snapshot: &Snapshot, end: &End, endpoint: &Endpoint, is_as
         }
         End::Pod(_) | End::Workload(_) | End::Node(_) => false,
     }
+}
+
+/// Whether the node of a pod was invented, and it matters to what the packet is led.
+fn is_led_by_invention(snapshot: &Snapshot, packet: &Packet) -> bool {
+    let invented = |end: &Endpoint| match &end.owner {
+        Owner::Pod(name) => snapshot.pods.get(name).is_some_and(|pod| pod.assumed.node),
+        Owner::Node | Owner::Outside => false,
+    };
+    packet.via.as_ref().is_some_and(|via| via.by_node) && (invented(&packet.source) || invented(&packet.destination))
 }
 
 impl Explanation {
@@ -199,7 +209,7 @@ impl Part<'_> {
 fn groups<'a>(packets: impl Iterator<Item = &'a (Packet, Decision)>) -> Vec<Group<'a>> {
     let mut groups: Vec<Group<'a>> = Vec::new();
     for judged in packets {
-        let outline = outline(&judged.1);
+        let outline = outline(judged);
         match groups.iter_mut().find(|group| group.outline == outline) {
             Some(group) => group.packets.push(judged),
             None => groups.push(Group { outline, packets: vec![judged] }),
@@ -209,8 +219,9 @@ fn groups<'a>(packets: impl Iterator<Item = &'a (Packet, Decision)>) -> Vec<Grou
     groups
 }
 
-fn outline(decision: &Decision) -> Vec<String> {
+fn outline((packet, decision): &(Packet, Decision)) -> Vec<String> {
     let mut outline = vec![Answer { verdict: decision.verdict, assumed: decision.assumed }.to_string()];
+    outline.extend(packet.via.iter().map(|via| format!("via {}, {:?}", via.door, packet.hidden_behind().is_some())));
     outline.extend(audit_heading(decision));
     for DirectionDecision { direction, isolated_by, outcome, .. } in
         decision.directions.iter().chain(decision.audit_directions())
@@ -250,11 +261,13 @@ impl Group<'_> {
 
     /// The reasons of its first packet.
     fn lines(&self) -> Vec<String> {
-        let (_, decision) = self.packets[0];
-        let mut lines: Vec<String> = decision.bans.iter().map(ToString::to_string).collect();
+        let (packet, decision) = self.packets[0];
+        let mut lines: Vec<String> = packet.way().into_iter().collect();
+        let before = lines.len();
+        lines.extend(decision.bans.iter().map(ToString::to_string));
         lines.extend(decision.directions.iter().map(ToString::to_string));
         lines.extend(decision.host.iter().map(ToString::to_string));
-        if lines.is_empty() {
+        if lines.len() == before {
             lines.push("no NetworkPolicy applies, neither end is a pod".to_string());
         }
         lines
@@ -266,7 +279,7 @@ impl Group<'_> {
         let Some(heading) = audit_heading(decision) else { return Vec::new() };
         let mut lines: Vec<String> = decision.audit_bans().iter().map(|ban| format!("{heading}: {ban}")).collect();
         lines.extend(decision.audit_directions().iter().map(|direction| format!("{heading}: {direction}")));
-        lines.extend(decision.audit_host().map(|host| format!("{heading}: {host}")));
+        lines.extend(decision.audit_host().iter().map(|host| format!("{heading}: {host}")));
         lines
     }
 }

@@ -7,19 +7,21 @@
 use std::collections::BTreeSet;
 
 use palisade_core::host_policy::FAILSAFE_PORTS;
-use palisade_core::{HostGroup, HostPeer, HostPolicy, Node, NodeName, Port, Selector, Snapshot, Traffic, Transport};
+use palisade_core::{
+    HostGroup, HostPeer, HostPolicy, HostScope, Node, NodeName, Port, Selector, Snapshot, Traffic, Transport,
+};
 
 use crate::decide::{Asked, Reading, is_assumed, pods_at};
 use crate::host_reason::{Guarding, HostDecision, HostGrant, HostNear, HostOutcome, HostRefusal};
 use crate::matching::{Labelled, selects};
-use crate::packet::{Owner, Packet};
+use crate::packet::{Leg, Owner, Packet, Stage};
 use crate::reason::PeerProblem;
 use crate::rule::{self, ask_block, ask_pod, namespace_problem};
 
 /// A packet to a port of a node that policies guard.
 pub(crate) struct Guarded<'a> {
     snapshot: &'a Snapshot,
-    packet: &'a Packet,
+    pub(crate) packet: &'a Packet,
     node: &'a NodeName,
     transport: Transport,
     port: Port,
@@ -31,12 +33,16 @@ pub(crate) struct Guarded<'a> {
 
 impl<'a> Guarded<'a> {
     /// `None` if the packet goes to no node, or no policy that is asked guards the port.
-    pub(crate) fn of(snapshot: &'a Snapshot, packet: &'a Packet, asked: Asked) -> Option<Guarded<'a>> {
+    ///
+    /// `scope`: a policy of sockets alone says nothing about what the node that it comes to translates.
+    pub(crate) fn of(snapshot: &'a Snapshot, leg: &'a Leg, asked: Asked) -> Option<Guarded<'a>> {
+        let packet = &leg.packet;
         let Traffic::Port(transport, port) = packet.traffic else { return None };
         let node = packet.destination.node.as_ref().filter(|_| packet.destination.owner == Owner::Node)?;
         let mut policies = Vec::new();
         for policy in snapshot.host_policies.values() {
-            let is_asked = asked == Asked::All || !policy.audit;
+            let is_about = policy.scope == HostScope::Everything || leg.stage != Stage::Entering;
+            let is_asked = is_about && (asked == Asked::All || !policy.audit);
             let names_port = policy.ports.iter().any(|guarded| guarded.contains(transport, port));
             if is_asked && names_port && is_guarded_by(snapshot, packet, node, policy) {
                 policies.push(&**policy);
@@ -60,6 +66,7 @@ impl<'a> Guarded<'a> {
         };
         HostDecision {
             node: self.node.clone(),
+            traffic: self.packet.traffic,
             guarded_by: self.policies.iter().map(guarding).collect(),
             outcome: self.outcome(Reading::AsInvented),
         }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use palisade_core::{HostGroup, HostPeer, HostPolicyName, NodeName};
+use palisade_core::{HostGroup, HostPeer, HostPolicyName, NodeName, Traffic};
 
 use crate::reason::{PeerProblem, comma_separated, write_marks};
 
@@ -11,6 +11,8 @@ use crate::reason::{PeerProblem, comma_separated, write_marks};
 pub struct HostDecision {
     /// The node.
     pub node: NodeName,
+    /// The port.
+    pub traffic: Traffic,
     /// Every policy that guards the port there, by name; at least one.
     pub guarded_by: Vec<Guarding>,
     /// What came out.

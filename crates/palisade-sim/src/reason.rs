@@ -24,8 +24,8 @@ pub struct Decision {
     /// What was judged: egress of the source if that is a pod, then ingress of the destination if that is one.
     /// Both must allow; where nothing was judged, no policy has a say.
     pub directions: Vec<DirectionDecision>,
-    /// What guards the port of the node that the packet goes to; `None` if it goes to none, or nothing guards the port.
-    pub host: Option<HostDecision>,
+    /// What guards the ports of nodes that the packet goes to, in its order: one that it is sent to and translated at, and one that it arrives at.
+    pub host: Vec<HostDecision>,
     /// The bans that the packet meets; each of them denies it.
     pub bans: Vec<Banned>,
     /// What would be with all audited policies in force; `None` if no audited policy selects what is judged,
@@ -42,8 +42,8 @@ pub struct Shadow {
     pub assumed: bool,
     /// What would be judged, in the order of [`Decision::directions`].
     pub directions: Vec<DirectionDecision>,
-    /// What would guard the port of the node that the packet goes to.
-    pub host: Option<HostDecision>,
+    /// What would guard the ports of nodes that the packet goes to.
+    pub host: Vec<HostDecision>,
     /// The bans that the packet would meet.
     pub bans: Vec<Banned>,
 }
@@ -72,15 +72,17 @@ impl Decision {
         pairs.filter(decides).map(|(_, then)| then).collect()
     }
 
-    /// The same of what guards the port of a node: what decides that the verdict would change, as it would be.
-    pub fn audit_host(&self) -> Option<&HostDecision> {
-        let (audit, then) = (self.audit()?, self.shadow.as_ref()?.host.as_ref()?);
-        let denied_now = self.host.as_ref().is_some_and(|now| !now.outcome.admits());
-        let decides = match audit {
+    /// The same of what guards ports of nodes: what decides that the verdict would change, as it would be.
+    pub fn audit_host(&self) -> Vec<&HostDecision> {
+        let (Some(audit), Some(shadow)) = (self.audit(), &self.shadow) else { return Vec::new() };
+        let port = |decision: &HostDecision| (decision.node.clone(), decision.traffic);
+        let denied_now =
+            |then: &HostDecision| self.host.iter().any(|now| port(now) == port(then) && !now.outcome.admits());
+        let decides = |then: &&HostDecision| match audit {
             Audit::WouldDeny => !then.outcome.admits(),
-            Audit::WouldAllow => denied_now,
+            Audit::WouldAllow => denied_now(then),
         };
-        decides.then_some(then)
+        shadow.host.iter().filter(decides).collect()
     }
 
     /// The same of bans: those that would deny the packet, if the verdict would change.

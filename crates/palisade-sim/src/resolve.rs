@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 
-use palisade_core::{End, Family, Flow, NodeName, Pod, PodName, Snapshot, WorkloadKind, WorkloadName};
+use palisade_core::{End, Family, Flow, NodeName, Pod, PodName, ServiceName, Snapshot, WorkloadKind, WorkloadName};
 
 use crate::decide::{has_own_addresses, pods_at};
+use crate::door::{Way, way};
 use crate::packet::{Endpoint, Owner, Packet};
 
 /// Why a flow stands for no packet.
@@ -26,35 +27,71 @@ impl fmt::Display for ResolveError {
 
 impl std::error::Error for ResolveError {}
 
-fn error<T>(message: String, hint: impl Into<String>) -> Result<T, ResolveError> {
+pub(crate) fn error<T>(message: String, hint: impl Into<String>) -> Result<T, ResolveError> {
     Err(ResolveError { message, hint: hint.into() })
 }
 
 /// Every packet that the flow stands for; the flow is allowed only if all of them are.
 ///
 /// A workload stands for all its pods that have an address, and names at both ends for every one of `families`
-/// that both ends have. A name stands for the first address it has in a family. There is at least one packet.
+/// that both ends have. A name stands for the first address it has in a family. Where a node translates what goes to the destination, there is a
+/// packet for each server that it may be led to. There is at least one packet.
 ///
 /// # Errors
 ///
-/// An end that the snapshot does not have or that has no address, and ends without a family in common.
+/// An end that the snapshot does not have or that has no address, and ends without a family in common; and where a Service leads nowhere.
 pub fn resolve(snapshot: &Snapshot, flow: &Flow, families: &[Family]) -> Result<Vec<Packet>, ResolveError> {
     let sources = endpoints(snapshot, &flow.source)?;
-    let destinations = endpoints(snapshot, &flow.destination)?;
+    let is_outside = sources.iter().all(|source| source.owner == Owner::Outside);
+    let destinations = match front(snapshot, &flow.destination, is_outside) {
+        Some(front) => front?,
+        None => endpoints(snapshot, &flow.destination)?,
+    };
+    let ways = destinations.iter().map(|to| way(snapshot, to, flow.traffic)).collect::<Result<Vec<_>, _>>()?;
+    let destinations: Vec<(Endpoint, Option<Way<'_>>)> = destinations.into_iter().zip(ways).collect();
     let mut packets = Vec::new();
     for family in Family::ALL.into_iter().filter(|family| families.contains(family)) {
-        let of_family = |end: &&Endpoint| Family::of(end.address) == family;
-        for source in sources.iter().filter(of_family) {
-            for destination in destinations.iter().filter(of_family) {
-                let (source, destination) = (source.clone(), destination.clone());
-                packets.push(Packet { family, source, destination, traffic: flow.traffic });
+        for source in sources.iter().filter(|end| Family::of(end.address) == family) {
+            for (destination, way) in destinations.iter().filter(|(end, _)| Family::of(end.address) == family) {
+                let led =
+                    way.as_ref().map(|way| way.packets(snapshot, source, destination, flow.traffic)).transpose()?;
+                let (source, destination, traffic) = (source.clone(), destination.clone(), flow.traffic);
+                let direct = || vec![Packet { family, source, destination, traffic, via: None }];
+                packets.extend(led.unwrap_or_else(direct));
             }
         }
     }
     if packets.is_empty() {
+        let destinations: Vec<Endpoint> = destinations.into_iter().map(|(end, _)| end).collect();
         return no_common_family(flow, &sources, &destinations, families);
     }
     Ok(packets)
+}
+
+/// The addresses of a Service that is named as a destination: its own, or for who is outside those by which the outside gets there.
+/// `None` if no Service is meant, or one that has no address: then its pods are.
+fn front(snapshot: &Snapshot, end: &End, is_outside: bool) -> Option<Result<Vec<Endpoint>, ResolveError>> {
+    let name = match end {
+        End::Workload(name) => name,
+        End::Pod(name) if !snapshot.pods.contains_key(name) => short_name(snapshot, name).ok()?,
+        End::Pod(_) | End::Node(_) | End::Address(_) => return None,
+    };
+    let service = ServiceName::new(name.namespace.clone(), name.name.clone());
+    let service = snapshot.services.get(&service).filter(|_| name.kind == WorkloadKind::Service)?;
+    if service.headless {
+        return None;
+    }
+    let addresses = if is_outside && !service.external.is_empty() { &service.external } else { &service.addresses };
+    if addresses.is_empty() {
+        let hint = "it has no spec.clusterIPs, and the range of those that are invented has none left";
+        return Some(error(format!("service {}/{} has no address", name.namespace, name.name), hint));
+    }
+    let to = |address| {
+        let node = node_at(snapshot, address);
+        let owner = if node.is_some() { Owner::Node } else { Owner::Outside };
+        Endpoint { address, owner, node }
+    };
+    Some(Ok(first_of_each_family(addresses).map(to).collect()))
 }
 
 /// Whose an address is: a pod's, or else a node's, or else nobody's in the cluster. There is one answer, but for
@@ -79,8 +116,12 @@ fn node_at(snapshot: &Snapshot, address: IpAddr) -> Option<NodeName> {
     node.map(|(name, _)| name.clone()).or_else(|| pod?.node.clone())
 }
 
-/// The addresses of an end, the first of each family for each pod or node.
-fn endpoints(snapshot: &Snapshot, end: &End) -> Result<Vec<Endpoint>, ResolveError> {
+/// The addresses of an end as a client, the first of each family for each pod or node; a Service is its pods.
+///
+/// # Errors
+///
+/// An end that the snapshot does not have, or that has no address.
+pub fn endpoints(snapshot: &Snapshot, end: &End) -> Result<Vec<Endpoint>, ResolveError> {
     match end {
         End::Address(address) => Ok(owners(snapshot, *address)),
         End::Node(name) => match snapshot.nodes.get(name) {
@@ -144,7 +185,7 @@ fn pod_endpoints(snapshot: &Snapshot, name: &PodName, pod: &Pod) -> Result<Vec<E
 }
 
 /// The addresses of a pod that has not finished; none if it has none yet.
-fn addresses(snapshot: &Snapshot, name: &PodName, pod: &Pod) -> Vec<Endpoint> {
+pub(crate) fn addresses(snapshot: &Snapshot, name: &PodName, pod: &Pod) -> Vec<Endpoint> {
     if has_own_addresses(pod) {
         let owned = |address| Endpoint { address, owner: Owner::Pod(name.clone()), node: pod.node.clone() };
         return first_of_each_family(&pod.addresses).map(owned).collect();

@@ -12,7 +12,7 @@ use palisade_core::{
     Traffic, Verdict,
 };
 
-use crate::packet::{Owner, Packet};
+use crate::packet::{Endpoint, Leg, Owner, Packet, Stage};
 
 /// The way of a packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,18 +121,38 @@ pub fn walk(tables: &BTreeMap<NodeName, Tables>, packet: &Packet) -> Trace {
 }
 
 fn way(tables: &BTreeMap<NodeName, Tables>, packet: &Packet, layer: Layer) -> Way {
-    let bans = bans(tables, packet, layer);
-    let mut way = Way { verdict: Verdict::allow_if(bans.is_empty()), steps: Vec::new(), guards: Vec::new(), bans };
-    for node in guarding_nodes(packet) {
+    let mut way = Way { verdict: Verdict::Allow, steps: Vec::new(), guards: Vec::new(), bans: Vec::new() };
+    for leg in packet.legs() {
+        go(tables, &leg, layer, &mut way);
+        // Where policies deny it, the packet ends; guards and bans are all told.
+        if way.steps.last().is_some_and(|step| step.verdict == Verdict::Deny) {
+            break;
+        }
+    }
+    way
+}
+
+/// One leg of the way.
+fn go(tables: &BTreeMap<NodeName, Tables>, leg: &Leg, layer: Layer, way: &mut Way) {
+    let packet = &leg.packet;
+    for ban in bans(tables, leg, layer) {
+        way.verdict = Verdict::Deny;
+        if !way.bans.contains(&ban) {
+            way.bans.push(ban);
+        }
+    }
+    for node in guarding_nodes(leg) {
         let Some(tables) = tables.get(node).map(|tables| &tables.host) else { continue };
-        for scope in HostScope::ALL {
+        // What the node translates does not come to its sockets.
+        let is_asked = |scope: &HostScope| *scope == HostScope::Everything || leg.stage != Stage::Entering;
+        for scope in HostScope::ALL.into_iter().filter(is_asked) {
             let Some(ports) = guarded_ports(tables, layer, scope, node, packet) else { continue };
             let step = ask_guard(tables, node, ports, packet.source.address);
             way.verdict = way.verdict.min(step.verdict);
             way.guards.push(step);
         }
     }
-    for node in forwarding_nodes(tables, packet) {
+    for node in forwarding_nodes(tables, leg) {
         let Some(tables) = tables.get(node) else { continue };
         for direction in Direction::ALL {
             let subject = match direction {
@@ -144,17 +164,19 @@ fn way(tables: &BTreeMap<NodeName, Tables>, packet: &Packet, layer: Layer) -> Wa
             way.steps.push(step);
             if verdict == Verdict::Deny {
                 way.verdict = verdict;
-                return way;
+                return;
             }
         }
     }
-    way
 }
 
-/// What the nodes at the ends ban. In the shadow all lists are in force.
-fn bans(tables: &BTreeMap<NodeName, Tables>, packet: &Packet, layer: Layer) -> Vec<BanStep> {
-    let Packet { source, destination, .. } = packet;
-    let nodes: BTreeSet<&NodeName> = source.node.iter().chain(&destination.node).collect();
+/// What the nodes at the ends ban, or the one that the leg is about. In the shadow all lists are in force.
+fn bans(tables: &BTreeMap<NodeName, Tables>, leg: &Leg, layer: Layer) -> Vec<BanStep> {
+    let Packet { source, destination, .. } = &leg.packet;
+    let nodes: BTreeSet<&NodeName> = match &leg.node {
+        Some(node) => BTreeSet::from([node]),
+        None => source.node.iter().chain(&destination.node).collect(),
+    };
     let mut steps = Vec::new();
     for (node, tables) in nodes.into_iter().filter_map(|node| Some((node, &tables.get(node)?.bans))) {
         for (end, other) in [(source.address, destination.address), (destination.address, source.address)] {
@@ -202,13 +224,16 @@ fn guarded_ports<'a>(
 }
 
 /// The nodes on which the guard of the packet's destination is asked: that of the pod that sends it, and the one it goes to, unless that
-/// sends it to itself.
-fn guarding_nodes(packet: &Packet) -> impl Iterator<Item = &NodeName> {
-    let Packet { source, destination, .. } = packet;
-    let to = destination.node.as_ref().filter(|_| destination.owner == Owner::Node);
-    let to = to.filter(|to| !(source.owner == Owner::Node && source.node.as_ref() == Some(*to)));
+/// sends it to itself; or the one that the leg is about, unless that sends it.
+fn guarding_nodes(leg: &Leg) -> Vec<&NodeName> {
+    let Packet { source, destination, .. } = &leg.packet;
+    let sends = |node: &NodeName| source.owner == Owner::Node && source.node.as_ref() == Some(node);
+    let to = destination.node.as_ref().filter(|to| destination.owner == Owner::Node && !sends(to));
+    if leg.node.is_some() {
+        return leg.node.iter().filter(|node| to.is_some() && !sends(node)).collect();
+    }
     let from = source.node.as_ref().filter(|_| to.is_some() && matches!(source.owner, Owner::Pod(_)));
-    from.filter(|from| Some(*from) != to).into_iter().chain(to)
+    from.filter(|from| Some(*from) != to).into_iter().chain(to).collect()
 }
 
 /// What guards the port on this node. Whatever address of its own the packet goes to, a node knows it for its own.
@@ -238,9 +263,15 @@ fn ask_guard(tables: &HostTables, node: &NodeName, ports: &GuardedPorts, source:
 }
 
 /// The nodes that forward the packet, in its order: those of the pods at its ends, and those in whose pod ranges an end is. What a
-/// node itself sends or receives is not forwarded there, and a packet to the sender's own address never leaves.
-fn forwarding_nodes<'p>(tables: &'p BTreeMap<NodeName, Tables>, packet: &'p Packet) -> Vec<&'p NodeName> {
-    let Packet { source, destination, .. } = packet;
+/// node itself sends or receives is not forwarded there, and a packet to the sender's own address never leaves. A leg of one node is about that:
+/// what it has not translated yet it does not forward yet, and what it has it forwards, also back to the sender.
+fn forwarding_nodes<'p>(tables: &'p BTreeMap<NodeName, Tables>, leg: &'p Leg) -> Vec<&'p NodeName> {
+    let Packet { source, destination, .. } = &leg.packet;
+    if let Some(node) = &leg.node {
+        let is_end = |end: &Endpoint| end.owner == Owner::Node && end.node.as_ref() == Some(node);
+        let forwards = leg.stage != Stage::Entering && !is_end(source) && !is_end(destination);
+        return if forwards { vec![node] } else { Vec::new() };
+    }
     if source.address == destination.address {
         return Vec::new();
     }

@@ -4,11 +4,14 @@
 //! nobody is shut out by a typing error.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use jiff::Timestamp;
 use jiff::fmt::temporal::Pieces;
 use palisade_core::{BanEntry, BanList, BanListName, BanTarget, Level};
+
+mod source;
 
 use crate::host_policy::{choice, optional_selector};
 use crate::network_policy::block;
@@ -24,7 +27,7 @@ const LAST_YEAR: i16 = 9999;
 /// Reads the list, its expired entries included. Errors in `reading`, those found before included, are told in it.
 pub fn read(root: &At<'_>, name: BanListName, reading: &mut Reading) -> BanList {
     root.known_fields(&["apiVersion", "kind", "metadata", "spec", "status"], Level::Warning, reading);
-    let mut list = banning_nothing(name);
+    let mut list = BanList { name, ..BanList::default() };
     if let Some(spec) = root.field("spec") {
         read_spec(&spec, &mut list, reading);
     }
@@ -35,22 +38,40 @@ pub fn read(root: &At<'_>, name: BanListName, reading: &mut Reading) -> BanList 
 
 /// The list as it stands in place of one that is lost whole.
 pub fn lost(name: BanListName, reason: &str) -> BanList {
-    BanList { unreadable: Some(reason.to_string()), ..banning_nothing(name) }
+    BanList { name, unreadable: Some(reason.to_string()), ..BanList::default() }
 }
 
 /// What a list does of which something cannot be read, for its diagnostics.
 pub fn effect(list: &BanList) -> &'static str {
-    if list.entries.is_empty() { "the list bans nothing" } else { "the other entries are banned" }
+    if list.entries.is_empty() && list.source.is_none() {
+        "the list bans nothing"
+    } else {
+        "the other entries are banned"
+    }
 }
 
-/// The list as of a moment, in seconds since 1970: without the entries that have expired.
-pub fn in_force(list: &BanList, now: i64) -> BanList {
+/// The list as of a moment, in seconds since 1970: without the entries that have expired. One of which none has is the same.
+pub fn in_force(list: Arc<BanList>, now: i64) -> Arc<BanList> {
     let lives = |entry: &&BanEntry| entry.expires.is_none_or(|expires| expires > now);
-    BanList { entries: list.entries.iter().filter(lives).cloned().collect(), ..list.clone() }
-}
-
-fn banning_nothing(name: BanListName) -> BanList {
-    BanList { name, target: None, entries: Vec::new(), except: Vec::new(), audit: false, unreadable: None }
+    if list.all_entries().all(|entry| lives(&entry)) {
+        return list;
+    }
+    let of_source = &list.of_source;
+    Arc::new(BanList {
+        name: Arc::clone(&list.name),
+        target: list.target.clone(),
+        // Not by a copy of the whole, which would copy what has expired.
+        entries: list.entries.iter().filter(lives).cloned().collect(),
+        of_source: if of_source.iter().all(|entry| lives(&entry)) {
+            Arc::clone(of_source)
+        } else {
+            of_source.iter().filter(lives).cloned().collect()
+        },
+        source: list.source.clone(),
+        except: list.except.clone(),
+        audit: list.audit,
+        unreadable: list.unreadable.clone(),
+    })
 }
 
 fn read_spec(spec: &At<'_>, list: &mut BanList, reading: &mut Reading) {
@@ -58,18 +79,20 @@ fn read_spec(spec: &At<'_>, list: &mut BanList, reading: &mut Reading) {
     if spec.entries(reading).is_none() {
         return;
     }
-    spec.known_fields(&["enforcement", "target", "entries", "exceptCIDRs"], Level::Error, reading);
+    spec.known_fields(&["enforcement", "target", "entries", "source", "limits", "exceptCIDRs"], Level::Error, reading);
     list.audit = choice(spec, "enforcement", [("Enforce", false), ("Audit", true)], reading);
     list.target = spec.field("target").and_then(|at| target(&at, reading));
     if let Some(at) = spec.field("exceptCIDRs") {
         list.except = at.items(reading).into_iter().flatten().filter_map(|item| block(&item, reading)).collect();
     }
+    let source = source::read(spec, reading);
     let items = spec.field("entries");
     let items = items.as_ref().and_then(|at| at.items(reading));
     // Whom the list is to spare cannot be told.
     if errors(reading) > before {
         return;
     }
+    list.source = source;
     list.entries = items.into_iter().flatten().filter_map(|item| entry(&item, reading)).collect();
 }
 
@@ -108,10 +131,11 @@ fn entry(at: &At<'_>, reading: &mut Reading) -> Option<BanEntry> {
         reading.hint("if it is meant, write 'force: true' beside it");
         return None;
     }
-    Some(BanEntry { cidr, expires, reason: reason.map(|text| reading.share(text)) })
+    Some(BanEntry { cidr, expires, reason: reason.map(|text| reading.share(text)), from_source: false })
 }
 
-fn shortest_prefix(cidr: &IpNet) -> u8 {
+/// The shortest prefix of its family that is banned without `force`.
+pub fn shortest_prefix(cidr: &IpNet) -> u8 {
     match cidr.addr() {
         IpAddr::V4(_) => SHORTEST_PREFIXES.0,
         IpAddr::V6(_) => SHORTEST_PREFIXES.1,

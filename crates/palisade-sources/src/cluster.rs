@@ -9,8 +9,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use palisade_core::{
-    Assumed, Diagnostic, Labels, Level, Namespace, NamespaceName, NodeName, Pod, PodName, Snapshot, WorkloadKind,
-    WorkloadName,
+    Assumed, BanList, BanListName, Diagnostic, Labels, Level, Namespace, NamespaceName, NodeName, Pod, PodName,
+    Snapshot, WorkloadKind, WorkloadName,
 };
 
 use crate::Options;
@@ -20,8 +20,9 @@ use crate::placement::{self, Draft};
 use crate::pod::{PodObject, Template};
 use crate::reading::Reading;
 use crate::report::{Origin, Report};
+use crate::service::{self, ServiceObject};
 use crate::workload::WorkloadObject;
-use crate::{ban_list, limits, namespace};
+use crate::{ban_list, config_map, limits, namespace};
 
 /// Makes the snapshot.
 pub fn snapshot(mut objects: Objects, options: &Options, reading: &mut Reading, report: &mut Report<'_>) -> Snapshot {
@@ -42,6 +43,7 @@ pub fn snapshot(mut objects: Objects, options: &Options, reading: &mut Reading, 
     foreign(&objects.foreign, report);
     let pods: BTreeMap<PodName, Arc<Pod>> = pods.into_iter().map(|(name, draft)| (name, Arc::new(draft.pod))).collect();
     Snapshot {
+        services: service::place(&objects.services, &nodes, &pods, options),
         workloads: workloads(&objects, &pods, owners),
         namespaces: namespaces(&mut objects, &pods, reading),
         host_policies: objects
@@ -49,11 +51,7 @@ pub fn snapshot(mut objects: Objects, options: &Options, reading: &mut Reading, 
             .into_iter()
             .map(|(name, policy)| (name, Arc::new(policy.object)))
             .collect(),
-        ban_lists: objects
-            .ban_lists
-            .into_iter()
-            .map(|(name, list)| (name, Arc::new(ban_list::in_force(&list.object, options.now.unwrap_or(i64::MIN)))))
-            .collect(),
+        ban_lists: ban_lists(objects.ban_lists, &objects.config_maps, options.now, report),
         policies: objects.policies.into_iter().map(|(name, policy)| (name, Arc::new(policy.object))).collect(),
         nodes,
         pods,
@@ -220,6 +218,28 @@ fn free_name(workload: &WorkloadName, suffix: Option<&str>, pods: &BTreeMap<PodN
     name
 }
 
+/// The ban lists as of now, with what their sources hold as far as the input tells.
+fn ban_lists(
+    lists: BTreeMap<BanListName, Placed<BanList>>,
+    config_maps: &BTreeMap<String, Vec<String>>,
+    now: Option<i64>,
+    report: &mut Report<'_>,
+) -> BTreeMap<BanListName, Arc<BanList>> {
+    let list = |(name, Placed { origin, object: list }): (BanListName, Placed<BanList>)| {
+        let found = list.source.as_ref().map(|source| config_map::entries(source, config_maps));
+        let of_source = found.map_or_else(Vec::new, |(entries, told)| {
+            let object = Some(format!("BanList {name}"));
+            for diagnostic in told {
+                report.add(origin, Diagnostic { object: object.clone(), ..diagnostic });
+            }
+            entries
+        });
+        let list = Arc::new(BanList { of_source: of_source.into(), ..list });
+        (name, ban_list::in_force(list, now.unwrap_or(i64::MIN)))
+    };
+    lists.into_iter().map(list).collect()
+}
+
 /// The pods of every workload and Service.
 fn workloads(
     objects: &Objects,
@@ -234,7 +254,7 @@ fn workloads(
         }
     }
     let labelled = if objects.services.is_empty() { Labelled::new() } else { labelled(pods) };
-    for (name, Placed { object: selector, .. }) in &objects.services {
+    for (name, Placed { object: ServiceObject { selector, .. }, .. }) in &objects.services {
         let service = WorkloadName {
             namespace: Arc::clone(&name.namespace),
             kind: WorkloadKind::Service,

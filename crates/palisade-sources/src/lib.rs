@@ -4,8 +4,10 @@
 //! readable is used, and a policy that cannot be read isolates what it selects.
 //!
 //! Read in this order: `document` (text to documents), `objects` (documents to objects, one reader a kind:
-//! `network_policy`, `host_policy`, `ban_list`, `pod`, `workload`, `namespace`, `node`, `service`, over `metadata`, `selector`, `syntax` and
+//! `network_policy`, `host_policy`, `ban_list`, `config_map`, `pod`, `workload`, `namespace`, `node`, `service`, over `metadata`, `selector`, `syntax` and
 //! `reading`), `cluster` (objects to the snapshot), `placement` (nodes and addresses that the input leaves out).
+//!
+//! [`feed`] reads what the sources of ban lists hold.
 //!
 //! [`restrict_ip`] reads config files of kube-restrict-ip, which come beside the objects.
 //!
@@ -14,7 +16,9 @@
 mod addresses;
 mod ban_list;
 mod cluster;
+mod config_map;
 mod document;
+pub mod feed;
 mod host_policy;
 mod json;
 mod limits;
@@ -38,17 +42,18 @@ mod tree;
 mod workload;
 mod yaml;
 
+pub use ban_list::shortest_prefix;
+pub use config_map::AGENT_NAMESPACE;
 pub use limits::Limits;
 pub use read::{ReadError, SourceText, read, read_files};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use palisade_core::{Diagnostic, Family, Snapshot};
+use palisade_core::{BanList, Diagnostic, Family, Snapshot};
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use document::Places;
-use objects::{Objects, Reader};
-use reading::Reading;
+use objects::Reader;
 use report::Report;
 
 /// What is invented where the input leaves it out, and how much is read.
@@ -107,18 +112,23 @@ pub fn parse(sources: &[SourceText], options: &Options) -> Parsed {
     if lacks_places { parse_with(sources, options, Places::Everywhere).0 } else { parsed }
 }
 
+/// The ban lists of a text, their expired entries included and those of their sources not, and what is wrong with it.
+pub fn ban_lists(source: &SourceText) -> (Vec<BanList>, Vec<Diagnostic>) {
+    let sources = std::slice::from_ref(source);
+    let mut report = Report::new(sources);
+    let limits = Limits::default();
+    let mut reader = Reader::new(&mut report, &limits);
+    for document in document::documents(&source.text, Places::Everywhere) {
+        reader.document(0, &document);
+    }
+    let lists = std::mem::take(&mut reader.objects.ban_lists);
+    (lists.into_values().map(|list| list.object).collect(), report.diagnostics)
+}
+
 /// What the input says, and whether a diagnostic lacks its place.
 fn parse_with(sources: &[SourceText], options: &Options, places: Places) -> (Parsed, bool) {
     let mut report = Report::new(sources);
-    let mut reader = Reader {
-        objects: Objects::default(),
-        reading: Reading::default(),
-        report: &mut report,
-        limits: &options.limits,
-        untold: false,
-        invented_names: 0,
-        seen: 0,
-    };
+    let mut reader = Reader::new(&mut report, &options.limits);
     let mut documents = 0;
     for (number, source) in sources.iter().enumerate() {
         for document in document::documents(&source.text, places) {

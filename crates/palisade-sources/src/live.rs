@@ -22,7 +22,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use palisade_core::{
-    Change, Diagnostic, HostPolicy, HostPolicyName, ObjectName, Pod, PodName, Snapshot, WorkloadKind, WorkloadName,
+    BanEntry, BanList, BanListName, BanSource, Change, Diagnostic, HostPolicy, HostPolicyName, ObjectName, Pod,
+    PodName, Snapshot, WorkloadKind, WorkloadName,
 };
 
 pub use object::Object;
@@ -158,6 +159,17 @@ impl Live {
         self.bans.next_expiry()
     }
 
+    /// The source of a ban list holds this, where the list has one.
+    pub fn set_ban_source(&mut self, list: &BanListName, entries: Arc<[BanEntry]>) -> Update {
+        self.bans.set_source(list, entries, &mut self.view);
+        self.update()
+    }
+
+    /// The ban lists that have a source.
+    pub fn ban_sources(&self) -> impl Iterator<Item = (&BanListName, &BanSource)> {
+        self.bans.sources()
+    }
+
     /// Config files of kube-restrict-ip come to these policies, and to no others.
     pub fn set_files(&mut self, policies: impl Iterator<Item = HostPolicy>) -> Update {
         let mut files: BTreeMap<HostPolicyName, HostPolicy> =
@@ -170,6 +182,18 @@ impl Live {
         }
         while let Some((name, policy)) = files.pop_first() {
             self.view.host_policy(&name, Some(Arc::new(policy)));
+        }
+        self.update()
+    }
+
+    /// These are the ban lists, and no others: there is no API server that has any.
+    pub fn set_ban_lists(&mut self, lists: Vec<BanList>) -> Update {
+        let names: BTreeSet<BanListName> = lists.iter().map(|list| Arc::clone(&list.name)).collect();
+        for gone in self.bans.names().filter(|name| !names.contains(*name)).cloned().collect::<Vec<_>>() {
+            self.bans.set(&gone, None, &mut self.view);
+        }
+        for list in lists {
+            self.bans.set(&Arc::clone(&list.name), Some(list), &mut self.view);
         }
         self.update()
     }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use palisade_core::{
-    BanList, BanListName, Diagnostic, HostPolicy, HostPolicyName, Labels, Level, Namespace, NamespaceName,
-    NetworkPolicy, Node as ClusterNode, NodeName, ObjectName, PodName, PolicyName, WorkloadKind, WorkloadName,
+    BanList, BanListName, Diagnostic, HostPolicy, HostPolicyName, Level, Namespace, NamespaceName, NetworkPolicy,
+    Node as ClusterNode, NodeName, ObjectName, PodName, PolicyName, WorkloadKind, WorkloadName,
 };
 
 use crate::Limits;
@@ -14,9 +14,10 @@ use crate::metadata::{self, Metadata, Scope};
 use crate::pod::{self, PodObject};
 use crate::reading::{At, Reading};
 use crate::report::{Origin, Report};
+use crate::service::{self, ServiceObject};
 use crate::tree::{Key, Node, Span, Value, duplicates, shortened};
 use crate::workload::{self, WorkloadObject};
-use crate::{ban_list, host_policy, namespace, network_policy, node, restrict_ip, service, syntax};
+use crate::{ban_list, config_map, host_policy, namespace, network_policy, node, restrict_ip, syntax};
 
 /// An object and where it stands.
 #[derive(Debug)]
@@ -32,10 +33,12 @@ pub struct Objects {
     pub nodes: BTreeMap<NodeName, Placed<ClusterNode>>,
     pub pods: BTreeMap<PodName, Placed<PodObject>>,
     pub workloads: BTreeMap<WorkloadName, Placed<WorkloadObject>>,
-    pub services: BTreeMap<ObjectName, Placed<Labels>>,
+    pub services: BTreeMap<ObjectName, Placed<ServiceObject>>,
     pub policies: BTreeMap<PolicyName, Placed<NetworkPolicy>>,
     pub host_policies: BTreeMap<HostPolicyName, Placed<HostPolicy>>,
     pub ban_lists: BTreeMap<BanListName, Placed<BanList>>,
+    /// The texts of those that ban lists may name.
+    pub config_maps: BTreeMap<String, Vec<String>>,
     /// How many objects of each policy kind of another engine.
     pub foreign: BTreeMap<String, usize>,
 }
@@ -82,7 +85,13 @@ pub fn duplicate_keys(tree: &Node<'_>, reading: &mut Reading) {
     }
 }
 
-impl Reader<'_, '_> {
+impl<'r, 's> Reader<'r, 's> {
+    /// One that has read nothing yet.
+    pub fn new(report: &'r mut Report<'s>, limits: &'r Limits) -> Reader<'r, 's> {
+        let (objects, reading) = (Objects::default(), Reading::default());
+        Reader { objects, reading, report, limits, untold: false, invented_names: 0, seen: 0 }
+    }
+
     /// Reads one document.
     pub fn document(&mut self, source: usize, document: &Document<'_>) {
         let origin = Origin { source, span: document.tree.span, line: document.line };
@@ -112,6 +121,7 @@ impl Reader<'_, '_> {
         match Kind::of(version, kind) {
             Kind::List(item_kind) => self.list(tree, origin, item_kind.zip(version)),
             Kind::Foreign => *self.objects.foreign.entry(kind.to_string()).or_default() += 1,
+            Kind::ConfigMap => self.objects.config_maps.extend(config_map::read(tree)),
             Kind::Other => {}
             known => {
                 if version.is_none() && !matches!(known, Kind::NetworkPolicy(_) | Kind::HostPolicy | Kind::BanList) {
@@ -159,7 +169,9 @@ impl Reader<'_, '_> {
         self.seen += 1;
         match Kind::of(tree.get_text("apiVersion"), kind) {
             Kind::List(_) => self.untold(broken.message.clone(), at),
-            Kind::Other => self.complain(Level::Error, broken.message.clone(), at, "the object is passed over"),
+            Kind::ConfigMap | Kind::Other => {
+                self.complain(Level::Error, broken.message.clone(), at, "the object is passed over");
+            }
             Kind::Foreign => {
                 *self.objects.foreign.entry(kind.to_string()).or_default() += 1;
                 self.complain(Level::Error, broken.message.clone(), at, "the object is passed over");
@@ -253,9 +265,13 @@ impl Reader<'_, '_> {
                 let name = WorkloadName { namespace: name.namespace, kind, name: name.name };
                 replace(&mut objects.workloads, name, Placed { origin, object })
             }
-            Kind::NetworkPolicy(_) | Kind::HostPolicy | Kind::BanList | Kind::List(_) | Kind::Foreign | Kind::Other => {
-                None
-            }
+            Kind::NetworkPolicy(_)
+            | Kind::HostPolicy
+            | Kind::BanList
+            | Kind::ConfigMap
+            | Kind::List(_)
+            | Kind::Foreign
+            | Kind::Other => None,
         }
     }
 
@@ -425,6 +441,8 @@ enum Kind<'a> {
     NetworkPolicy(Version),
     HostPolicy,
     BanList,
+    /// Of a ban list, or no business of ours.
+    ConfigMap,
     /// `List`, or a list of one kind, whose name it holds.
     List(Option<&'a str>),
     /// A policy kind of another engine.
@@ -454,6 +472,7 @@ impl<'a> Kind<'a> {
             "Node" if is(&[""]) => Kind::Node,
             "Pod" if is(&[""]) => Kind::Pod,
             "Service" if is(&[""]) => Kind::Service,
+            "ConfigMap" if is(&[""]) => Kind::ConfigMap,
             "ReplicationController" if is(&[""]) => Kind::Workload(WorkloadKind::ReplicationController),
             "Deployment" if is(&["apps", "extensions"]) => Kind::Workload(WorkloadKind::Deployment),
             "StatefulSet" if is(&["apps"]) => Kind::Workload(WorkloadKind::StatefulSet),

@@ -3,13 +3,13 @@
 
 use std::net::IpAddr;
 
-use palisade_core::{ContainerPort, Labels, Level, NodeName};
+use palisade_core::{ContainerPort, Labels, Level, NodeName, Port};
 
 use crate::metadata::{self, Metadata, Owner, valid};
 use crate::network_policy::{port_number, protocol};
 use crate::reading::{At, Reading};
 use crate::syntax;
-use crate::tree::Value;
+use crate::tree::{Value, shortened};
 
 /// A pod as the input has it.
 #[derive(Debug)]
@@ -111,19 +111,36 @@ fn container_port(at: &At<'_>, reading: &mut Reading) -> Option<ContainerPort> {
         let text = at.text(reading)?;
         valid(&at, text, syntax::port_name(text), reading).then(|| reading.share(text))
     });
-    Some(ContainerPort { name, transport, port })
+    let (host_port, host_address) = (host_port(at, reading), host_address(at, reading));
+    Some(ContainerPort { name, transport, port, host_port, host_address })
+}
+
+/// `hostPort`; 0 is none.
+fn host_port(at: &At<'_>, reading: &mut Reading) -> Option<Port> {
+    at.field("hostPort").filter(|at| at.node.value != Value::Int(0)).and_then(|at| port_number(&at, reading))
+}
+
+/// `hostIP`; the unspecified address and empty text are every address.
+fn host_address(at: &At<'_>, reading: &mut Reading) -> Option<IpAddr> {
+    let address = at.field("hostIP").and_then(|at| address(&at, reading))?;
+    (!address.is_unspecified()).then_some(address)
+}
+
+/// An address; empty text is none.
+pub fn address(at: &At<'_>, reading: &mut Reading) -> Option<IpAddr> {
+    let text = at.text(reading).filter(|text| !text.is_empty())?;
+    let parsed = text.parse::<IpAddr>();
+    if parsed.is_err() {
+        reading.error(at, format!("expected an IP address, found '{}'", shortened(text)));
+    }
+    parsed.ok().map(|address| address.to_canonical())
 }
 
 /// The addresses of a status: one field holds the first, another the list of all. Empty text is none yet.
 fn addresses(status: &At<'_>, one: &str, all: &str, reading: &mut Reading) -> Vec<IpAddr> {
-    let mut found = Vec::new();
+    let mut found: Vec<IpAddr> = Vec::new();
     let mut add = |at: &At<'_>, reading: &mut Reading| {
-        let Some(text) = at.text(reading).filter(|text| !text.is_empty()) else { return };
-        match text.parse::<IpAddr>() {
-            Ok(address) if !found.contains(&address.to_canonical()) => found.push(address.to_canonical()),
-            Ok(_) => {}
-            Err(_) => reading.error(at, format!("expected an IP address, found '{text}'")),
-        }
+        found.extend(address(at, reading).filter(|address| !found.contains(address)));
     };
     if let Some(at) = status.field(one) {
         add(&at, reading);

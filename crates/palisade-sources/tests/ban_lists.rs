@@ -22,7 +22,7 @@ fn only_list(parsed: &Parsed) -> &BanList {
 /// The list in a line: whom it is for, its entries, and what it excepts.
 fn shown(list: &BanList) -> String {
     let target = list.target.as_ref().map_or("everybody".to_string(), ToString::to_string);
-    let entries: Vec<String> = list.entries.iter().map(ToString::to_string).collect();
+    let entries: Vec<String> = list.all_entries().map(ToString::to_string).collect();
     let except: Vec<String> = list.except.iter().map(ToString::to_string).collect();
     let audit = if list.audit { " | audit" } else { "" };
     format!("{target} | {} | {}{audit}", entries.join(", "), except.join(", "))
@@ -127,4 +127,116 @@ fn entries_of_a_live_cluster_expire_one_after_the_other() {
     assert_eq!(shown(&live), "everybody | 203.0.113.0/24 | ");
     live.remove(Kind::BanList, &object(""));
     assert!(live.snapshot().ban_lists.is_empty());
+}
+
+/// The list in `a.yaml` with a `ConfigMap` beside it.
+fn with_config_map(spec: &str, namespace: &str, text: &str) -> Parsed {
+    let list = format!("apiVersion: palisade.dev/v1alpha1\nkind: BanList\nmetadata: {{name: b}}\nspec: {spec}\n");
+    let map = serde_json::json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "drop", "namespace": namespace },
+        "data": { "drop.txt": text, "more.txt": "192.0.2.1" },
+    });
+    let file = |file: &str, text| SourceText { file: file.into(), text };
+    parse(
+        &[file("a.yaml", list), file("b.json", map.to_string())],
+        &Options { now: Some(NEW_YEAR), ..Options::default() },
+    )
+}
+
+#[test]
+fn a_config_map_adds_its_entries() {
+    let spec = "{entries: [{cidr: 198.51.100.0/24}], source: {configMapRef: {name: drop}}}";
+    let parsed = with_config_map(spec, "palisade-system", "203.0.113.0/24 ; SBL1\n");
+    assert!(parsed.diagnostics.is_empty(), "{:?}", parsed.diagnostics);
+    let expected = "everybody | 198.51.100.0/24, 203.0.113.0/24 of its source (SBL1), 192.0.2.1/32 of its source | ";
+    assert_eq!(shown(only_list(&parsed)), expected);
+    let parsed = with_config_map(spec, "palisade-system", "203.0.113.0/24\nx\n");
+    assert_eq!(only_list(&parsed).all_entries().count(), 3);
+    assert_eq!(
+        parsed.diagnostics[0].message,
+        "ConfigMap palisade-system/drop: line 2: it names no address, block or range"
+    );
+    let parsed = with_config_map(spec, "palisade-system", "x\ny\nz\n");
+    assert_eq!(shown(only_list(&parsed)), "everybody | 198.51.100.0/24 | ");
+    assert!(parsed.diagnostics[0].message.contains("it is no list of addresses"), "{:?}", parsed.diagnostics);
+    let parsed = with_config_map(spec, "elsewhere", "203.0.113.0/24\n");
+    assert_eq!(
+        parsed.diagnostics[0].message,
+        "verdicts leave out what ConfigMap palisade-system/drop bans: it is not in the input"
+    );
+    let parsed = with_config_map("{source: {http: {url: https://feeds.example/x}}}", "palisade-system", "");
+    assert_eq!(
+        parsed.diagnostics[0].message,
+        "verdicts leave out what https://feeds.example/x bans: agents alone read it"
+    );
+}
+
+#[test]
+fn a_source_is_one_place_with_limits() {
+    let check = |spec: &str, place: &str, (min, max, percent): (usize, usize, Option<u32>)| {
+        let parsed = read(spec, None);
+        let source = only_list(&parsed).source.clone().unwrap();
+        assert_eq!(source.place.to_string(), place, "{spec}");
+        let limits = source.limits;
+        assert_eq!((limits.entries_min, limits.entries_max, limits.change_percent_max), (min, max, percent), "{spec}");
+    };
+    check("{source: {file: {path: feeds/drop.txt}}}", "file feeds/drop.txt", (1, 1_000_000, None));
+    check("{source: {configMapRef: {name: drop}}}", "ConfigMap drop", (1, 1_000_000, None));
+    check("{source: {http: {url: 'http://a/b'}}}", "http://a/b", (1, 1_000_000, Some(50)));
+    check(
+        "{source: {http: {url: 'https://a', intervalSeconds: 60}}, limits: {minEntries: 2, maxEntries: 9, maxChangePercent: 5}}",
+        "https://a",
+        (2, 9, Some(5)),
+    );
+    let refused = |spec: &str, message: &str| {
+        let parsed = read(spec, None);
+        let list = only_list(&parsed);
+        assert!(list.source.is_none() && list.entries.is_empty(), "{spec}: {list:?}");
+        assert!(parsed.diagnostics[0].message.contains(message), "{spec}: {:?}", parsed.diagnostics);
+    };
+    let entries = "entries: [{cidr: 192.0.2.0/24}]";
+    refused(&format!("{{{entries}, source: {{}}}}"), "source: expected one of file, configMapRef and http");
+    refused("{source: {file: {path: a}, http: {url: 'http://a'}}}", "expected one of");
+    for path in ["/etc/shadow", "../x", "a/../../x", "a//b", "."] {
+        refused(&format!("{{source: {{file: {{path: {path}}}}}}}"), "path: expected a path such as drop.txt");
+    }
+    for url in ["ftp://a", "https://", "http://a b", "file:///etc/shadow"] {
+        refused(&format!("{{source: {{http: {{url: '{url}'}}}}}}"), "url: expected an address");
+    }
+    refused("{source: {http: {url: 'http://a', intervalSeconds: 1}}}", "expected a number from 60 on, found 1");
+    refused(&format!("{{{entries}, limits: {{minEntries: 1}}}}"), "limits are those of a source");
+    refused(
+        "{source: {file: {path: a}}, limits: {minEntries: 3, maxEntries: 2}}",
+        "minEntries, 3, is more than maxEntries, 2",
+    );
+    refused("{source: {configMapRef: {name: a, namespace: b}}}", "unknown field 'namespace'");
+}
+
+#[test]
+fn what_a_source_holds_is_in_force_until_it_has_none() {
+    let object = |spec: &str| -> Object {
+        let text = format!(r#"{{"metadata":{{"name":"b"}},"spec":{spec}}}"#);
+        serde_json::from_str(&text).unwrap()
+    };
+    let mut live = Live::new(Limits::default());
+    let name = "b".into();
+    let found = |text: &str, live: &Live| {
+        let (_, source) = live.ban_sources().next().unwrap();
+        palisade_sources::feed::read(text, &source.limits, None).unwrap().entries
+    };
+    let told = |live: &Live| live.snapshot().ban_lists.values().map(|list| shown(list)).collect::<Vec<_>>();
+    live.put(Kind::BanList, &object(r#"{"source":{"file":{"path":"a"}}}"#));
+    let entries = found("ip,expires\n192.0.2.1,1893456000\n192.0.2.2,\n", &live);
+    assert!(!live.set_ban_source(&name, entries.into()).changes.is_empty());
+    assert_eq!(told(&live), ["everybody | 192.0.2.1/32 of its source, 192.0.2.2/32 of its source | "]);
+    assert_eq!(live.next_expiry(), Some(NEW_YEAR));
+    live.at(NEW_YEAR);
+    assert_eq!(told(&live), ["everybody | 192.0.2.2/32 of its source | "]);
+    // Another source has what the one before held, until it is known.
+    live.put(Kind::BanList, &object(r#"{"source":{"file":{"path":"b"}}}"#));
+    assert_eq!(told(&live), ["everybody | 192.0.2.2/32 of its source | "]);
+    live.put(Kind::BanList, &object(r#"{"entries":[]}"#));
+    assert_eq!(told(&live), ["everybody |  | "]);
+    assert!(live.set_ban_source(&name, Vec::new().into()).changes.is_empty());
+    assert!(live.ban_sources().next().is_none());
 }

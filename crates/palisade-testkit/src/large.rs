@@ -158,7 +158,13 @@ fn pod(index: usize, node: usize, host: usize, families: &[Family]) -> (PodName,
 }
 
 fn container_port(name: &str, port: u16) -> ContainerPort {
-    ContainerPort { name: Some(name.into()), transport: Transport::Tcp, port: number(port) }
+    ContainerPort {
+        name: Some(name.into()),
+        transport: Transport::Tcp,
+        port: number(port),
+        host_port: None,
+        host_address: None,
+    }
 }
 
 fn number(port: u16) -> Port {

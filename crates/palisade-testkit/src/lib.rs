@@ -4,8 +4,9 @@
 //! - [`random`] makes small clusters with flows near the edges of their policies; [`mutate`](mutate::mutate)
 //!   changes them step by step.
 //! - [`shrink`] makes a failing case small, [`manifest`] prints it as YAML.
-//! - [`large`] makes the clusters of benchmarks.
+//! - [`large`] makes the clusters of benchmarks, [`blocks`] their ban lists.
 
+pub mod blocks;
 pub mod large;
 pub mod manifest;
 pub mod mutate;

@@ -153,7 +153,7 @@ fn ban_list(bans: &BanList) -> String {
         "apiVersion: palisade.dev/v1alpha1\nkind: BanList\nmetadata: {{name: {}}}\nspec:\n  enforcement: {}\n  entries: {}\n  exceptCIDRs: {}\n{}",
         quoted(&bans.name),
         if bans.audit { "Audit" } else { "Enforce" },
-        list(bans.entries.iter().map(entry)),
+        list(bans.all_entries().map(entry)),
         list(bans.except.iter().map(quoted)),
         target.unwrap_or_default(),
     )

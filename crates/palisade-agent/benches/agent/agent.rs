@@ -173,6 +173,7 @@ pub fn run(directory: &str) -> ExitCode {
         node: "n1".into(),
         kubeconfig: Some(directory.join("kubeconfig")),
         configs: Vec::new(),
+        ban_files: palisade_agent::BAN_FILES.into(),
         standalone: false,
         state_dir: directory,
         unknown_pods: UnknownPods::Drop,

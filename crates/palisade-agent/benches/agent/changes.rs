@@ -117,6 +117,8 @@ fn pod(subject: Subject, number: usize) -> Pod {
             name: Some("http".into()),
             transport: Transport::Tcp,
             port: Port::new(8080).unwrap(),
+            host_port: None,
+            host_address: None,
         }],
         ..Pod::default()
     }

@@ -9,7 +9,7 @@ fn lists(api: &TestApi) -> BanLists {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("kubeconfig");
     std::fs::write(&path, api.kubeconfig()).unwrap();
-    BanLists::open(Some(&path), None).unwrap()
+    BanLists::open(Some(&path), None, "palisade-system").unwrap()
 }
 
 fn api() -> TestApi {
@@ -41,7 +41,8 @@ fn an_entry_comes_changes_and_goes() {
     lists.ban("other", &entry("203.0.113.0/24")).unwrap();
     let address = "203.0.113.9".parse().unwrap();
     let banning = |lists: &BanLists| -> Vec<String> {
-        standings(&lists.snapshot(Some(address)).unwrap(), address).iter().map(ToString::to_string).collect()
+        let (snapshot, _) = lists.snapshot(Some(address)).unwrap();
+        ToldAddress::of(&snapshot, address).lists.iter().map(ToString::to_string).collect()
     };
     assert_eq!(banning(&lists), ["BanList manual: 203.0.113.9/32 (scans)", "BanList other: 203.0.113.0/24"]);
     assert!(lists.unban(MANUAL, "203.0.113.9/32".parse().unwrap()).unwrap());
@@ -69,7 +70,7 @@ fn a_cluster_is_read_with_what_spares_and_what_isolates() {
         "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": { "namespace": "db", "name": "closed" },
         "spec": { "podSelector": {}, "policyTypes": ["Ingress"] },
     }));
-    let cluster = lists.cluster().unwrap();
+    let (cluster, _) = lists.cluster().unwrap();
     let spared = |address: &str| standings(&cluster, address.parse().unwrap()).iter().all(|list| !list.bans());
     assert!(spared("203.0.113.1") && spared("203.0.113.2") && !spared("203.0.113.3"));
     assert_eq!(cluster.namespaces["db"].labels["team"], "data".into());

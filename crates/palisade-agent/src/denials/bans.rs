@@ -16,6 +16,7 @@ pub fn name(snapshot: &Snapshot, ban: Ban, headers: &Headers, time: Timestamp) -
         source: endpoint(snapshot, source),
         destination: endpoint(snapshot, destination),
         traffic: traffic(headers.protocol, headers.destination_port).unwrap_or(Traffic::Icmp),
+        via: None,
     };
     let decision = decide(snapshot, &packet);
     let bans: &[Banned] = match ban {

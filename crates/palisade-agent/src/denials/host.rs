@@ -65,6 +65,7 @@ impl Seen {
             source: endpoint(snapshot, source),
             destination: endpoint(snapshot, destination),
             traffic: traffic.unwrap_or(palisade_core::Traffic::Icmp),
+            via: None,
         };
         let decision = traffic.map(|_| decide(snapshot, &packet));
         Seen { packet, port, decision }
@@ -78,9 +79,9 @@ impl Seen {
     fn denied(&self, guarded: Guarded) -> Option<&HostDecision> {
         let decision = self.decision.as_ref()?;
         let host = match guarded {
-            Guarded::Denied => decision.host.as_ref(),
-            Guarded::WouldDeny => decision.shadow.as_ref()?.host.as_ref(),
+            Guarded::Denied => &decision.host,
+            Guarded::WouldDeny => &decision.shadow.as_ref()?.host,
         };
-        host.filter(|host| !host.outcome.admits())
+        host.iter().find(|host| !host.outcome.admits())
     }
 }

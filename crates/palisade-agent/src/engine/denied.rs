@@ -165,6 +165,7 @@ impl Engine {
         let lists_unreadable = snapshot.ban_lists.values().filter(|list| list.unreadable.is_some()).count();
         self.metrics.unreadable(unreadable + host_unreadable + lists_unreadable);
         self.count_configs();
+        self.count_ban_sources();
         self.metrics.in_force(self.is_in_force());
         self.metrics.preflight(self.boot_gap() == BootGap::Open, self.obstacles().count());
         self.refresh_counts(now);

@@ -26,10 +26,8 @@ impl Engine {
         if self.is_without(kind) {
             self.take_obstacles(obstacle_of(kind), Vec::new());
         }
-        match kind {
-            Kind::HostPolicy => self.look_whether_host_is_known(),
-            Kind::BanList => self.programming.follow_bans(),
-            _ => {}
+        if kind == Kind::HostPolicy {
+            self.look_whether_host_is_known();
         }
     }
 
@@ -101,8 +99,9 @@ impl Engine {
         Some(BansReport {
             lists: lists.len(),
             audited: lists.values().filter(|list| list.audit).map(|list| list.name.to_string()).collect(),
-            entries: lists.values().map(|list| list.entries.len()).sum(),
+            entries: lists.values().map(|list| list.all_entries().count()).sum(),
             ranges: tables.banned.len() + tables.targeted.values().map(|ban| ban.banned.len()).sum::<usize>(),
+            sources: self.ban_source_reports(),
             next_expiry: self.live.next_expiry().and_then(|expiry| Timestamp::from_second(expiry).ok()),
             denied: self.seen.banned.packets,
             would_deny: self.seen.would_ban.packets,

@@ -13,6 +13,9 @@ use crate::state::{Pause, StateError, Unsaved};
 /// The state file is written at most so often: it is only read after a crash or a reboot.
 const SAVE_INTERVAL: Duration = Duration::from_secs(2);
 
+/// A long one is written more seldom, so that it is no more than this on average: a million banned ranges are 34 MB.
+const SAVED_BYTES_PER_SECOND: usize = 1 << 20;
+
 /// After it could not be written, it is tried again so much later.
 const SAVE_RETRY: Duration = Duration::from_secs(10);
 /// What cannot be written is shown under this name.
@@ -80,7 +83,9 @@ impl Engine {
 
     /// Has the state file written soon.
     pub(super) fn wants_save(&mut self, now: Instant) {
-        self.due.save.get_or_insert(self.due.saved.map_or(now, |last| last + SAVE_INTERVAL).max(now));
+        let seconds = u64::try_from(self.due.saved_bytes / SAVED_BYTES_PER_SECOND).unwrap_or(0);
+        let interval = SAVE_INTERVAL.max(Duration::from_secs(seconds));
+        self.due.save.get_or_insert(self.due.saved.map_or(now, |last| last + interval).max(now));
     }
 
     /// The text of the state file, if it is time to write it.
@@ -91,6 +96,7 @@ impl Engine {
         self.due.saved = Some(now);
         let text = self.unsaved();
         self.due.saving = text.is_some();
+        self.due.saved_bytes = text.as_ref().map_or(self.due.saved_bytes, Vec::len);
         text
     }
 
@@ -129,7 +135,9 @@ impl Engine {
             node_ranges: &self.node_ranges,
             node_addresses: nodes.flat_map(|node| node.addresses.iter().copied()).collect(),
         };
-        crate::state::to_text(&state).inspect_err(|error| tracing::error!("cannot write the state: {error}")).ok()
+        crate::state::to_text(&state, self.due.saved_bytes)
+            .inspect_err(|error| tracing::error!("cannot write the state: {error}"))
+            .ok()
     }
 
     /// Leaves the kernel as it is, with no cut outstanding; the text of the state file, if it is to be written.

@@ -212,6 +212,7 @@ impl Engine {
             },
             pods: self.pods(),
             closed_namespaces: self.closed_namespaces(),
+            ban_sources: self.troubled_ban_sources(),
             cluster: Cluster {
                 nodes: snapshot.nodes.len(),
                 pods: snapshot.pods.len(),

@@ -23,6 +23,7 @@ fn the_reference_names_every_metric() {
     metrics.elements(Elements::default());
     metrics.pods(0, 0);
     metrics.config_files(["in-force"].into_iter());
+    metrics.ban_sources(["fetched"].into_iter());
     metrics.denied(Direction::Ingress, None, 1, 1);
     metrics.would_deny(Direction::Ingress, None, 1);
     metrics.forged(Attached::Routed, 0);

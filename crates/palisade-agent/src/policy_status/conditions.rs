@@ -42,8 +42,8 @@ impl Holds {
 
 /// The conditions of a generation, in this order, after those of before. A time is that of the last change of `status`, in whole
 /// seconds, as the API server keeps it.
-pub fn conditions<const N: usize>(
-    said: [Said; N],
+pub fn conditions(
+    said: impl IntoIterator<Item = Said>,
     generation: i64,
     before: &[Condition],
     now: Timestamp,

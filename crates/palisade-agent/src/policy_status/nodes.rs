@@ -27,13 +27,25 @@ pub struct Found {
     /// Those on which it has no effect, and the reason of the first.
     without_effect: Few,
     reason: &'static str,
+    /// Those on which its source is not as it should be, and whether something of it is in force on all of them.
+    unfetched: Few,
+    is_held: bool,
 }
 
 impl Found {
     /// Before a node was looked at.
     pub fn of(of: PolicyKind) -> Found {
         let none = Few::default;
-        Found { of, matched: 0, lagging: none(), silent: none(), without_effect: none(), reason: "" }
+        Found {
+            of,
+            matched: 0,
+            lagging: none(),
+            silent: none(),
+            without_effect: none(),
+            reason: "",
+            unfetched: none(),
+            is_held: true,
+        }
     }
 
     /// Takes in what the agent of a node said last, if it said anything.
@@ -44,7 +56,10 @@ impl Found {
             self.lagging.add(node, why);
         }
         match state.filter(|_| standing != Standing::NoAgent) {
-            Some(state) => self.look_for_obstacles(node, state),
+            Some(state) => {
+                self.look_for_obstacles(node, state);
+                self.look_at_source(node, target, state);
+            }
             None => self.silent.add(node, "nothing is heard of its agent"),
         }
     }
@@ -62,6 +77,27 @@ impl Found {
             self.reason = reason;
         }
         self.without_effect.add(node, why);
+    }
+
+    fn look_at_source(&mut self, node: &str, target: &Target, state: &NodeStateStatus) {
+        let Target::Policy { of: PolicyKind::Ban, name, .. } = target else { return };
+        if let Some(source) = state.ban_sources.iter().find(|source| source.list == *name) {
+            self.is_held &= source.is_held;
+            self.unfetched.add(node, &source.why);
+        }
+    }
+
+    /// `Fetched`, of a list that has a source.
+    pub fn is_fetched(&self) -> Said {
+        let (holds, reason, message) = if self.unfetched.count > 0 {
+            let reason = if self.is_held { "Stale" } else { "Missing" };
+            (Holds::False, reason, self.unfetched.in_words(self.matched))
+        } else if self.lagging.count > 0 {
+            (Holds::Unknown, "NodesLag", self.lagging.in_words(self.matched))
+        } else {
+            (Holds::True, "Fetched", "what its source holds is in force".to_owned())
+        };
+        Said { of: "Fetched", holds, reason, message }
     }
 
     /// How many nodes it is for.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
 use kube::core::DynamicObject;
-use palisade_core::{BanList, Diagnostic, HostPolicy, Labels, Level};
+use palisade_core::{BanList, BanListName, Diagnostic, HostPolicy, Labels, Level};
 use palisade_sources::Limits;
 use palisade_sources::live::{Kind, Live, Object};
 
@@ -17,7 +17,7 @@ use crate::policy_kind::PolicyKind;
 use crate::wait::judge::{States, Target};
 
 /// Its conditions, in the order in which they are written.
-const CONDITIONS: [&str; 3] = ["Accepted", "Programmed", "Effective"];
+const CONDITIONS: [&str; 4] = ["Accepted", "Fetched", "Programmed", "Effective"];
 
 /// What is kept of a policy.
 #[derive(Clone)]
@@ -41,6 +41,9 @@ enum Content {
     Host(Arc<HostPolicy>),
     /// Of a list, which may be long, only so much.
     Ban {
+        name: BanListName,
+        /// Whether it has a source.
+        has_source: bool,
         audit: bool,
         /// In seconds since 1970: from then on it bans nothing. `None` if it never does.
         until: Option<i64>,
@@ -98,13 +101,15 @@ impl Policy {
 
     fn status(&self, nodes: &BTreeMap<String, Labels>, states: &States, now: Timestamp) -> PolicyStatus {
         let of = self.content.kind();
-        let target = Target::Policy { of, namespace: String::new(), version: self.to_cover.clone() };
+        let target = self.content.target(self.to_cover.clone());
         let matched = nodes.iter().filter(|(_, labels)| self.content.is_for(labels));
         let mut found = Found::of(of);
         for (node, _) in matched {
             found.look_at(node, &target, states.get(node), now);
         }
-        let said = [self.accepted(), found.is_programmed(), self.effective(&found, now)];
+        let fetched = self.content.has_source().then(|| found.is_fetched());
+        let said = [Some(self.accepted()), fetched, Some(found.is_programmed()), Some(self.effective(&found, now))];
+        let said = said.into_iter().flatten();
         let before = self.written.as_ref().map(|status| &*status.conditions).unwrap_or_default();
         PolicyStatus {
             observed_generation: self.generation,
@@ -145,7 +150,9 @@ impl Policy {
 impl Content {
     fn of_list(list: &BanList) -> Content {
         let ends = list.entries.iter().map(|entry| entry.expires.unwrap_or(i64::MAX));
-        Content::Ban { audit: list.audit, until: ends.max() }
+        // What a source holds nobody knows here.
+        let until = if list.source.is_some() { Some(i64::MAX) } else { ends.max() };
+        Content::Ban { name: list.name.clone(), has_source: list.source.is_some(), audit: list.audit, until }
     }
 
     fn kind(&self) -> PolicyKind {
@@ -153,6 +160,19 @@ impl Content {
             Content::Host(_) => PolicyKind::Host,
             Content::Ban { .. } => PolicyKind::Ban,
         }
+    }
+
+    /// What agents have to cover for this version of it.
+    fn target(&self, version: String) -> Target {
+        let name = match self {
+            Content::Host(policy) => policy.name.to_string(),
+            Content::Ban { name, .. } => name.to_string(),
+        };
+        Target::Policy { of: self.kind(), namespace: String::new(), name, version }
+    }
+
+    fn has_source(&self) -> bool {
+        matches!(self, Content::Ban { has_source: true, .. })
     }
 
     /// Whether it is for a node with these labels. Bans are for every node, also those for some pods: packets are asked on whichever node

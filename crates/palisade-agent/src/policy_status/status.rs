@@ -19,7 +19,7 @@ pub struct PolicyStatus {
     pub observed_resource_version: String,
     /// How many nodes it is for.
     pub nodes: Nodes,
-    /// Accepted: it can be read. Programmed: it is in force on every node that it is for, which is one at least. Effective: nothing in it
+    /// Accepted: it can be read. Fetched: what the source of a ban list holds is in force, and not what it held before. Programmed: it is in force on every node that it is for, which is one at least. Effective: nothing in it
     /// or on those nodes keeps it from having an effect.
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

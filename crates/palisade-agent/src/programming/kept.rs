@@ -31,6 +31,8 @@ pub trait Part {
     fn is_empty(tables: &Self::Tables) -> bool;
     /// The ruleset.
     fn lower(tables: &Self::Tables, layout: Layout) -> Ruleset;
+    /// How a kernel that holds nothing comes to these tables: those to begin with, and steps from there.
+    fn stages(tables: &Self::Tables) -> (Self::Tables, Vec<TablesChange>);
     /// What a kernel holds to which the ruleset was applied.
     fn held(tables: &Self::Tables, layout: Layout) -> Self::Held;
     /// The transactions that take steps.
@@ -56,6 +58,10 @@ impl Part for Hosts {
 
     fn lower(tables: &HostTables, layout: Layout) -> Ruleset {
         lower_host(tables, &layout)
+    }
+
+    fn stages(tables: &HostTables) -> (HostTables, Vec<TablesChange>) {
+        (tables.clone(), Vec::new())
     }
 
     fn held(tables: &HostTables, layout: Layout) -> HostHeld {
@@ -86,6 +92,10 @@ impl Part for Bans {
 
     fn lower(tables: &BanTables, layout: Layout) -> Ruleset {
         lower_bans(tables, &layout)
+    }
+
+    fn stages(tables: &BanTables) -> (BanTables, Vec<TablesChange>) {
+        BanHeld::stages(tables)
     }
 
     fn held(tables: &BanTables, layout: Layout) -> BanHeld {
@@ -215,12 +225,7 @@ impl<P: Part> KeptTable<P> {
             Holds::Known(held) if self.before.is_none() => held,
             Holds::Known(_) | Holds::WhatItDid => return Ok(Programmed::default()),
         };
-        let mut done = Programmed::default();
-        for transaction in P::changes(held, steps) {
-            let applied = self.kernel.apply(&transaction).inspect_err(|_| self.holds = Holds::Unknown)?;
-            done = done.and(Ok(Programmed::by(&transaction, applied)));
-        }
-        Ok(done)
+        step::<P>(&mut self.kernel, held, steps).inspect_err(|_| self.holds = Holds::Unknown)
     }
 
     /// Reads the table back and applies what differs from what is wanted.
@@ -251,12 +256,19 @@ impl<P: Part> KeptTable<P> {
 
     fn load_these(&mut self, tables: &P::Tables) -> Result<Programmed, ApplyError> {
         self.holds = Holds::Unknown;
-        let want = P::lower(tables, self.layout);
-        let done = super::load(&mut self.kernel, |have| {
+        let mut stages = None;
+        let mut done = super::load(&mut self.kernel, |have| {
+            stages = have.is_none().then(|| P::stages(tables));
             let have = have.unwrap_or_else(|| Ruleset::nothing(P::TABLE));
-            Ok(Some(diff(&have, &want)))
+            let first = stages.as_ref().map_or(tables, |(first, _)| first);
+            Ok(Some(diff(&have, &P::lower(first, self.layout))))
         })?;
-        self.holds = Holds::Known(P::held(tables, self.layout));
+        let (first, rest) = stages.unwrap_or_else(|| (tables.clone(), Vec::new()));
+        let mut held = P::held(&first, self.layout);
+        for stage in rest {
+            done = done.and(Ok(step::<P>(&mut self.kernel, &mut held, &[stage])?));
+        }
+        self.holds = Holds::Known(held);
         Ok(done)
     }
 
@@ -269,4 +281,14 @@ impl<P: Part> KeptTable<P> {
         self.holds = Holds::Unknown;
         self.kernel.remove_table().map(drop)
     }
+}
+
+/// Takes steps; what was done.
+fn step<P: Part>(kernel: &mut Kernel, held: &mut P::Held, steps: &[TablesChange]) -> Result<Programmed, ApplyError> {
+    let mut done = Programmed::default();
+    for transaction in P::changes(held, steps) {
+        let applied = kernel.apply(&transaction)?;
+        done = done.and(Ok(Programmed::by(&transaction, applied)));
+    }
+    Ok(done)
 }

@@ -5,44 +5,41 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use palisade_core::{AddressRange, AddressSet, BanId, BanTables, Family, Layer, TargetedBan};
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 #[derive(Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BansFile {
-    banned: Vec<RangeFile>,
-    would_ban: Vec<RangeFile>,
+    banned: RangesFile,
+    would_ban: RangesFile,
     targeted: BTreeMap<Arc<str>, TargetedFile>,
 }
 
-/// The first and the last address.
-#[derive(Serialize, Deserialize)]
-struct RangeFile(IpAddr, IpAddr);
+/// The first and the last address of each range. It is written from the set, for a list of pairs takes four times its memory.
+#[derive(Default)]
+struct RangesFile(AddressSet);
 
 #[derive(Serialize, Deserialize)]
 struct TargetedFile {
     description: Arc<str>,
     audit: bool,
-    banned: Vec<RangeFile>,
+    banned: RangesFile,
     pods: BTreeSet<IpAddr>,
 }
 
 impl BansFile {
     pub fn of(tables: &BanTables) -> BansFile {
         BansFile {
-            banned: ranges_file(&tables.banned),
-            would_ban: ranges_file(&tables.would_ban),
+            banned: RangesFile(tables.banned.clone()),
+            would_ban: RangesFile(tables.would_ban.clone()),
             targeted: tables.targeted.iter().map(|(id, ban)| (Arc::clone(&id.0), TargetedFile::of(ban))).collect(),
         }
     }
 
-    pub fn read(self) -> Result<BanTables, String> {
-        let targeted = self.targeted.into_iter().map(|(id, ban)| Ok((BanId(id), ban.read()?)));
-        Ok(BanTables {
-            banned: read_ranges(self.banned)?,
-            would_ban: read_ranges(self.would_ban)?,
-            targeted: targeted.collect::<Result<_, String>>()?,
-        })
+    pub fn read(self) -> BanTables {
+        let targeted = self.targeted.into_iter().map(|(id, ban)| (BanId(id), ban.read()));
+        BanTables { banned: self.banned.0, would_ban: self.would_ban.0, targeted: targeted.collect() }
     }
 }
 
@@ -51,34 +48,35 @@ impl TargetedFile {
         TargetedFile {
             description: Arc::clone(&ban.description),
             audit: ban.layer == Layer::Shadow,
-            banned: ranges_file(&ban.banned),
+            banned: RangesFile(ban.banned.clone()),
             pods: ban.pods.clone(),
         }
     }
 
-    fn read(self) -> Result<TargetedBan, String> {
-        Ok(TargetedBan {
+    fn read(self) -> TargetedBan {
+        TargetedBan {
             description: self.description,
             layer: if self.audit { Layer::Shadow } else { Layer::InForce },
-            banned: read_ranges(self.banned)?,
+            banned: self.banned.0,
             pods: self.pods,
-        })
+        }
     }
 }
 
-fn ranges_file(set: &AddressSet) -> Vec<RangeFile> {
-    set.iter().map(|range| RangeFile(range.first, range.last)).collect()
+impl Serialize for RangesFile {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(|range| (range.first, range.last)))
+    }
 }
 
-/// A file that was edited must not become ranges that the kernel refuses.
-fn read_ranges(ranges: Vec<RangeFile>) -> Result<AddressSet, String> {
-    let ranges: Vec<AddressRange> =
-        ranges.into_iter().map(|RangeFile(first, last)| AddressRange { first, last }).collect();
-    let is_range =
-        |range: &AddressRange| Family::of(range.first) == Family::of(range.last) && range.first <= range.last;
-    let is_sorted = ranges.is_sorted_by(|one, next| one.last < next.first);
-    if !is_sorted || !ranges.iter().all(is_range) {
-        return Err("its ranges of addresses are not in order".to_string());
+impl<'de> Deserialize<'de> for RangesFile {
+    /// A file that was edited must not become ranges that the kernel refuses.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let ranges = Vec::<(IpAddr, IpAddr)>::deserialize(deserializer)?;
+        let is_range = |(first, last): &(IpAddr, IpAddr)| Family::of(*first) == Family::of(*last) && first <= last;
+        if !ranges.is_sorted_by(|one, next| one.1 < next.0) || !ranges.iter().all(is_range) {
+            return Err(D::Error::custom("its ranges of addresses are not in order"));
+        }
+        Ok(RangesFile(ranges.into_iter().map(|(first, last)| AddressRange { first, last }).collect()))
     }
-    Ok(ranges.into_iter().collect())
 }

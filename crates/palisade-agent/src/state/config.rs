@@ -1,14 +1,12 @@
 //! The last good text of each config file, which holds while the file is gone or broken.
 #![expect(clippy::disallowed_methods, reason = "a part of what reads and writes the state directory")]
 
-use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
-
 use super::{StateDirectory, StateError};
+use crate::digest;
 use crate::files::{self, FileError};
 
 /// How the names of copies begin.
@@ -49,11 +47,6 @@ impl StateDirectory {
     }
 
     fn config_copy(&self, path: &Path) -> PathBuf {
-        let mut name = PREFIX.to_string();
-        for byte in Sha256::digest(path.as_os_str().as_bytes()).iter().take(8) {
-            // Writing to a string cannot fail.
-            let _ = write!(name, "{byte:02x}");
-        }
-        self.0.join(name + ".yaml")
+        self.0.join(format!("{PREFIX}{}.yaml", digest::short(path.as_os_str().as_bytes())))
     }
 }

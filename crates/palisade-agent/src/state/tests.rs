@@ -31,7 +31,7 @@ fn text(tables: &Tables) -> Vec<u8> {
         node_ranges: &tables.pod_ranges[1..],
         node_addresses: nodes.collect(),
     };
-    to_text(&state).unwrap()
+    to_text(&state, 0).unwrap()
 }
 
 #[test]

@@ -24,6 +24,8 @@ pub enum Target {
         of: PolicyKind,
         /// Its namespace; empty for a kind without.
         namespace: String,
+        /// Its name.
+        name: String,
         /// Its resourceVersion.
         version: String,
     },
@@ -146,12 +148,17 @@ pub fn standing(target: &Target, status: Option<&NodeStateStatus>, now: Timestam
 fn missing(target: &Target, status: &NodeStateStatus) -> Option<String> {
     match target {
         Target::Policy { of, .. } if !of.is_enforced(status) => Some(Idle::NotEnforced(*of).to_string()),
-        Target::Policy { of, namespace, version } => {
+        Target::Policy { of, namespace, name, version } => {
             let (covered, _) = of.covered(status);
             if number(covered) < number(version) {
                 let rolled_back = "it was rolled back: the node lost the API server";
                 let is_rolled_back = of.is_rolled_back(status);
                 return Some(if is_rolled_back { rolled_back.to_string() } else { covers(covered, version) });
+            }
+            if *of == PolicyKind::Ban
+                && let Some(source) = status.ban_sources.iter().find(|source| source.list == *name && !source.is_held)
+            {
+                return Some(format!("its source: {}", source.why));
             }
             status.closed_namespaces.contains(namespace).then(|| {
                 format!("the policies of namespace {namespace} find no room on the node: its isolated pods are closed")

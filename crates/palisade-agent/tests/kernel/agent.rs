@@ -40,6 +40,7 @@ pub struct Told {
     pub namespace: Option<String>,
     pub configs: Vec<PathBuf>,
     pub standalone: bool,
+    pub ban_files: PathBuf,
     /// What its kubeconfig names, if connections are not to be carried from its own loopback.
     pub server: Option<SocketAddr>,
 }
@@ -158,6 +159,7 @@ pub fn settings(told: Told, kubeconfig: Option<PathBuf>) -> Settings {
         kubeconfig,
         configs: told.configs,
         standalone: told.standalone,
+        ban_files: told.ban_files,
         state_dir: told.state_dir,
         unknown_pods: if told.unknown_pods && network_policy { UnknownPods::Drop } else { UnknownPods::Allow },
         pod_cidrs: Vec::new(),

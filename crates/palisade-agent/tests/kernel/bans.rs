@@ -22,7 +22,7 @@ use crate::world::World;
 
 const KIND: &str = "banlists.palisade.dev";
 /// What passes and what does not, while the list of [`banned`] is in force.
-const FLOWS: [&str; 8] = [
+pub const FLOWS: [&str; 8] = [
     "203.0.113.9 -> shop/open udp 5300",
     "shop/open -> 203.0.113.9 udp 5300",
     "203.0.113.9 -> node/n1 udp 9001",
@@ -199,20 +199,13 @@ pub fn banned() -> Snapshot {
     snapshot
 }
 
-fn put(snapshot: &mut Snapshot, list: BanList) {
+pub fn put(snapshot: &mut Snapshot, list: BanList) {
     snapshot.ban_lists.insert(list.name.clone(), Arc::new(list));
 }
 
-fn list(name: &str, cidrs: &[&str]) -> BanList {
-    let entry = |cidr: &&str| BanEntry { cidr: cidr.parse().unwrap(), expires: None, reason: None };
-    BanList {
-        name: name.into(),
-        target: None,
-        entries: cidrs.iter().map(entry).collect(),
-        except: Vec::new(),
-        audit: false,
-        unreadable: None,
-    }
+pub fn list(name: &str, cidrs: &[&str]) -> BanList {
+    let entry = |cidr: &&str| BanEntry { cidr: cidr.parse().unwrap(), expires: None, reason: None, from_source: false };
+    BanList { name: name.into(), entries: cidrs.iter().map(entry).collect(), ..BanList::default() }
 }
 
 fn pods(app: &str) -> BanTarget {

@@ -10,13 +10,14 @@ use palisade_agent::cleanup::{emergency_stop, resume};
 use palisade_agent::report::Obstacle;
 use palisade_agent::wait::{Standing, Subject};
 use palisade_compile::{Compiler, UnknownPods};
-use palisade_core::{BanEntry, BanList, HostPolicy, HostPolicyName, NodeName, Snapshot};
+use palisade_core::{HostPolicy, HostPolicyName, NodeName, Snapshot};
 use palisade_nft::{lower_bans, lower_host};
 use palisade_testapi::{Disturbance, Fault};
 use serde_json::json;
 
 use crate::agent::Told;
 use crate::asking::{get, samples, status, until};
+use crate::bans::list;
 use crate::hosts::{guarded, ready, remove, saved};
 use crate::probing::{spawn, wait_for_line};
 use crate::telling::wait;
@@ -85,16 +86,7 @@ fn nft(world: &World, node: &str, rules: &str) {
 }
 
 fn with(snapshot: &Snapshot, lists: &[(&str, &str)]) -> Snapshot {
-    let entry = |cidr: &str| BanEntry { cidr: cidr.parse().unwrap(), expires: None, reason: None };
-    let list = |name: &str, cidr: &str| BanList {
-        name: name.into(),
-        target: None,
-        entries: vec![entry(cidr)],
-        except: Vec::new(),
-        audit: false,
-        unreadable: None,
-    };
-    let lists = lists.iter().map(|(name, cidr)| ((*name).into(), Arc::new(list(name, cidr))));
+    let lists = lists.iter().map(|(name, cidr)| ((*name).into(), Arc::new(list(name, &[cidr]))));
     Snapshot { ban_lists: lists.collect(), ..snapshot.clone() }
 }
 

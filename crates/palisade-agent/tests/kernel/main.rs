@@ -11,6 +11,7 @@ mod bans;
 mod changes;
 mod configs;
 mod confirming;
+mod feeds;
 mod forged;
 mod hostile;
 mod hosts;
@@ -60,6 +61,10 @@ const TESTS: &[Test] = &[
     ("what is protected is spared", bans::what_is_protected_is_spared),
     ("banned packets are told", bans::banned_packets_are_told),
     ("what wait says of bans is true", bans::what_wait_says_of_bans_is_true),
+    ("a file is a source", feeds::a_file_is_a_source),
+    ("a ConfigMap is a source", feeds::a_config_map_is_a_source),
+    ("one agent fetches a feed for all", feeds::one_agent_fetches_a_feed_for_all),
+    ("ban lists need no API server", feeds::ban_lists_need_no_api_server),
     ("a ban that cuts the API server off is taken back", confirming::a_ban_that_cuts_the_api_server_off_is_taken_back),
     (
         "a guard that cuts the API server off is taken back",

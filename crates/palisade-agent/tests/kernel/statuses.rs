@@ -15,7 +15,7 @@ use crate::world::World;
 
 const LISTS: &str = "banlists";
 const LEASES: &str = "leases.coordination.k8s.io";
-const NAMESPACE: &str = "palisade-system";
+pub const NAMESPACE: &str = "palisade-system";
 const LEASE: &str = "palisade-status";
 /// Longer than what is to be written takes to be.
 const A_WHILE: Duration = Duration::from_secs(4);
@@ -162,6 +162,22 @@ pub fn a_ban_list_says_where_it_is_in_force() {
     is_so("abuse", "Accepted=False Unreadable, Programmed=True Programmed, Effective=True Enforced");
     let message = status_of(&world, LISTS, "abuse")["conditions"][0]["message"].as_str().unwrap().to_owned();
     assert!(message.contains("'nonsense'") && message.ends_with("the other entries are banned"), "{message}");
+    let mut sourced = list("sourced", &json!([]));
+    sourced["spec"]["source"] = json!({ "configMapRef": { "name": "drop" } });
+    world.api.put(sourced);
+    is_so(
+        "sourced",
+        "Accepted=True Accepted, Fetched=False Missing, Programmed=False NodesLag, Effective=True Enforced",
+    );
+    world.api.put(json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "drop", "namespace": NAMESPACE },
+        "data": { "drop.txt": "198.51.100.0/24" },
+    }));
+    in_force(wait(&world, Subject::BanList, "sourced", Duration::from_secs(30)));
+    is_so(
+        "sourced",
+        "Accepted=True Accepted, Fetched=True Fetched, Programmed=True Programmed, Effective=True Enforced",
+    );
     world.api.put(list("empty", &json!([])));
     is_so("empty", "Accepted=True Accepted, Programmed=True Programmed, Effective=False NoEntries");
     in_force(wait(&world, Subject::BanList, "abuse", Duration::from_secs(30)));
@@ -186,7 +202,7 @@ fn start(world: &mut World, node: &str) {
     world.start_agent_told(&told);
 }
 
-fn define_lease(world: &World) {
+pub fn define_lease(world: &World) {
     let metadata = json!({ "namespace": NAMESPACE, "name": LEASE });
     world.api.put(json!({ "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata }));
 }

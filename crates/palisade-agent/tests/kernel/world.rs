@@ -82,6 +82,7 @@ impl World {
             namespace: None,
             configs: Vec::new(),
             standalone: false,
+            ban_files: palisade_agent::BAN_FILES.into(),
             server: None,
         }
     }

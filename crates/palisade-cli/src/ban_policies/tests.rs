@@ -9,14 +9,12 @@ use serde_json::json;
 use super::*;
 
 fn list(name: &str, entries: &[&str], except: &[&str]) -> BanList {
-    let entry = |cidr: &&str| BanEntry { cidr: cidr.parse().unwrap(), expires: None, reason: None };
+    let entry = |cidr: &&str| BanEntry { cidr: cidr.parse().unwrap(), expires: None, reason: None, from_source: false };
     BanList {
         name: name.into(),
-        target: None,
         entries: entries.iter().map(entry).collect(),
         except: except.iter().map(|cidr| cidr.parse().unwrap()).collect(),
-        audit: false,
-        unreadable: None,
+        ..BanList::default()
     }
 }
 

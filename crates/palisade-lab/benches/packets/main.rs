@@ -1,9 +1,10 @@
 //! What the data plane costs: packets of new and of established flows, and changes of the tables.
 //!
-//! `cargo bench -p palisade-lab --bench packets` takes about four minutes, with `-- --quick` less than fifty
-//! seconds. Everything happens in network namespaces of its own, with the tables that a node would have, compiled from
+//! `cargo bench -p palisade-lab --bench packets` takes about five minutes, with `-- --quick` about one, with `-- --bans` what bans cost alone
+//! one. Everything happens in network namespaces of its own, with the tables that a node would have, compiled from
 //! clusters of several sizes and written to the kernel by the product's own code. An ordinary user may run it.
 
+mod bans;
 mod beside;
 mod changes;
 mod cluster;
@@ -30,6 +31,7 @@ use sampling::{Lane, Samples};
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 /// How much is measured.
+#[derive(Clone, Copy)]
 struct Plan {
     scales: &'static [Scale],
     /// How long new flows are measured.
@@ -40,6 +42,7 @@ struct Plan {
     beside: Duration,
     loads: usize,
     changes: usize,
+    bans_alone: bool,
 }
 
 const SMALL: Scale = Scale { pods: 10, policies: 1 };
@@ -53,6 +56,7 @@ const FULL: Plan = Plan {
     beside: Duration::from_secs(25),
     loads: 9,
     changes: 200,
+    bans_alone: false,
 };
 const QUICK: Plan = Plan {
     scales: &[SMALL, LARGE, MANY_POLICIES],
@@ -61,6 +65,7 @@ const QUICK: Plan = Plan {
     beside: Duration::from_secs(5),
     loads: 3,
     changes: 40,
+    bans_alone: false,
 };
 
 /// How many flows are kept alive to measure established ones; their entries fit into the caches.
@@ -81,13 +86,14 @@ struct Candidate {
 
 fn main() -> ExitCode {
     // Cargo passes `--bench`.
-    let quick = std::env::args().any(|argument| argument == "--quick");
+    let asks = |wanted: &str| std::env::args().any(|argument| argument == wanted);
+    let plan = Plan { bans_alone: asks("--bans"), ..if asks("--quick") { QUICK } else { FULL } };
     if let Err(error) = palisade_lab::become_root() {
         eprintln!("error: {error}: {}", std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default());
         eprintln!("hint: {}", error.hint());
         return ExitCode::FAILURE;
     }
-    match measure(if quick { &QUICK } else { &FULL }) {
+    match measure(&plan) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
@@ -99,6 +105,10 @@ fn main() -> ExitCode {
 fn measure(plan: &Plan) -> Result<()> {
     let processor = stay_on_one_processor()?;
     report::machine(processor)?;
+    if plan.bans_alone {
+        report::bans(&bans::measure(plan.beside)?);
+        return Ok(());
+    }
     let mut candidates = candidates(plan)?;
     measure_new_flows(plan, &mut candidates)?;
     report::new_flows(&candidates);
@@ -114,6 +124,7 @@ fn measure(plan: &Plan) -> Result<()> {
         "the table of host policies, a port of 100 nodes guarded",
         &beside::measure::<guards::To>(plan.beside)?,
     );
+    report::bans(&bans::measure(plan.beside)?);
     report::heading_of_changes();
     for scale in [SMALL, LARGE, MANY_POLICIES] {
         for admission in [Admission::ExactPort, Admission::Block] {

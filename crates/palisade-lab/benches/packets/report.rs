@@ -3,6 +3,7 @@
 
 use palisade_core::Family;
 
+use crate::bans;
 use crate::beside::{self, Kind};
 use crate::changes::{Changing, Loading};
 use crate::cluster::{Admission, Scale};
@@ -75,6 +76,18 @@ pub(crate) fn beside<K: Kind>(table: &str, candidates: &[beside::Candidate<K>]) 
     for beside::Candidate { kind, family, samples, .. } in candidates {
         let name = format!("{}{}", kind.name(), family_suffix(*family));
         row(&name, &kind.lookups().to_string(), samples, "");
+    }
+}
+
+pub(crate) fn bans(measured: &[(bans::From, Samples)]) {
+    println!(
+        "\nA packet with {} blocks banned, none of which it concerns, against the same with {}",
+        grouped(bans::MANY),
+        grouped(bans::FEW)
+    );
+    heading("");
+    for (from, samples) in measured {
+        row(from.name(), "", samples, &format!("<= {}", from.target()));
     }
 }
 

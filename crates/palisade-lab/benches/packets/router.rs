@@ -13,8 +13,9 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
+use palisade_core::BanTables;
 use palisade_lab::Netns;
-use palisade_nft::{Applied, Kernel, Ruleset, Table, diff};
+use palisade_nft::{Applied, BanHeld, Kernel, Ruleset, Settings, Table, diff, lower_bans};
 use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute};
 use rtnetlink::packet_route::route::{RouteMessage, RouteScope};
 use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, RouteMessageBuilder};
@@ -43,6 +44,7 @@ pub(crate) struct Router {
     pub(crate) kernel: Kernel,
     sources: Kernel,
     guards: Kernel,
+    bans: Kernel,
     ends: Netns,
     /// Bound to the link `send`.
     sender: Socket,
@@ -83,12 +85,13 @@ impl Router {
         let kernel = Kernel::open()?;
         let sources = Kernel::open_table(Table::RoutedSources)?;
         let guards = Kernel::open_table(Table::Host)?;
+        let bans = Kernel::open_table(Table::Bans)?;
         let conntrack = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, Some(NETFILTER))?;
         bind(&conntrack, &SocketAddrNetlink::new(0, 0))?;
         ends.enter()?;
         let sender = packet_socket(FIRST_LINK)?;
         netns.enter()?;
-        Ok(Router { kernel, sources, guards, ends, sender, conntrack, _netns: netns })
+        Ok(Router { kernel, sources, guards, bans, ends, sender, conntrack, _netns: netns })
     }
 
     /// Puts a ruleset in the place of whatever rules there are.
@@ -105,6 +108,18 @@ impl Router {
     /// Guards ports of nodes.
     pub(crate) fn guard(&mut self, guards: &Ruleset) -> Result<Applied> {
         Ok(self.guards.apply(&diff(&Ruleset::nothing(Table::Host), guards))?)
+    }
+
+    /// Bans addresses for everybody.
+    pub(crate) fn ban(&mut self, bans: &BanTables) -> Result<()> {
+        let settings = Settings::default();
+        let (first, stages) = BanHeld::stages(bans);
+        self.bans.apply(&diff(&Ruleset::nothing(Table::Bans), &lower_bans(&first, &settings)))?;
+        let mut held = BanHeld::of(&first, &settings);
+        for transaction in stages.into_iter().flat_map(|stage| held.lower_changes(&[stage])) {
+            self.bans.apply(&transaction)?;
+        }
+        Ok(())
     }
 
     /// Sends a frame through; it has arrived, or was dropped, when this returns.

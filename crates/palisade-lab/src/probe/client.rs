@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use palisade_core::{Family, Traffic, Transport};
+use palisade_nft::Share;
 use socket2::{Protocol, SockAddr, Socket, Type};
 
 use super::Shot;
@@ -50,9 +51,15 @@ pub(crate) enum Reply {
 pub(crate) struct SourcePorts(HashMap<(Place, u8), u16>);
 
 impl SourcePorts {
-    fn next(&mut self, place: &Place, protocol: u8) -> u16 {
+    /// The next one, of those in the share.
+    fn next(&mut self, place: &Place, protocol: u8, share: Share) -> u16 {
         let port = self.0.entry((place.clone(), protocol)).or_insert(LAST_PORT);
-        *port = if *port == LAST_PORT { FIRST_PORT } else { *port + 1 };
+        for _ in FIRST_PORT..=LAST_PORT {
+            *port = if *port == LAST_PORT { FIRST_PORT } else { *port + 1 };
+            if share.takes(*port) {
+                break;
+            }
+        }
         *port
     }
 }
@@ -60,7 +67,8 @@ impl SourcePorts {
 /// Sends a packet out of the namespace of the calling thread.
 pub(crate) fn send(shot: &Shot, ports: &mut SourcePorts) -> io::Result<Attempt> {
     let family = shot.family();
-    let (kind, protocol) = match (shot.traffic, family) {
+    let (destination, traffic) = shot.sent_to();
+    let (kind, protocol) = match (traffic, family) {
         (Traffic::Port(Transport::Tcp, _), _) => (Type::STREAM, libc::IPPROTO_TCP),
         (Traffic::Port(Transport::Udp, _), _) => (Type::DGRAM, libc::IPPROTO_UDP),
         (Traffic::Port(Transport::Sctp, _), _) => (Type::RAW, libc::IPPROTO_SCTP),
@@ -69,13 +77,13 @@ pub(crate) fn send(shot: &Shot, ports: &mut SourcePorts) -> io::Result<Attempt> 
     };
     let socket = Socket::new(domain(family), kind.nonblocking(), Some(Protocol::from(protocol)))?;
     let key = u8::try_from(protocol).unwrap_or_default();
-    match shot.traffic {
+    match traffic {
         Traffic::Port(Transport::Tcp, port) => {
             // Closing then resets the connection at once, and nothing of it lingers.
             socket.set_linger(Some(Duration::ZERO))?;
             socket.set_reuse_address(true)?;
             bind_fresh(&socket, shot, ports, key)?;
-            match socket.connect(&SocketAddr::new(shot.destination, port.get()).into()) {
+            match socket.connect(&SocketAddr::new(destination, port.get()).into()) {
                 Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
                 other => other?,
             }
@@ -83,21 +91,21 @@ pub(crate) fn send(shot: &Shot, ports: &mut SourcePorts) -> io::Result<Attempt> 
         }
         Traffic::Port(Transport::Udp, port) => {
             bind_fresh(&socket, shot, ports, key)?;
-            socket.connect(&SocketAddr::new(shot.destination, port.get()).into())?;
+            socket.connect(&SocketAddr::new(destination, port.get()).into())?;
             socket.send(b"who are you?\n")?;
             Ok(Attempt { socket, family, awaited: Awaited::Line })
         }
         Traffic::Port(Transport::Sctp, server) => {
             socket.bind(&SocketAddr::new(shot.source, 0).into())?;
-            socket.connect(&SocketAddr::new(shot.destination, 0).into())?;
-            let port = ports.next(&shot.from, key);
+            socket.connect(&SocketAddr::new(destination, 0).into())?;
+            let port = ports.next(&shot.from, key, shot.share());
             socket.send(&sctp::init(port, server.get(), u32::from(port)))?;
             Ok(Attempt { socket, family, awaited: Awaited::Sctp { port, server: server.get() } })
         }
         Traffic::Icmp => {
             // The port of an echo socket is the identifier in its requests.
             bind_fresh(&socket, shot, ports, key)?;
-            socket.connect(&SocketAddr::new(shot.destination, 0).into())?;
+            socket.connect(&SocketAddr::new(destination, 0).into())?;
             let request = if family == Family::V4 { 8 } else { 128 };
             // Type, code, checksum and identifier (both filled in by the kernel), sequence number.
             socket.send(&[request, 0, 0, 0, 0, 0, 0, 1])?;
@@ -110,7 +118,7 @@ fn bind_fresh(socket: &Socket, shot: &Shot, ports: &mut SourcePorts, protocol: u
     let mut last = None;
     // A port may be taken by a server, or by somebody who looks around in the lab.
     for _ in 0..64 {
-        let address: SockAddr = SocketAddr::new(shot.source, ports.next(&shot.from, protocol)).into();
+        let address: SockAddr = SocketAddr::new(shot.source, ports.next(&shot.from, protocol, shot.share())).into();
         match socket.bind(&address) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => last = Some(error),
             other => return other,
@@ -188,12 +196,20 @@ mod tests {
     #[test]
     fn a_source_port_comes_back_only_after_all_others() {
         let mut ports = SourcePorts::default();
-        let first = ports.next(&Place::Outside, 6);
+        let first = ports.next(&Place::Outside, 6, Share::ALL);
         let rest: std::collections::BTreeSet<u16> =
-            (FIRST_PORT..LAST_PORT).map(|_| ports.next(&Place::Outside, 6)).collect();
+            (FIRST_PORT..LAST_PORT).map(|_| ports.next(&Place::Outside, 6, Share::ALL)).collect();
         assert_eq!(rest.len(), usize::from(LAST_PORT - FIRST_PORT));
         assert!(!rest.contains(&first));
-        assert_eq!(ports.next(&Place::Outside, 6), first);
-        assert_eq!(ports.next(&Place::Outside, 17), first, "each protocol counts for itself");
+        assert_eq!(ports.next(&Place::Outside, 6, Share::ALL), first);
+        assert_eq!(ports.next(&Place::Outside, 17, Share::ALL), first, "each protocol counts for itself");
+    }
+    #[test]
+    fn a_share_has_its_own_source_ports() {
+        let mut ports = SourcePorts::default();
+        let share = Share { mask: 3, number: 2 };
+        let taken: std::collections::BTreeSet<u16> = (0..100).map(|_| ports.next(&Place::Outside, 6, share)).collect();
+        assert_eq!(taken.len(), 100);
+        assert!(taken.iter().all(|port| port % 4 == 2), "{taken:?}");
     }
 }

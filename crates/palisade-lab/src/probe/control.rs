@@ -14,7 +14,14 @@ pub(crate) fn controls(topology: &Topology, shot: &Shot) -> Vec<Shot> {
     let to_node = topology.node_of(&shot.to).map(Place::Node);
     let address = |place: &Place| topology.control_address(place, family);
     let echo = |from: &Place, source: IpAddr, to: &Place| {
-        Some(Shot { from: from.clone(), source, to: to.clone(), destination: address(to)?, traffic: Traffic::Icmp })
+        Some(Shot {
+            from: from.clone(),
+            source,
+            to: to.clone(),
+            destination: address(to)?,
+            traffic: Traffic::Icmp,
+            dial: None,
+        })
     };
 
     let mut controls = Vec::new();
@@ -27,6 +34,7 @@ pub(crate) fn controls(topology: &Topology, shot: &Shot) -> Vec<Shot> {
             to: shot.to.clone(),
             destination: shot.destination,
             traffic: shot.traffic,
+            dial: None,
         });
     }
     // Who asks itself proves nothing about the core. All external addresses are at the end of one route.

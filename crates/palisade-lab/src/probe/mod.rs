@@ -23,6 +23,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use palisade_core::{Family, Traffic};
+use palisade_nft::Share;
 
 use crate::topology::Place;
 
@@ -34,15 +35,40 @@ pub(crate) struct Shot {
     pub(crate) to: Place,
     pub(crate) destination: IpAddr,
     pub(crate) traffic: Traffic,
+    /// Where the packet is sent, if something is to lead it to that destination.
+    pub(crate) dial: Option<Dial>,
+}
+
+/// An address and a port that lead elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Dial {
+    pub(crate) address: IpAddr,
+    pub(crate) traffic: Traffic,
+    /// The source ports that lead to the destination.
+    pub(crate) share: Share,
 }
 
 impl fmt::Display for Shot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} -> {} ({}) {}", self.from, self.to, self.destination, self.traffic)
+        write!(f, "{} -> {} ({}) {}", self.from, self.to, self.destination, self.traffic)?;
+        match &self.dial {
+            Some(dial) => write!(f, " by {} {}", dial.address, dial.traffic),
+            None => Ok(()),
+        }
     }
 }
 
 impl Shot {
+    /// The source ports that it may be sent from.
+    fn share(&self) -> Share {
+        self.dial.as_ref().map_or(Share::ALL, |dial| dial.share)
+    }
+
+    /// Where the client sends the packet.
+    fn sent_to(&self) -> (IpAddr, Traffic) {
+        self.dial.as_ref().map_or((self.destination, self.traffic), |dial| (dial.address, dial.traffic))
+    }
+
     fn family(&self) -> Family {
         Family::of(self.destination)
     }

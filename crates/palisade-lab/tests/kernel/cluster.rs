@@ -26,7 +26,13 @@ pub fn cluster(pods: u8) -> Snapshot {
 
 /// Adds a pod with the label `app` set to its name.
 pub fn add_pod(snapshot: &mut Snapshot, name: &str, node: u8, number: u8) {
-    let port = |transport, number: u16| ContainerPort { name: None, transport, port: number.try_into().unwrap() };
+    let port = |transport, number: u16| ContainerPort {
+        name: None,
+        transport,
+        port: number.try_into().unwrap(),
+        host_port: None,
+        host_address: None,
+    };
     let pod = Pod {
         labels: Arc::new([("app".into(), name.into())].into()),
         node: Some(format!("n{node}").into()),

@@ -13,6 +13,7 @@ mod lifetime;
 mod live;
 mod node;
 mod packets;
+mod services;
 
 use std::panic::catch_unwind;
 use std::process::{Command, ExitCode};
@@ -20,7 +21,7 @@ use std::process::{Command, ExitCode};
 /// A test: it fails by panicking.
 type Test = (&'static str, fn());
 
-const TESTS: [Test; 23] = [
+const TESTS: [Test; 24] = [
     ("everybody reaches everybody without policies", packets::everybody_reaches_everybody),
     ("policies silence what they should", packets::policies_silence),
     ("changes of the cluster are followed", packets::changes_are_followed),
@@ -31,6 +32,7 @@ const TESTS: [Test; 23] = [
     ("a host policy cuts live connections", host::a_host_policy_cuts_live_connections),
     ("a Service leads past no host policy", host::a_service_leads_past_no_host_policy),
     ("a policy of sockets lets NodePorts alone", host::a_policy_of_sockets_lets_node_ports_alone),
+    ("live connections through Services are cut", services::live_connections_through_services_are_cut),
     ("an unknown pod is denied until it is known", denied::an_unknown_pod_is_denied_until_it_is_known),
     ("neighbour discovery of unknown pods passes", denied::neighbour_discovery_of_unknown_pods_passes),
     ("denied packets are counted", denied::denied_packets_are_counted),

@@ -69,8 +69,8 @@ impl Parts {
     pub fn of(tables: &BanTables) -> Parts {
         let mut parts = Parts::default();
         for layer in [Layer::InForce, Layer::Shadow] {
-            for range in tables.everywhere(layer) {
-                parts.add(layer, Place::of(range));
+            for range in tables.everywhere(layer).iter() {
+                parts.add(layer, Place::of(&range));
             }
         }
         parts

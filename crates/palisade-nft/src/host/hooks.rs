@@ -19,7 +19,8 @@ pub fn hooks(tables: &HostTables) -> Vec<(Name, Chain)> {
     let input = [vec![over(Loopback::In)], arriving.clone()].concat();
     let forward = [sockets(replies("reply_sockets")), arriving].concat();
     let output =
-        [vec![over(Loopback::Out)], sockets(replies("reply_sockets")), everything(translated_reply())].concat();
+        [vec![over(Loopback::Out)], sockets(replies("reply_sockets")), everything(vec![to_translated_reply()])]
+            .concat();
     let mut chains = vec![
         hook("input", "what arrives at sockets, and what a Service led here", Hook::GuardInput, input),
         hook("forward", "the same on its way to another node", Hook::GuardForward, forward),
@@ -46,8 +47,13 @@ fn sent(is_audited: bool) -> Vec<Rule> {
 
 /// The same once more, under the address and port that it was translated to.
 fn translated(is_audited: bool) -> Vec<Rule> {
-    let rules = vec![vec![Statement::IsReply, goto("translated_reply")], vec![Statement::IsTranslated, jump("sent")]];
+    let rules = vec![to_translated_reply(), vec![Statement::IsTranslated, jump("sent")]];
     [rules, audit(is_audited, &[Statement::IsTranslated], "audit_sent")].concat()
+}
+
+/// What the node itself opens through a Service is translated, too, and no reply from the port that it opens it from.
+fn to_translated_reply() -> Rule {
+    vec![Statement::IsReply, goto("translated_reply")]
 }
 
 fn translated_reply() -> Vec<Rule> {

@@ -189,5 +189,5 @@ pub fn port(text: &str) -> PortMatch {
 /// A container port: `http` and `tcp 8080`.
 pub fn declared(name: &str, text: &str) -> ContainerPort {
     let PortMatch::Range(transport, range) = port(text) else { panic!("'{text}' is no number") };
-    ContainerPort { name: Some(name.into()), transport, port: range.first() }
+    ContainerPort { name: Some(name.into()), transport, port: range.first(), host_port: None, host_address: None }
 }

@@ -9,4 +9,5 @@ mod invented;
 mod isolation;
 mod peers;
 mod ports;
+mod services;
 mod text;

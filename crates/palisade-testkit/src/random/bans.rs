@@ -20,13 +20,13 @@ pub(crate) fn ban_list(snapshot: &Snapshot, rng: &mut Rng) -> BanList {
     let blocks: Vec<(IpNet, Vec<IpNet>)> = (0..count).map(|_| block(snapshot, rng)).collect();
     // What blocks leave out, a list leaves out of all its entries.
     let except = blocks.iter().flat_map(|(_, except)| except).filter(|_| rng.percent(70)).copied().collect();
-    let entry = |(cidr, _): (IpNet, _)| BanEntry { cidr, expires: None, reason: None };
+    let entry = |(cidr, _): (IpNet, _)| BanEntry { cidr, expires: None, reason: None, from_source: false };
     BanList {
         name: rng.pick(&NAMES).into(),
         target,
         entries: blocks.into_iter().map(entry).collect(),
         except,
         audit: rng.percent(15),
-        unreadable: None,
+        ..BanList::default()
     }
 }

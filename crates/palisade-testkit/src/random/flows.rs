@@ -80,7 +80,7 @@ impl Edges {
             }
         }
         for list in snapshot.ban_lists.values() {
-            let named = list.entries.iter().map(|entry| &entry.cidr).chain(&list.except);
+            let named = list.all_entries().map(|entry| &entry.cidr).chain(&list.except);
             addresses.extend(named.flat_map(|net| address_edges(*net)));
         }
         Edges {

@@ -6,6 +6,7 @@ mod bans;
 mod flows;
 mod hosts;
 mod policies;
+mod services;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -21,6 +22,7 @@ pub(crate) use bans::ban_list;
 pub use flows::flows;
 pub(crate) use hosts::{config_file, host_policy};
 pub(crate) use policies::policy;
+pub use services::through_services;
 
 /// A cluster and flows to ask about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -207,6 +209,8 @@ pub(crate) fn container_ports(rng: &mut Rng) -> Vec<ContainerPort> {
             name: rng.percent(70).then(|| rng.pick(&PORT_NAMES[..3]).into()),
             transport: transport(rng),
             port: known_port(rng),
+            host_port: None,
+            host_address: None,
         })
         .collect()
 }

@@ -56,7 +56,13 @@ fn check(change: &Value, states: &[Value], matched: usize, programmed: usize, ex
 }
 
 /// Holds what is said of nodes `n1`, `n2` and so on with these states (null: none) against lines of it.
-fn check_of(policy: &DynamicObject, states: &[Value], matched: usize, programmed: usize, expected: [&str; 3]) {
+fn check_of<const N: usize>(
+    policy: &DynamicObject,
+    states: &[Value],
+    matched: usize,
+    programmed: usize,
+    expected: [&str; N],
+) {
     let names: Vec<String> = (1..=states.len()).map(|number| format!("n{number}")).collect();
     let known = names.iter().zip(states).filter(|(_, change)| !change.is_null());
     let states = known.map(|(name, change)| (name.clone(), state(change))).collect();
@@ -240,4 +246,22 @@ fn a_list_that_cannot_be_read_says_what_becomes_of_the_rest() {
     let accepted = "Accepted=False Unreadable: spec.exceptCIDRs[0]: expected a block such as 10.0.0.0/8 or fd00::/8, found 'nonsense'; the list bans nothing";
     let empty = "Effective=False NoEntries: no entry bans anything now";
     check_of(&whole, &[json!({})], 1, 1, [accepted, EVERYWHERE, empty]);
+}
+
+#[test]
+fn a_list_with_a_source_says_how_that_is() {
+    let list = list(&json!({ "source": { "file": { "path": "drop.txt" } } }));
+    let fetched = "Fetched=True Fetched: what its source holds is in force";
+    check_of(&list, &[json!({})], 1, 1, [ACCEPTED, fetched, EVERYWHERE, ENFORCED]);
+    let source =
+        |is_held: bool| json!({ "banSources": [{ "list": "abuse", "isHeld": is_held, "why": "it is no list" }] });
+    let stale = "Fetched=False Stale: 1 of 2 nodes: n2: it is no list";
+    check_of(&list, &[json!({}), source(true)], 2, 2, [ACCEPTED, stale, EVERYWHERE, ENFORCED]);
+    let missing = "Fetched=False Missing: 1 of 1 nodes: n1: it is no list";
+    let lag = "Programmed=False NodesLag: 1 of 1 nodes: n1: its source: it is no list";
+    check_of(&list, &[source(false)], 1, 0, [ACCEPTED, missing, lag, ENFORCED]);
+    let fetched = "Fetched=Unknown NodesLag: 1 of 1 nodes: n1: there is no NodeState of it";
+    let lag = "Programmed=False NodesLag: 1 of 1 nodes: n1: there is no NodeState of it";
+    let silent = "Effective=Unknown NodesSilent: 1 of 1 nodes: n1: nothing is heard of its agent";
+    check_of(&list, &[Value::Null], 1, 0, [ACCEPTED, fetched, lag, silent]);
 }

@@ -26,7 +26,12 @@ fn check(target: &Target, status: &NodeStateStatus, expected: &str) {
 
 #[test]
 fn a_policy_is_in_force_where_its_version_is_covered() {
-    let policy = Target::Policy { of: PolicyKind::Network, namespace: "shop".to_string(), version: "100".to_string() };
+    let policy = Target::Policy {
+        of: PolicyKind::Network,
+        namespace: "shop".to_string(),
+        name: "a".to_string(),
+        version: "100".to_string(),
+    };
     check(&policy, &status("InForce", "100", 1, &json!({})), "InForce");
     check(&policy, &status("Failing", "100", 1, &json!({})), "InForce");
     check(&policy, &status("InForce", "99", 1, &json!({})), "Lags it covers resourceVersion 99, and 100 is wanted");
@@ -55,8 +60,41 @@ fn a_policy_is_in_force_where_its_version_is_covered() {
 }
 
 #[test]
+fn a_list_is_in_force_where_something_of_its_source_is() {
+    let list = Target::Policy {
+        of: PolicyKind::Ban,
+        namespace: String::new(),
+        name: "drop".to_string(),
+        version: "100".to_string(),
+    };
+    let covered = |sources: serde_json::Value| {
+        status(
+            "InForce",
+            "1",
+            1,
+            &json!({
+                "covered": {
+                    "namespaces": "1", "nodes": "1", "pods": "1", "networkPolicies": "1", "hostPolicies": "1", "banLists": "100",
+                },
+                "banSources": sources,
+            }),
+        )
+    };
+    let source = |list: &str, is_held: bool| json!([{ "list": list, "isHeld": is_held, "why": "no such file" }]);
+    check(&list, &covered(json!([])), "InForce");
+    check(&list, &covered(source("drop", true)), "InForce");
+    check(&list, &covered(source("other", false)), "InForce");
+    check(&list, &covered(source("drop", false)), "Lags its source: no such file");
+}
+
+#[test]
 fn what_was_rolled_back_is_not_in_force() {
-    let list = Target::Policy { of: PolicyKind::Ban, namespace: String::new(), version: "100".to_string() };
+    let list = Target::Policy {
+        of: PolicyKind::Ban,
+        namespace: String::new(),
+        name: "a".to_string(),
+        version: "100".to_string(),
+    };
     let says = |covered: &str, obstacle: &str| {
         let covered =
             json!({ "namespaces": "1", "nodes": "1", "pods": "70", "networkPolicies": "1", "banLists": covered });
@@ -100,7 +138,12 @@ fn a_pod_is_in_force_where_it_is_covered_and_not_named() {
 fn nodes_without_an_agent_hold_up_no_policy() {
     let verdict = |standing| NodeVerdict { node: "n1".to_string(), standing, why: None };
     let (policy, pod) = (
-        Target::Policy { of: PolicyKind::Network, namespace: "a".to_string(), version: "1".to_string() },
+        Target::Policy {
+            of: PolicyKind::Network,
+            namespace: "a".to_string(),
+            name: "a".to_string(),
+            version: "1".to_string(),
+        },
         Target::Pod { name: "a/b".to_string(), version: "1".to_string() },
     );
     let (yes, lags, none) = (verdict(Standing::InForce), verdict(Standing::Lags), verdict(Standing::NoAgent));
