@@ -11,7 +11,7 @@ use clap::Args;
 use ipnet::IpNet;
 use palisade_agent::Timestamp;
 use palisade_agent::bans::{BanError, BanLists, Entry, ListedEntry, LocalBanLists, MANUAL, ToldAddress};
-use palisade_agent::control::{self, Answer, Request};
+use palisade_agent::control::{self, Answer, ControlError, Request};
 use palisade_core::Snapshot;
 use palisade_sources::{AGENT_NAMESPACE, shortest_prefix};
 use serde::Serialize;
@@ -33,7 +33,7 @@ struct PlaceArguments {
     #[arg(long, value_name = "NAME")]
     context: Option<String>,
 
-    /// On this host, whose agent has no API server
+    /// On this host, by what its agent knows; single bans are those of an agent without an API server
     #[arg(long, conflicts_with_all = ["kubeconfig", "context"])]
     local: bool,
 
@@ -118,6 +118,7 @@ pub fn ban(arguments: BanArguments) -> anyhow::Result<Exit> {
     match arguments.place.local() {
         Some(directory) => {
             wide_enough(&entry)?;
+            follows_files(&directory)?;
             LocalBanLists::at(&directory).ban(&arguments.list, &entry)?;
         }
         None => arguments.place.lists()?.ban(&arguments.list, &entry).map_err(told)?,
@@ -131,6 +132,7 @@ pub fn ban(arguments: BanArguments) -> anyhow::Result<Exit> {
 pub fn unban(arguments: &UnbanArguments) -> anyhow::Result<Exit> {
     let UnbanArguments { cidr, list, place } = arguments;
     let (was_banned, others) = if let Some(directory) = place.local() {
+        follows_files(&directory)?;
         let was_banned = LocalBanLists::at(&directory).unban(list, *cidr)?;
         // The agent may not have seen it yet, or not run at all: what this list says is known without it.
         let others = of_agent(&directory, cidr.network()).map(|told| told.lists).unwrap_or_default();
@@ -216,6 +218,25 @@ fn of_agent(directory: &Path, address: IpAddr) -> anyhow::Result<ToldAddress> {
     match answers.next().transpose()? {
         Some(Answer::Address(told)) => Ok(*told),
         _ => anyhow::bail!("the agent did not say whether the address is banned"),
+    }
+}
+
+/// An agent that has an API server has the lists of that, and follows no files.
+fn follows_files(directory: &Path) -> anyhow::Result<()> {
+    let answer = match control::ask(&control::socket(directory), Request::Status {}) {
+        Ok(mut answers) => answers.next().transpose()?,
+        Err(ControlError::NoAgent { .. }) => {
+            note("no agent runs here: this holds as soon as one does");
+            None
+        }
+        Err(error) => return Err(error.into()),
+    };
+    match answer {
+        Some(Answer::Status(report)) if !report.watches.is_empty() => {
+            let message = "the agent of this host follows an API server, and no lists in files".to_string();
+            Err(Hinted { message, hint: "leave out --local: lists are at the API server".to_string() }.into())
+        }
+        _ => Ok(()),
     }
 }
 
