@@ -18,6 +18,7 @@ use crate::ban_files;
 use crate::binding::Binding;
 use crate::client::{ClientError, client, own_namespace};
 use crate::config;
+use crate::confirm::Probe;
 use crate::control::{self, ControlError};
 use crate::denials::DeniedLog;
 use crate::engine::{Engine, Errands, Kernels};
@@ -285,8 +286,7 @@ async fn enforce(
     loop {
         let (errands, wake) = engine.settle(Instant::now());
         if let Some(server) = server.as_ref().filter(|_| errands.probe) {
-            let (server, sender) = (server.clone(), sender.clone());
-            tokio::task::spawn_blocking(move || drop(sender.blocking_send(Message::Probed(server.probe()))));
+            probe(server, &sender);
         }
         run_errands(errands, &sender, &directory);
         tokio::select! {
@@ -321,6 +321,16 @@ async fn sleep_until(wake: Option<Instant>) {
     match wake {
         Some(wake) => tokio::time::sleep_until(wake.into()).await,
         None => pending().await,
+    }
+}
+
+/// Tries a connection to the API server. A thread of its own is not waited for at the end, however long a name takes to be resolved.
+fn probe(server: &ApiServer, sender: &mpsc::Sender<Message>) {
+    let (server, engine) = (server.clone(), sender.clone());
+    let spawned = thread("probe", move || drop(engine.blocking_send(Message::Probed(server.probe()))));
+    if let Err(error) = spawned {
+        tracing::error!("{}", watch::chain(&error));
+        let _ = sender.try_send(Message::Probed(Probe { began: Instant::now(), worked: false }));
     }
 }
 

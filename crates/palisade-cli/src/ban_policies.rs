@@ -12,7 +12,7 @@ use clap::ValueEnum;
 use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
 use palisade_agent::Timestamp;
 use palisade_compile::compile;
-use palisade_core::{AddressRange, AddressSet, BanListName, BanTarget, Layer, NodeName, Snapshot};
+use palisade_core::{AddressRange, AddressSet, BanList, BanListName, BanTarget, Layer, NodeName, Snapshot};
 use serde_json::Value;
 
 use crate::output::note;
@@ -68,7 +68,12 @@ pub fn write(engine: Engine, snapshot: &Snapshot) -> (String, bool) {
     for object in &policies.objects {
         let _ = writeln!(text, "---\n{}", to_yaml(object));
     }
-    (text, !policies.incomplete)
+    (text, !policies.incomplete && snapshot.ban_lists.values().all(|list| !is_partly_known(list)))
+}
+
+/// Whether nobody here knows what the source of a list holds.
+fn is_partly_known(list: &BanList) -> bool {
+    !list.audit && list.source.is_some() && list.of_source.is_empty()
 }
 
 /// What is banned in force: for everybody, then list by list for some pods.
@@ -108,6 +113,8 @@ fn common_warnings(snapshot: &Snapshot) -> Vec<String> {
         }
     };
     about(lists().filter(|list| list.audit).map(|list| &list.name).collect(), "audited, and left out");
+    let partly = lists().filter(|list| is_partly_known(list)).map(|list| &list.name);
+    about(partly.collect(), "what its source holds is not known here, and left out");
     let ends = || {
         lists()
             .filter(|list| !list.audit)
