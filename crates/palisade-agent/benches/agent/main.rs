@@ -43,6 +43,8 @@ const QUICK: Plan =
 
 /// After a start, so that the state file is written and what was taken in is let go.
 const REST: Duration = Duration::from_secs(4);
+/// Longer than it takes to read a million bans.
+const LISTS_REST: Duration = Duration::from_secs(15);
 const LOOPBACK: u32 = 1;
 
 const BLOCKS: usize = 1_000_000;
@@ -151,7 +153,7 @@ fn bans() {
         [("start with an empty kernel", State::Fresh), ("start with the bans still there", State::Kept)]
     {
         let mut agent = Agent::start(&api, state);
-        report::whole(name, agent.at_rest(REST));
+        report::whole(name, agent.at_rest(LISTS_REST));
         report::memory("  memory at rest", agent.memory());
         if state == State::Fresh {
             report::latencies("one block less, one more", &change_list(&api, &mut agent, &blocks[..ENTRIES_MAX]));
