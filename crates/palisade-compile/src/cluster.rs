@@ -49,7 +49,7 @@ pub struct Touched {
     pub subjects: BTreeSet<IpAddr>,
     /// Whether the guards of nodes may have changed.
     pub guards: bool,
-    /// Lists of bans that came or changed, and those that went. Nobody looks at one again: what matters of it is told to the tables.
+    /// Lists of bans that came or changed, and those that went. They are not kept: who needs one keeps what it names.
     pub ban_lists: BTreeMap<BanListName, Option<Arc<BanList>>>,
     /// Whether nodes may have changed.
     pub nodes: bool,

@@ -20,7 +20,7 @@ pub use names::{Comment, InterfaceName, Table};
 pub type Name = Arc<str>;
 
 /// What our table holds. Ordered by name, so that equal rulesets print alike.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Ruleset {
     /// Which table it is.
     pub table: Table,
@@ -37,7 +37,7 @@ pub struct Ruleset {
 }
 
 /// A chain and its rules, in order.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Chain {
     /// What the chain is for.
     pub comment: Option<Comment>,
@@ -51,7 +51,7 @@ pub struct Chain {
 pub type Rule = Vec<Statement>;
 
 /// Where a base chain is hooked in, with policy `accept`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Hook {
     /// `type filter hook forward priority filter`: what passes through the node, after DNAT and before SNAT.
     Forward,
@@ -90,7 +90,7 @@ impl Hook {
 }
 
 /// A named set (`definition.verdicts` is false) or verdict map.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Set {
     /// Everything but the elements; it cannot change while the set lives.
     pub definition: SetDefinition,
@@ -102,7 +102,7 @@ pub struct Set {
 pub type Elements = BTreeMap<Key, Option<Verdict>>;
 
 /// The head of a set or verdict map.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SetDefinition {
     /// What the elements are.
     pub comment: Option<Comment>,
@@ -117,7 +117,7 @@ pub struct SetDefinition {
 }
 
 /// How packets may fill a set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Dynamic {
     /// The most elements.
     pub size: u32,
@@ -126,7 +126,7 @@ pub struct Dynamic {
 }
 
 /// What each element of a dynamic set has of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Stateful {
     /// `counter`: counts packets and bytes.
     Counter,
@@ -140,7 +140,7 @@ pub enum Stateful {
 }
 
 /// The key of an element.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Key {
     /// One value.
     Single(Value),
@@ -151,7 +151,7 @@ pub enum Key {
 }
 
 /// A value that packets are compared with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Value {
     /// An IPv4 address.
     Ipv4(Ipv4Addr),
@@ -170,7 +170,7 @@ pub enum Value {
 }
 
 /// The type of a [`Value`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ValueType {
     /// `ipv4_addr`
     Ipv4,
@@ -189,7 +189,7 @@ pub enum ValueType {
 }
 
 /// What connection tracking thinks of a packet; the numbers are the kernel's bits (`NF_CT_STATE_BIT`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CtState {
     /// It belongs to no connection and cannot begin one; it has no conntrack entry.
     Invalid = 0x01,
@@ -233,7 +233,7 @@ impl Side {
 }
 
 /// Something of a packet that sets are asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Field {
     /// `ip saddr` and the like. Packets of the other family do not match.
     Address(Family, Side),
@@ -269,7 +269,7 @@ impl Field {
 }
 
 /// A tag of an Ethernet frame; the numbers are those of IEEE 802.1Q.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Tag {
     /// That of a VLAN.
     Customer = 0x8100,
@@ -283,7 +283,7 @@ impl Tag {
 }
 
 /// The set that a statement looks into.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Lookup {
     /// A set or map of the table.
     Named(Name),
@@ -292,7 +292,7 @@ pub enum Lookup {
 }
 
 /// One statement of a rule.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Statement {
     /// `FIELD . FIELD @set`: goes on if the set has the fields.
     In(Vec<Field>, Lookup),
@@ -370,7 +370,7 @@ pub enum Statement {
 }
 
 /// The loopback interface as the way into the host or out of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Loopback {
     /// The packet came by it.
     In,
@@ -379,7 +379,7 @@ pub enum Loopback {
 }
 
 /// What becomes of a packet.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Verdict {
     /// It passes our table; other tables may still drop it.
     Accept,

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use palisade_agent::{BootRestore, Enforce, Settings};
 use palisade_compile::UnknownPods;
-use palisade_nft::{Denied, Established, Kernel};
+use palisade_nft::{Denied, Established, Kernel, Table};
 use palisade_sources::Limits;
 use palisade_testapi::TestApi;
 use serde::Deserialize;
@@ -87,6 +87,7 @@ impl Agent {
     pub fn start(api: &TestApi, state: State) -> Agent {
         if state == State::Fresh {
             Kernel::open().unwrap().remove_table().unwrap();
+            Kernel::open_table(Table::Bans).unwrap().remove_table().unwrap();
         }
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("kubeconfig"), api.kubeconfig()).unwrap();
@@ -123,6 +124,15 @@ impl Agent {
                 operations: said.operations,
             };
         }
+    }
+
+    /// Waits until nothing more has come into force for a while; how long after the start the last did.
+    pub fn at_rest(&mut self, quiet: Duration) -> Duration {
+        let mut last = self.in_force().whole;
+        while let Some((at, _)) = self.next(quiet) {
+            last = at - self.started;
+        }
+        last
     }
 
     /// Waits until something more is in force.

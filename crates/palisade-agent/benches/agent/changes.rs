@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ipnet::IpNet;
 use palisade_core::{
     ContainerPort, NamespaceName, NetworkPolicy, Peer, PerDirection, Pod, PodName, PolicyName, Port, Ports, Rule,
     Selector, Transport,
@@ -12,6 +13,8 @@ use palisade_testapi::TestApi;
 
 use crate::agent::{Agent, InForce};
 use crate::objects;
+
+const LIST_CHANGES: usize = 40;
 
 /// What comes and goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +81,20 @@ pub fn change(api: &TestApi, agent: &mut Agent, subject: Subject, namespaces: &[
             times.add(Some(at - start), said);
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+    times
+}
+
+/// The first list of bans loses its last block and gets it back, so many times.
+pub fn change_list(api: &TestApi, agent: &mut Agent, blocks: &[IpNet]) -> Times {
+    while agent.next(Duration::from_millis(500)).is_some() {}
+    let mut times = Times::default();
+    for number in 0..LIST_CHANGES {
+        let object = objects::ban_list(0, &blocks[..blocks.len() - (number + 1) % 2]);
+        let start = Instant::now();
+        api.put(object);
+        let (at, said) = agent.wait();
+        times.add(Some(at - start), said);
     }
     times
 }

@@ -1,6 +1,6 @@
 //! What the agent costs on one node of a big cluster: how soon what the API server says is in force, processor time, memory.
 //!
-//! `cargo bench -p palisade-agent --bench agent` takes about four minutes, with `-- --quick` about one. The agent is
+//! `cargo bench -p palisade-agent --bench agent` takes about five minutes, with `-- --quick` about one, with `-- --bans` a million bans alone. The agent is
 //! a process of its own in a network namespace of its own, told by the API server for tests, which runs in this process. An
 //! ordinary user may run it. Times are those of this machine, and of what else it does: compare the figures of one run.
 #![expect(clippy::disallowed_methods, reason = "a benchmark starts processes and looks into /proc")]
@@ -17,12 +17,13 @@ use std::time::Duration;
 
 use palisade_core::{Family, NamespaceName, Snapshot};
 use palisade_testapi::{Resource, TestApi};
+use palisade_testkit::blocks::disjoint_blocks;
 use palisade_testkit::large::{Large, Variant, large};
 use rtnetlink::{LinkMessageBuilder, LinkUnspec};
 
 use agent::{Agent, State};
-use changes::{Subject, change, churn};
-use objects::objects;
+use changes::{Subject, change, change_list, churn};
+use objects::{ban_list, objects};
 
 /// How much is measured.
 struct Plan {
@@ -42,7 +43,13 @@ const QUICK: Plan =
 
 /// After a start, so that the state file is written and what was taken in is let go.
 const REST: Duration = Duration::from_secs(4);
+/// Longer than it takes to read a million bans.
+const LISTS_REST: Duration = Duration::from_secs(15);
 const LOOPBACK: u32 = 1;
+
+const BLOCKS: usize = 1_000_000;
+/// The most entries of a list.
+const ENTRIES_MAX: usize = 16_384;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -59,8 +66,13 @@ fn main() -> ExitCode {
     let _ = rustix::process::setpriority_process(None, -20);
     let _node = palisade_lab::Netns::create("the node").unwrap();
     raise_loopback();
-    let quick = arguments.iter().any(|argument| argument == "--quick");
-    measure(if quick { &QUICK } else { &FULL });
+    let asks = |wanted: &str| arguments.iter().any(|argument| argument == wanted);
+    report::machine();
+    if asks("--bans") {
+        bans();
+    } else {
+        measure(if asks("--quick") { &QUICK } else { &FULL });
+    }
     ExitCode::SUCCESS
 }
 
@@ -75,7 +87,6 @@ fn raise_loopback() {
 }
 
 fn measure(plan: &Plan) {
-    report::machine();
     let cluster = cluster(10_000, 1_000);
     let (api, local) = (api(&cluster), namespaces_here(&cluster));
     report::section("10,000 pods, 1,000 policies");
@@ -99,6 +110,7 @@ fn measure(plan: &Plan) {
     drop((agent, api, cluster));
     if plan.huge {
         huge(plan, memory.now);
+        bans();
     }
 }
 
@@ -126,6 +138,27 @@ fn huge(plan: &Plan, before: u64) {
     report::slope("a pod more, and a tenth of a policy", memory.now.saturating_sub(before), 90_000);
     for subject in Subject::ALL {
         report::latencies(subject.name(), &change(&api, &mut agent, subject, &local, plan.pairs));
+    }
+}
+
+/// A million blocks in as many lists as they need.
+fn bans() {
+    let api = api(&cluster(10, 1));
+    let blocks = disjoint_blocks(BLOCKS);
+    for (number, blocks) in blocks.chunks(ENTRIES_MAX).enumerate() {
+        api.put(ban_list(number, blocks));
+    }
+    report::section("a million blocks banned, in lists of 16,384");
+    for (name, state) in
+        [("start with an empty kernel", State::Fresh), ("start with the bans still there", State::Kept)]
+    {
+        let mut agent = Agent::start(&api, state);
+        report::whole(name, agent.at_rest(LISTS_REST));
+        report::memory("  memory at rest", agent.memory());
+        if state == State::Fresh {
+            report::latencies("one block less, one more", &change_list(&api, &mut agent, &blocks[..ENTRIES_MAX]));
+            report::memory("  memory afterwards", agent.memory());
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The objects of a cluster as an API server holds them, as long as real ones are.
 
+use ipnet::IpNet;
 use palisade_core::{Labels, NetworkPolicy, Operator, Peer, Pod, PodName, PortMatch, Ports, Rule, Selector, Snapshot};
 use serde_json::{Map, Value, json};
 
@@ -18,6 +19,15 @@ pub fn objects(snapshot: &Snapshot) -> impl Iterator<Item = Value> {
     });
     let pods = snapshot.pods.iter().map(|(name, object)| pod(name, object));
     namespaces.chain(nodes).chain(snapshot.policies.values().map(|object| policy(object))).chain(pods)
+}
+
+/// A list of bans, by number.
+pub fn ban_list(number: usize, blocks: &[IpNet]) -> Value {
+    let entries = blocks.iter().map(|block| json!({"cidr": block.to_string()})).collect::<Vec<_>>();
+    json!({
+        "apiVersion": "palisade.dev/v1alpha1", "kind": "BanList",
+        "metadata": {"name": format!("list-{number}")}, "spec": {"entries": entries},
+    })
 }
 
 /// A pod of a `ReplicaSet`, with what a kubelet and a controller leave on it: about 4 kB.

@@ -40,6 +40,11 @@ pub fn starts(name: &str, starts: &[Start]) {
     );
 }
 
+/// What a start took until nothing more came into force.
+pub fn whole(name: &str, took: Duration) {
+    println!("{name:<NAME$} all in force after {} ms, reading the lists included", milliseconds(took));
+}
+
 /// How long changes took.
 pub fn latencies(name: &str, times: &Times) {
     for (name, times) in [(name, &times.whole), ("  of that in the agent", &times.inside)] {

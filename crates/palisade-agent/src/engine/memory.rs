@@ -13,7 +13,7 @@ use crate::state::{Pause, StateError, Unsaved};
 /// The state file is written at most so often: it is only read after a crash or a reboot.
 const SAVE_INTERVAL: Duration = Duration::from_secs(2);
 
-/// A long one is written more seldom, so that it is no more than this on average: a million banned ranges are 34 MB.
+/// A long one is written more seldom, so that it is no more than this on average: a million banned ranges are some 30 MB.
 const SAVED_BYTES_PER_SECOND: usize = 1 << 20;
 
 /// After it could not be written, it is tried again so much later.

@@ -72,7 +72,7 @@ impl InterfaceName {
 
 /// A comment on a table, chain or set: one line of at most [`Comment::BYTES_MAX`] bytes without quotes, so
 /// that nft reads back what it prints.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Comment(Arc<str>);
 
 impl Comment {
