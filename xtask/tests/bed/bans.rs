@@ -25,7 +25,6 @@ pub const CASES: &[Case] = &[
     ("the API server refuses ban lists that cannot be read", unreadable_ban_lists_are_refused),
 ];
 
-const HOST_PORT: u16 = 18082;
 /// The host outside, in both families.
 const OUTSIDE: [&str; 2] = ["10.99.0.1", "fd99::1"];
 /// Where feeds are, on the host of the control plane.
@@ -85,17 +84,18 @@ fn outside_is_banned() -> Value {
     json!({"entries": [{"cidr": format!("{}/32", OUTSIDE[0]), "reason": "scans"}, {"cidr": format!("{}/128", OUTSIDE[1])}]})
 }
 
-/// What the host outside reaches: a Service at each node, a socket of a node, and a port of a pod at its node.
-fn ways(sandbox: &Sandbox<'_>) -> anyhow::Result<Ways> {
+/// What the host outside reaches: a Service at each node, a socket of a node, and a port of a pod at its node. The case before may not have
+/// given back what only one can have: the port, and the socket of the node.
+fn ways(sandbox: &Sandbox<'_>, host_port: u16, host: &str) -> anyhow::Result<Ways> {
     sandbox.deploy("web", 2)?;
     service(sandbox, "web", "type: NodePort")?;
-    pod(sandbox, "host", "node1", "", "hostNetwork: true")?;
-    pod(sandbox, "port", "node2", &format!("ports: [{{containerPort: {PORT}, hostPort: {HOST_PORT}}}]"), "")?;
+    pod(sandbox, "host", host, "", "hostNetwork: true")?;
+    pod(sandbox, "port", "node2", &format!("ports: [{{containerPort: {PORT}, hostPort: {host_port}}}]"), "")?;
     let mut to_pods = node_places(sandbox, "web", "node1")?;
     to_pods.extend(node_places(sandbox, "web", "node2")?);
-    let host_port = |address| (Protocol::Tcp, SocketAddr::new(address, HOST_PORT));
-    to_pods.extend(addresses(sandbox.bed, "node2")?.into_iter().map(host_port));
-    let sockets = addresses(sandbox.bed, "node1")?;
+    let place = |address| (Protocol::Tcp, SocketAddr::new(address, host_port));
+    to_pods.extend(addresses(sandbox.bed, "node2")?.into_iter().map(place));
+    let sockets = addresses(sandbox.bed, host)?;
     let to_sockets = sockets.into_iter().flat_map(|address| places(address, PORT, UDP_PORT)).collect();
     Ok(Ways { outside: sandbox.bed.outside().network()?, to_pods, to_sockets })
 }
@@ -116,7 +116,7 @@ impl Ways {
 
 /// A list for everybody, and one for some pods alone, which does not concern sockets of nodes. Others go on to reach all.
 fn bans_hold_on_every_way(sandbox: &Sandbox<'_>) -> anyhow::Result<()> {
-    let ways = ways(sandbox)?;
+    let ways = ways(sandbox, 18_082, "node1")?;
     let client = sandbox.deploy("client", 1)?.remove(0);
     let inside = || -> anyhow::Result<Vec<Flow>> {
         let network = sandbox.network(&client)?;
@@ -151,7 +151,7 @@ fn bans_hold_on_every_way(sandbox: &Sandbox<'_>) -> anyhow::Result<()> {
 }
 
 fn a_ban_cuts_live_connections(sandbox: &Sandbox<'_>) -> anyhow::Result<()> {
-    let ways = ways(sandbox)?;
+    let ways = ways(sandbox, 18_083, "node2")?;
     let admitted: Vec<Network> =
         sandbox.deploy("client", 2)?.iter().map(|pod| sandbox.network(pod)).collect::<anyhow::Result<_>>()?;
     let mut kept = None;
@@ -163,7 +163,7 @@ fn a_ban_cuts_live_connections(sandbox: &Sandbox<'_>) -> anyhow::Result<()> {
 
 /// Of each kind one: what it holds is banned, and goes on to be after it is gone.
 fn ban_lists_have_sources(sandbox: &Sandbox<'_>) -> anyhow::Result<()> {
-    let ways = ways(sandbox)?;
+    let ways = ways(sandbox, 18_084, "node1")?;
     judge_in_the_end(&ways.flows(true, true))?;
     let text = format!("# ours\n{} ; scans\n{}\n", OUTSIDE[0], OUTSIDE[1]);
 
