@@ -69,6 +69,7 @@ struct FileSource {
     #[schemars(length(min = 1, max = 1024))]
     #[schemars(extend("x-kubernetes-validations" = [
         { "rule": "!self.split('/').exists(part, part in ['', '.', '..'])", "message": "it must stay below the directory" },
+        { "rule": "!self.matches('[[:cntrl:]]')", "message": "it must have no control characters" },
     ]))]
     path: String,
 }
@@ -78,7 +79,7 @@ struct FileSource {
 #[expect(dead_code, reason = "only its schema is used")]
 struct ConfigMapSource {
     /// Its name.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), extend("pattern" = "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
     name: String,
 }
 
@@ -153,6 +154,9 @@ pub fn ban_list_definition() -> Result<CustomResourceDefinition, serde_json::Err
     policy_definition::<BanListSpec>(
         [KIND, PLURAL, "banlist"],
         "Addresses with which nobody may speak, whichever side begins.",
-        &[("Enforcement", "string", ".spec.enforcement", "Whether packets are dropped, or only counted")],
+        &[
+            ("Enforcement", "string", ".spec.enforcement", "Whether packets are dropped, or only counted"),
+            ("Source", "string", ".status.conditions[?(@.type=='Fetched')].reason", "How its source is, if it has one"),
+        ],
     )
 }

@@ -129,8 +129,7 @@ impl BanLists {
     /// If the API server refuses.
     pub fn ban(&self, list: &str, entry: &Entry) -> Result<(), BanError> {
         self.change(list, |entries| {
-            entries.retain(|other| !is_of(other, entry.cidr));
-            entries.push(json!(entry));
+            add(entries, entry);
             true
         })
         .map(drop)
@@ -180,7 +179,14 @@ impl BanLists {
             return Ok(unknown);
         }
         let maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), &self.namespace);
-        let maps = maps.list(&ListParams::default()).await.map_err(failed("list ConfigMaps"))?.items;
+        // Who may not list them may know what the lists themselves say.
+        let maps = match maps.list(&ListParams::default()).await {
+            Ok(maps) => maps.items,
+            Err(error) => {
+                unknown.push(format!("cannot list ConfigMaps: {}", crate::watch::chain(&error)));
+                Vec::new()
+            }
+        };
         for (list, BanSource { place, limits, .. }) in sources {
             let Some(text) = feeds::text_in(&maps, &list, &place) else {
                 unknown.push(format!("what the source of BanList {list} holds is not known here: {place}"));
@@ -264,6 +270,14 @@ impl BanLists {
 
 async fn all<K: Clone + DeserializeOwned + Debug>(api: Api<K>, operation: &'static str) -> Result<Vec<K>, BanError> {
     Ok(api.list(&ListParams::default()).await.map_err(failed(operation))?.items)
+}
+
+/// Puts an entry in the place of one of the same block. Those that have expired go: nobody else takes them away.
+fn add(entries: &mut Vec<Value>, entry: &Entry) {
+    let now = Timestamp::now();
+    let expires = |entry: &Value| entry.get("expiresAt")?.as_str()?.parse::<Timestamp>().ok();
+    entries.retain(|other| !is_of(other, entry.cidr) && expires(other).is_none_or(|expires| expires > now));
+    entries.push(json!(entry));
 }
 
 /// Whether an entry is that of this block, however it is written.

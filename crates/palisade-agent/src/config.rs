@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,8 +16,9 @@ use palisade_sources::restrict_ip::{self, RestrictIp};
 use palisade_watch::Watch;
 use tokio::sync::mpsc;
 
+use crate::digest;
 use crate::message::Message;
-use crate::state::StateDirectory;
+use crate::state::{Copied, StateDirectory};
 use crate::watch::chain;
 
 /// A file that wants to be looked at more often is looked at so often: that it changes is heard anyway.
@@ -150,7 +152,7 @@ struct Good {
 impl Files {
     fn new(paths: &[PathBuf], directory: StateDirectory) -> Files {
         let file = |path: &PathBuf| {
-            let good = directory.config(path).and_then(|text| Good::of(path, text).ok());
+            let good = directory.copy(Copied::Config, &name_of(path)).and_then(|text| Good::of(path, text).ok());
             File { path: path.clone(), good }
         };
         Files { files: paths.iter().map(file).collect(), directory }
@@ -203,7 +205,7 @@ impl File {
         if self.good.as_ref().is_some_and(|before| before.text == good.text) {
             return;
         }
-        if let Err(error) = directory.set_config(&self.path, &good.text) {
+        if let Err(error) = directory.set_copy(Copied::Config, &name_of(&self.path), &good.text) {
             tracing::warn!("the next agent will not know this config file if it is gone by then: {}", chain(&error));
         }
         self.good = Some(good);
@@ -217,6 +219,11 @@ impl Good {
         let config = RestrictIp::parse(&source);
         if config.unreadable().is_some() { Err(Box::new(config)) } else { Ok(Good { text: source.text, config }) }
     }
+}
+
+/// What stands for a file among copies.
+pub fn name_of(path: &Path) -> String {
+    digest::short(path.as_os_str().as_bytes())
 }
 
 /// The text of a file; `None` if there is none.

@@ -29,7 +29,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use crate::message::Message;
-use crate::state::StateDirectory;
+use crate::state::{Copied, StateDirectory};
 use crate::watch::chain;
 use feed::Feed;
 use fetch::Fetcher;
@@ -39,13 +39,22 @@ use parts::{Part, Publisher};
 
 /// How often a file is looked at. That costs a system call.
 const LOOK: Duration = Duration::from_secs(1);
-/// So long the first list of `ConfigMaps` is waited for before it counts as one that cannot be had.
-const MAPS_PATIENCE: Duration = Duration::from_secs(5);
+/// What is not known by then, of a source or of `ConfigMaps`, counts as what cannot be had: an agent that starts changes nothing of bans
+/// before.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Parts of a feed that do not fit together for so long are not being written any more.
+const WRITING: Duration = Duration::from_secs(30);
 /// What could not be fetched, or published, is tried again so much later, or after the interval of the feed if that is shorter.
 const RETRY: Duration = Duration::from_mins(1);
 
-/// The lists that have a source.
-pub type Wanted = BTreeMap<BanListName, BanSource>;
+/// The sources that lists have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// By list: the source, and a number that tells a list from one of its name that was there before.
+    pub sources: BTreeMap<BanListName, (u64, BanSource)>,
+    /// Lists of which nobody can tell whether they have one. What is known of it is not forgotten.
+    pub unreadable: BTreeSet<BanListName>,
+}
 
 /// What is known of the source of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,9 +135,9 @@ pub fn text_in(maps: &[ConfigMap], list: &str, place: &BanPlace) -> Option<Strin
             maps.iter().find(|map| map.name_any() == **name).map(|map| maps::text(map.data.clone().unwrap_or_default()))
         }
         BanPlace::Http(_) => {
-            let feed = look::name(list, place);
+            let feed = parts::key(list, place);
             let parts: Vec<Part> = maps.iter().filter_map(Part::of).filter(|part| part.feed == feed).collect();
-            parts::whole(parts.iter()).map(|whole| whole.text)
+            parts::whole(parts.iter()).map(|whole| whole.text())
         }
     }
 }
@@ -150,7 +159,8 @@ pub async fn follow(mut wanted: watch::Receiver<Option<Wanted>>, sources: Source
                 if changed.is_err() {
                     return;
                 }
-                if let Some(wanted) = &*wanted.borrow_and_update() {
+                let wanted = wanted.borrow_and_update().clone();
+                if let Some(wanted) = wanted {
                     following.want(wanted);
                 }
             }
@@ -187,8 +197,10 @@ struct Following {
     fetcher: Fetcher,
     /// What is being read.
     looks: JoinSet<Looked>,
-    /// The feeds of which parts are being removed: no list has them any more.
-    forgotten: BTreeSet<String>,
+    /// Which sources there are, once it is known.
+    wanted: Option<Wanted>,
+    /// The feeds of which parts are removed since no list has them any more, and when that was begun.
+    forgotten: BTreeMap<String, Instant>,
 }
 
 impl Following {
@@ -200,7 +212,8 @@ impl Following {
             maps: Maps::default(),
             fetcher,
             looks: JoinSet::new(),
-            forgotten: BTreeSet::new(),
+            wanted: None,
+            forgotten: BTreeMap::new(),
         }
     }
 
@@ -211,82 +224,82 @@ impl Following {
     }
 
     /// These lists have a source, and no others.
-    fn want(&mut self, wanted: &Wanted) {
-        self.feeds.retain(|list, _| wanted.contains_key(list));
-        for (list, source) in wanted {
+    fn want(&mut self, wanted: Wanted) {
+        self.feeds.retain(|list, _| wanted.sources.contains_key(list));
+        for (list, (incarnation, source)) in &wanted.sources {
             match self.feeds.get_mut(list) {
-                Some(feed) => feed.is_wanted_as(source),
-                None => drop(self.feeds.insert(Arc::clone(list), Feed::new(source.clone()))),
+                Some(feed) => feed.is_wanted_as(*incarnation, source),
+                None => drop(self.feeds.insert(Arc::clone(list), Feed::new(*incarnation, source.clone()))),
             }
         }
-        let names = wanted.iter().map(|(list, source)| look::name(list, &source.place)).collect();
-        if let Err(error) = self.sources.directory.forget_feeds_but(&names) {
+        let known = wanted.sources.keys().chain(&wanted.unreadable).map(|list| look::name(list)).collect();
+        if let Err(error) = self.sources.directory.forget_copies_but(Copied::Feed, &known) {
             tracing::warn!("{}", chain(&error));
         }
-        self.forget_parts(&names);
+        self.wanted = Some(wanted);
     }
 
     /// Has the parts of feeds removed that no list has any more, if this agent does so for all.
-    fn forget_parts(&mut self, wanted: &BTreeSet<String>) {
-        let Some(cluster) = self.sources.cluster.as_ref().filter(|cluster| *cluster.fetches.borrow()) else { return };
-        self.forgotten.retain(|feed| !wanted.contains(feed));
-        let over: BTreeSet<String> = self.maps.feeds().filter(|feed| !wanted.contains(*feed)).cloned().collect();
-        let new: BTreeSet<String> = over.difference(&self.forgotten).cloned().collect();
+    fn forget_parts(&mut self) {
+        let (Some(wanted), Some(cluster)) = (&self.wanted, &self.sources.cluster) else { return };
+        if !*cluster.fetches.borrow() {
+            return;
+        }
+        let sources = wanted.sources.iter();
+        let keys: BTreeSet<String> = sources.map(|(list, (_, source))| parts::key(list, &source.place)).collect();
+        let is_over = |part: &&Part| !keys.contains(&part.feed) && !wanted.unreadable.contains(&*part.list);
+        let over: BTreeSet<String> = self.maps.parts().filter(is_over).map(|part| part.feed.clone()).collect();
+        let now = Instant::now();
+        self.forgotten.retain(|feed, begun| over.contains(feed) && *begun + RETRY > now);
+        let new: BTreeSet<String> = over.into_iter().filter(|feed| !self.forgotten.contains_key(feed)).collect();
         if !new.is_empty() {
-            let publisher = cluster.publisher();
-            self.forgotten.extend(new.iter().cloned());
-            tokio::spawn(async move { publisher.forget(|part| new.contains(&part.feed)).await });
+            self.forgotten.extend(new.iter().map(|feed| (feed.clone(), now)));
+            tokio::spawn(cluster.publisher().forget(new));
         }
     }
 
     /// Begins to look at what is due.
     fn look(&mut self) {
+        self.forget_parts();
         let Following { sources, feeds, maps, fetcher, looks, .. } = self;
-        let now = Instant::now();
         for (list, feed) in feeds.iter_mut().filter(|(_, feed)| !feed.is_busy) {
             let directory = sources.directory.clone();
             if feed.wants_copy() {
                 let look = feed.look(list);
-                looks.spawn_blocking(move || look::at_copy(look, &directory));
+                looks.spawn_blocking(move || look::done(look, |look| look::at_copy(look, &directory)));
                 continue;
             }
+            let is_due = feed.due <= Instant::now();
             match (feed.source.place.clone(), &sources.cluster) {
-                (BanPlace::File(path), _) => {
-                    if feed.due <= now {
-                        let (look, path) = (feed.look(list), sources.files.join(&*path));
-                        looks.spawn_blocking(move || look::at_file(look, &path, &directory));
-                    }
+                (BanPlace::File(path), _) if is_due => {
+                    let (look, path) = (feed.look(list), sources.files.join(&*path));
+                    looks.spawn_blocking(move || look::done(look, |look| look::at_file(look, &path, &directory)));
                 }
                 (BanPlace::ConfigMap(name), Some(_)) => match maps.text(&name) {
                     Known::There((version, text)) if feed.is_new(version) => {
-                        let (look, version, text) = (feed.look(list), version.to_owned(), text.to_owned());
-                        looks.spawn_blocking(move || look::at_text(look, version, &text, &directory));
+                        let (look, version) = (feed.look(list), version.to_owned());
+                        let work = move |look| look::at_text(look, version, &text, &directory);
+                        looks.spawn_blocking(move || look::done(look, work));
                     }
                     Known::Missing(why) => feed.fails(why),
-                    Known::There(_) | Known::NotYet => {}
+                    Known::There(_) | Known::Half | Known::NotYet => {}
                 },
                 (BanPlace::ConfigMap(_), None) => feed.fails("there is no API server, and so no ConfigMap".to_owned()),
                 (place @ BanPlace::Http(_), Some(cluster)) => {
-                    match maps.feed(&look::name(list, &place)) {
-                        Known::There(whole) if feed.is_new(&whole.digest) => {
-                            feed.validators = whole.validators;
-                            // Who fetched it has seen to it that it has not changed too much.
-                            let look = Look { before: None, ..feed.look(list) };
-                            looks.spawn_blocking(move || look::at_text(look, whole.digest, &whole.text, &directory));
-                        }
-                        Known::Missing(why) => feed.is_lost(why),
-                        Known::There(_) | Known::NotYet => {}
-                    }
-                    if !feed.is_busy && feed.due <= now && *cluster.fetches.borrow() && maps.is_listed() {
-                        let publisher = cluster.publisher();
-                        looks.spawn(fetcher.clone().fetch(feed.look(list), feed.validators.clone(), Some(publisher)));
+                    if let Some(whole) = feed.published(maps.feed(&parts::key(list, &place))) {
+                        let look = Look { limits: look::JUDGED, ..feed.look(list) };
+                        let work = move |look| look::at_text(look, whole.digest.clone(), &whole.text(), &directory);
+                        looks.spawn_blocking(move || look::done(look, work));
+                    } else if feed.due <= Instant::now() && *cluster.fetches.borrow() && maps.is_listed() {
+                        let before = feed.validators.clone();
+                        looks.spawn(fetcher.clone().fetch(feed.look(list), before, Some(cluster.publisher())));
                     }
                 }
-                (BanPlace::Http(_), None) => {
-                    if feed.due <= now {
-                        looks.spawn(fetcher.clone().fetch(feed.look(list), feed.validators.clone(), None));
-                    }
+                (BanPlace::Http(_), None) if is_due => {
+                    let before = feed.validators.clone();
+                    looks.spawn(fetcher.clone().fetch(feed.look(list), before, None));
                 }
+                (BanPlace::File(_), _) | (BanPlace::Http(_), None) => {}
             }
         }
     }
@@ -307,11 +320,13 @@ impl Following {
     fn due(&self) -> Option<Instant> {
         let cluster = self.sources.cluster.as_ref();
         let fetches = cluster.is_none_or(|cluster| *cluster.fetches.borrow() && self.maps.is_listed());
-        let due = |feed: &Feed| match feed.source.place {
+        let looked_at = |feed: &Feed| match feed.source.place {
+            _ if feed.is_busy => None,
             BanPlace::File(_) => Some(feed.due),
             BanPlace::Http(_) if fetches => Some(feed.due),
-            _ => cluster.and_then(|_| self.maps.patience_ends()),
+            BanPlace::Http(_) | BanPlace::ConfigMap(_) => None,
         };
-        self.feeds.values().filter(|feed| !feed.is_busy).filter_map(due).min()
+        let of_feeds = self.feeds.values().flat_map(|feed| [looked_at(feed), feed.written_by(), feed.patience_ends()]);
+        of_feeds.chain([cluster.and_then(|_| self.maps.patience_ends())]).flatten().min()
     }
 }

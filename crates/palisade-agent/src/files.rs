@@ -1,7 +1,7 @@
 //! What goes wrong with files and sockets.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 /// A file or socket cannot be used.
@@ -30,4 +30,17 @@ pub(crate) fn remove(path: &Path) -> Result<(), FileError> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(FileError::of("remove", path)(error)),
         _ => Ok(()),
     }
+}
+
+/// Puts a file in the place of the one before: written whole beside it, `.new`, then renamed over it.
+pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<(), FileError> {
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    let new = PathBuf::from(new);
+    let written = fs::File::create(&new).and_then(|mut file| {
+        file.write_all(content)?;
+        file.sync_all()
+    });
+    written.map_err(FileError::of("write", &new))?;
+    fs::rename(&new, path).map_err(FileError::of("replace", path))
 }

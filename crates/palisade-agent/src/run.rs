@@ -35,7 +35,7 @@ use crate::preflight;
 use crate::protected::protected;
 use crate::report::Obstacle;
 use crate::settings::Settings;
-use crate::state::{StateDirectory, StateError};
+use crate::state::{Copied, StateDirectory, StateError};
 use crate::watch;
 
 /// How many messages wait at most; beyond it the watches wait, and the API server keeps what is to come.
@@ -117,7 +117,8 @@ pub fn run(settings: Settings) -> Result<(), RunError> {
     thread("denied", move || listen(&mut denied, &engine_of_denied))?;
     let (errands, loop_runtime) = (sender.clone(), runtime()?);
     let rules = thread("rules", move || loop_runtime.block_on(enforce(engine, inbox, errands, directory, server)))?;
-    if let Err(error) = looked_after.forget_configs_but(&settings.configs) {
+    let configs = settings.configs.iter().map(|path| config::name_of(path)).collect();
+    if let Err(error) = looked_after.forget_copies_but(Copied::Config, &configs) {
         tracing::warn!("{}", watch::chain(&error));
     }
     if !settings.configs.is_empty() {
@@ -125,10 +126,11 @@ pub fn run(settings: Settings) -> Result<(), RunError> {
         thread("config", move || config::follow(&paths, &copies, &engine))?;
     }
     if settings.standalone && settings.enforce.bans {
-        let (files, state, engine) = (settings.ban_files.clone(), settings.state_dir.clone(), sender.clone());
+        let (files, state, engine) = (settings.ban_files.clone(), looked_after.clone(), sender.clone());
         thread("ban-files", move || ban_files::follow(&files, &state, &engine))?;
     }
-    runtime()?.block_on(async {
+    let runtime = runtime()?;
+    let ended = runtime.block_on(async {
         let client = if settings.standalone { None } else { Some(client(settings.kubeconfig.as_deref(), None).await?) };
         let mut teller = client.as_ref().map(|client| {
             let namespace = own_namespace(settings.kubeconfig.as_deref(), client);
@@ -168,7 +170,10 @@ pub fn run(settings: Settings) -> Result<(), RunError> {
             teller.release().await;
         }
         Ok(())
-    })?;
+    });
+    // What is being read, from a server that is slow say, is not waited for.
+    runtime.shutdown_background();
+    ended?;
     // A panic there was printed already.
     let _ = rules.join();
     Ok(())

@@ -3,13 +3,12 @@
 #![expect(clippy::disallowed_methods, reason = "the file that reads and writes the state directory")]
 
 mod bans;
-mod config;
-mod feeds;
+mod copies;
 mod host;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -26,6 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::files::{self, FileError};
 use bans::BansFile;
+pub use copies::Copied;
 use host::HostFile;
 
 /// The version of the format. A file of another one is put aside.
@@ -194,13 +194,7 @@ impl StateDirectory {
         // One at a time: the last that begins is the last that is there.
         static SAVING: Mutex<()> = Mutex::new(());
         let _saving = SAVING.lock().unwrap_or_else(PoisonError::into_inner);
-        let (path, new) = (self.0.join(FILE), self.0.join("state.json.new"));
-        let written = fs::File::create(&new).and_then(|mut file| {
-            file.write_all(text)?;
-            file.sync_all()
-        });
-        written.map_err(FileError::of("write", &new))?;
-        Ok(fs::rename(&new, &path).map_err(FileError::of("replace", &path))?)
+        Ok(files::replace(&self.0.join(FILE), text)?)
     }
 
     /// Puts the state aside, for people to look at: it is that of another cluster.

@@ -13,6 +13,7 @@ use palisade_core::{BanEntry, BanList, BanListName, BanTarget, Level};
 
 mod source;
 
+use crate::feed::line;
 use crate::host_policy::{choice, optional_selector};
 use crate::network_policy::block;
 use crate::reading::{At, Reading};
@@ -131,7 +132,7 @@ fn entry(at: &At<'_>, reading: &mut Reading) -> Option<BanEntry> {
         reading.hint("if it is meant, write 'force: true' beside it");
         return None;
     }
-    Some(BanEntry { cidr, expires, reason: reason.map(|text| reading.share(text)), from_source: false })
+    Some(BanEntry { cidr, expires, reason: reason.map(|text| reading.share(&line::reason(text))), from_source: false })
 }
 
 /// The shortest prefix of its family that is banned without `force`.

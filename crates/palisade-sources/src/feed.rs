@@ -5,7 +5,7 @@
 //! it (`192.0.2.0/24 ; SBL1`) included. Whatever is in a feed, nothing else is affected by it: lines that cannot be read ban nothing, and a
 //! text of which most lines cannot, as a page of an error, is no feed.
 
-mod line;
+pub(crate) mod line;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -116,6 +116,7 @@ impl Reading {
         match line::read(text, &mut self.columns, !self.begun) {
             Line::Nothing => return,
             Line::Header => {}
+            Line::Endless => self.skip(number, "it says until when, which is neither a time nor seconds since 1970"),
             Line::Unreadable => self.skip(number, "it names no address, block or range"),
             Line::Entry(written) => self.entry(number, written),
         }

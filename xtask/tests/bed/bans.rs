@@ -161,7 +161,7 @@ fn a_ban_cuts_live_connections(sandbox: &Sandbox<'_>) -> anyhow::Result<()> {
     })
 }
 
-/// Of each kind one: what it holds is banned, and goes on to be after it is gone.
+/// Of each kind one: what it holds is banned; that of a `ConfigMap` and of files goes on to be after they are gone.
 fn ban_lists_have_sources(sandbox: &Sandbox<'_>) -> anyhow::Result<()> {
     let ways = ways(sandbox, 18_084, "node1")?;
     judge_in_the_end(&ways.flows(true, true))?;
@@ -189,6 +189,7 @@ fn ban_lists_have_sources(sandbox: &Sandbox<'_>) -> anyhow::Result<()> {
         fs::remove_file(file(node)?)?;
     }
     list.is_fetched_as("Stale")?;
+    judge(&ways.flows(false, false))?;
     list.lift()?;
 
     let _feed = Feed::served(sandbox.bed, text)?;

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 use serde_json::{Value, json};
 
-use super::{Entry, is_of};
-use crate::ban_files::{own_list, read_own, write_own};
+use super::{Entry, add, is_of};
+use crate::ban_files::{lock_own, own_list, read_own, write_own};
 use crate::definition::{GROUP, VERSION};
 use crate::files::FileError;
 
@@ -42,9 +42,9 @@ impl LocalBanLists {
     ///
     /// If the file of the list cannot be used.
     pub fn ban(&self, list: &str, entry: &Entry) -> Result<(), LocalBanError> {
+        let _only = lock_own(&self.state_dir)?;
         let mut entries = self.entries(list)?;
-        entries.retain(|other| !is_of(other, entry.cidr));
-        entries.push(json!(entry));
+        add(&mut entries, entry);
         self.write(list, &entries)
     }
 
@@ -54,6 +54,7 @@ impl LocalBanLists {
     ///
     /// If the file of the list cannot be used.
     pub fn unban(&self, list: &str, cidr: IpNet) -> Result<bool, LocalBanError> {
+        let _only = lock_own(&self.state_dir)?;
         let mut entries = self.entries(list)?;
         let before = entries.len();
         entries.retain(|entry| !is_of(entry, cidr));

@@ -29,6 +29,9 @@ pub struct BanSources {
     /// Which there are; `None` until the lists are known.
     pub wanted: watch::Sender<Option<Wanted>>,
     conditions: BTreeMap<BanListName, Condition>,
+    /// What tells lists with a source from those of their names that were there before.
+    incarnations: BTreeMap<BanListName, u64>,
+    last_incarnation: u64,
     /// Whether what the files of an agent without an API server say is known.
     files_are_known: bool,
 }
@@ -37,8 +40,8 @@ impl Engine {
     /// Ban lists have changed: says which sources there are, once all lists are known.
     pub(super) fn ban_lists_changed(&mut self) {
         if self.ban_lists_are_known() {
-            let wanted: Wanted = self.live.ban_sources().map(|(list, source)| (list.clone(), source.clone())).collect();
-            self.bans.conditions.retain(|list, _| wanted.contains_key(list));
+            let wanted = self.wanted_sources();
+            self.bans.conditions.retain(|list, _| wanted.sources.contains_key(list));
             self.bans.wanted.send_if_modified(|known| {
                 let is_new = known.as_ref() != Some(&wanted);
                 *known = Some(wanted);
@@ -47,6 +50,24 @@ impl Engine {
             self.show_ban_sources();
         }
         self.look_whether_bans_are_known();
+    }
+
+    fn wanted_sources(&mut self) -> Wanted {
+        let BanSources { incarnations, last_incarnation, .. } = &mut self.bans;
+        let lists = &self.live.snapshot().ban_lists;
+        let has_source = |list: &BanListName| lists.get(list).is_some_and(|list| list.source.is_some());
+        incarnations.retain(|list, _| has_source(list));
+        let mut incarnation = |list: &BanListName| {
+            *incarnations.entry(list.clone()).or_insert_with(|| {
+                *last_incarnation += 1;
+                *last_incarnation
+            })
+        };
+        let sources = self.live.ban_sources();
+        Wanted {
+            sources: sources.map(|(list, source)| (list.clone(), (incarnation(list), source.clone()))).collect(),
+            unreadable: lists.values().filter(|list| list.unreadable.is_some()).map(|list| list.name.clone()).collect(),
+        }
     }
 
     fn ban_lists_are_known(&self) -> bool {

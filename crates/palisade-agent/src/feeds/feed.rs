@@ -8,7 +8,9 @@ use tokio::time::Instant;
 
 use super::fetch::{Fetched, Validators};
 use super::look::{Found, Judged, Look, Looked, Stamp};
-use super::{Condition, LOOK, RETRY, SourceNews};
+use super::maps;
+use super::parts::Whole;
+use super::{Condition, LOOK, PATIENCE, RETRY, SourceNews, WRITING};
 
 /// How much is known of a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,13 +31,23 @@ pub struct Feed {
     pub due: Instant,
     /// It is being looked at.
     pub is_busy: bool,
-    /// What a server said of what was fetched last, if this agent did so.
+    /// What the server said of what is published, or of what this agent fetched last.
     pub validators: Validators,
+    /// Since when parts of it are there that do not fit together.
+    half_since: Option<Instant>,
     known: Known,
     /// What holds.
     good: Option<Judged>,
+    /// Whether that is of this place, so that what comes is held against it.
+    is_of_place: bool,
     /// What was judged last.
     seen: Option<Stamp>,
+    /// What was there at the last look.
+    last: Option<Stamp>,
+    /// Since when it is waited for.
+    since: Instant,
+    /// Which list of its name it is of.
+    incarnation: u64,
     /// Why what is there is not taken.
     failure: Option<String>,
     /// Why nothing could be fetched.
@@ -47,15 +59,20 @@ pub struct Feed {
 
 impl Feed {
     /// A source of which nothing is known.
-    pub fn new(source: BanSource) -> Feed {
+    pub fn new(incarnation: u64, source: BanSource) -> Feed {
         Feed {
             source,
             due: Instant::now(),
             is_busy: false,
             validators: Validators::default(),
+            half_since: None,
             known: Known::Nothing,
             good: None,
+            is_of_place: false,
             seen: None,
+            last: None,
+            since: Instant::now(),
+            incarnation,
             failure: None,
             fetch_failure: None,
             told: None,
@@ -63,16 +80,22 @@ impl Feed {
         }
     }
 
-    /// It is to be like this from now on.
-    pub fn is_wanted_as(&mut self, source: &BanSource) {
-        if self.source.place != source.place {
-            *self = Feed { is_busy: self.is_busy, ..Feed::new(source.clone()) };
+    /// It is to be like this from now on. What it held holds until the new place, or what other limits may take, is read.
+    pub fn is_wanted_as(&mut self, incarnation: u64, source: &BanSource) {
+        if self.incarnation != incarnation {
+            *self = Feed { is_busy: self.is_busy, ..Feed::new(incarnation, source.clone()) };
         } else if self.source != *source {
-            // Other limits may take what was refused.
-            self.source = source.clone();
-            self.seen = None;
-            self.due = Instant::now();
-            self.validators = Validators::default();
+            let fresh = Feed::new(incarnation, source.clone());
+            let known = if self.known == Known::Nothing { Known::Nothing } else { Known::Copy };
+            *self = Feed {
+                is_busy: self.is_busy,
+                known,
+                is_of_place: self.is_of_place && self.source.place == source.place,
+                good: self.good.take(),
+                told: self.told.take(),
+                told_entries: self.told_entries,
+                ..fresh
+            };
         }
     }
 
@@ -87,8 +110,10 @@ impl Feed {
         Look {
             list: Arc::clone(list),
             source: self.source.clone(),
-            before: self.good.as_ref().map(|good| Arc::clone(&good.entries)),
+            limits: self.source.limits,
+            before: self.good.as_ref().filter(|_| self.is_of_place).map(|good| Arc::clone(&good.entries)),
             seen: self.seen.clone(),
+            last: self.last.clone(),
         }
     }
 
@@ -104,32 +129,70 @@ impl Feed {
         self.failure = Some(why);
     }
 
+    /// What is published of it is like this: the text, if it is to be judged.
+    pub fn published(&mut self, known: maps::Known<Whole>) -> Option<Whole> {
+        match known {
+            maps::Known::There(whole) => {
+                self.half_since = None;
+                let is_new = self.seen != Some(Stamp::Version(whole.digest.clone()));
+                if is_new {
+                    self.validators = whole.validators.clone();
+                }
+                return is_new.then_some(whole);
+            }
+            maps::Known::Half => {
+                if *self.half_since.get_or_insert_with(Instant::now) + WRITING <= Instant::now() {
+                    self.is_lost("parts of what was fetched are missing");
+                }
+            }
+            maps::Known::Missing(why) => self.is_lost(&why),
+            maps::Known::NotYet => {}
+        }
+        None
+    }
+
+    /// By when parts that do not fit together are lost.
+    pub fn written_by(&self) -> Option<Instant> {
+        self.half_since.map(|since| since + WRITING).filter(|end| *end > Instant::now())
+    }
+
     /// What was published of it is gone: whoever fetches it is to do so anew, whatever the server said of it.
-    pub fn is_lost(&mut self, why: String) {
-        if self.failure.as_ref() != Some(&why) {
+    fn is_lost(&mut self, why: &str) {
+        if self.failure.as_deref() != Some(why) {
             self.due = Instant::now();
             self.validators = Validators::default();
         }
-        self.fails(why);
+        self.fails(why.to_owned());
     }
 
     /// Takes in what came of a look.
     pub fn take(&mut self, looked: Looked) {
         self.is_busy = false;
         if looked.source != self.source {
-            return;
+            // Whatever it was, the copy is that of the list.
+            if !matches!(looked.found, Found::Copy(_)) {
+                return;
+            }
         }
         match looked.found {
-            Found::Copy(judged) => {
+            Found::Copy(copy) => {
                 self.known = Known::Copy;
-                self.told_entries &= judged.is_none();
-                self.good = judged;
+                if let Some((judged, is_of_place)) = copy {
+                    self.told_entries = false;
+                    self.is_of_place = is_of_place;
+                    self.good = Some(judged);
+                }
             }
             Found::Same => {}
+            Found::Changing(stamp) => self.last = Some(stamp),
             Found::Text(stamp, judged) => {
                 self.known = Known::Itself;
                 self.seen = Some(stamp);
                 self.failure = judged.map(|judged| self.holds(judged)).err();
+                if self.failure.is_none() {
+                    // It may be another agent that fetches by now.
+                    self.fetch_failure = None;
+                }
             }
             Found::Nothing(why) => self.fails(why),
             Found::Fetched(fetched) => self.take_fetched(fetched),
@@ -158,6 +221,7 @@ impl Feed {
 
     fn holds(&mut self, judged: Judged) {
         self.failure = None;
+        self.is_of_place = true;
         let same = self.good.as_ref().is_some_and(|good| good.entries == judged.entries);
         self.told_entries &= same;
         self.good = Some(judged);
@@ -180,13 +244,21 @@ impl Feed {
     }
 
     fn condition(&self) -> Option<Condition> {
-        let failure = self.fetch_failure.as_ref().or(self.failure.as_ref());
+        let unread = (self.known != Known::Itself).then(|| "it was not read yet".to_owned());
+        if unread.is_some() && self.patience_ends().is_some() {
+            return None;
+        }
+        let failure = unread.or_else(|| self.fetch_failure.clone()).or_else(|| self.failure.clone());
         match (failure, &self.good) {
-            _ if self.known != Known::Itself => None,
             (None, Some(good)) => Some(Condition::Fetched { skipped: good.skipped.clone() }),
-            (Some(why), Some(_)) => Some(Condition::Stale(why.clone())),
-            (Some(why), None) => Some(Condition::Missing(why.clone())),
+            (Some(why), Some(_)) => Some(Condition::Stale(why)),
+            (Some(why), None) => Some(Condition::Missing(why)),
             (None, None) => None,
         }
+    }
+
+    /// From when on it counts as one that is away, if it is not read by then: no other list waits longer for it.
+    pub fn patience_ends(&self) -> Option<Instant> {
+        Some(self.since + PATIENCE).filter(|end| self.known != Known::Itself && *end > Instant::now())
     }
 }

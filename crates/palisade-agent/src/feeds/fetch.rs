@@ -1,14 +1,16 @@
 //! A feed, fetched by HTTP: only if it has changed, and never without an end.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use palisade_core::BanPlace;
+use tokio::sync::Semaphore;
 use ureq::Agent;
 use ureq::http::HeaderMap;
 use ureq::http::header::{ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED};
 
-use super::look::{BYTES_MAX, Found, Judged, Look, Looked};
-use super::parts::Publisher;
+use super::look::{BYTES_MAX, Found, Judged, Look, Looked, text};
+use super::parts::{Publisher, Text};
 use crate::state::StateDirectory;
 use crate::watch::chain;
 
@@ -42,6 +44,8 @@ pub struct Fetched {
 pub struct Fetcher {
     agent: Agent,
     directory: StateDirectory,
+    /// One at a time: each may be long.
+    turn: Arc<Semaphore>,
 }
 
 impl Fetcher {
@@ -53,18 +57,21 @@ impl Fetcher {
             .max_redirects(REDIRECTS_MAX)
             .user_agent(concat!("palisade/", env!("CARGO_PKG_VERSION")))
             .build();
-        Fetcher { agent: config.into(), directory }
+        Fetcher { agent: config.into(), directory, turn: Arc::new(Semaphore::new(1)) }
     }
 
     /// Fetches what is to be looked at, if it has changed since the server said this of it. Who publishes it has it come from there.
     pub async fn fetch(self, look: Look, before: Validators, publisher: Option<Publisher>) -> Looked {
+        let turn = Arc::clone(&self.turn);
+        // Nobody closes it.
+        let _turn = turn.acquire().await.ok();
         let asked = look.clone();
         let publishes = publisher.is_some();
         let fetched = tokio::task::spawn_blocking(move || self.fetch_and_judge(&asked, &before, !publishes)).await;
         let fetched = match (fetched, publisher) {
             (Err(_), _) => Err("reading it ended before its time: this is a bug of palisade".to_owned()),
             (Ok(Ok((Some(text), fetched))), Some(publisher)) => {
-                let published = publisher.publish(&look, &text, &fetched.validators).await;
+                let published = publisher.publish(&look, text, &fetched.validators).await;
                 published.map(|()| Fetched { judged: None, ..fetched })
             }
             (Ok(fetched), _) => fetched.map(|(_, fetched)| fetched),
@@ -73,12 +80,7 @@ impl Fetcher {
     }
 
     /// The text, if there is another than before.
-    fn fetch_and_judge(
-        &self,
-        look: &Look,
-        before: &Validators,
-        keep: bool,
-    ) -> Result<(Option<String>, Fetched), String> {
+    fn fetch_and_judge(&self, look: &Look, before: &Validators, keep: bool) -> Result<(Option<Text>, Fetched), String> {
         let BanPlace::Http(url) = &look.source.place else { return Err("it is no feed".to_owned()) };
         let Some((text, validators)) = self.get(url, before).map_err(|error| chain(&error))? else {
             return Ok((None, Fetched { validators: before.clone(), judged: None }));
@@ -88,11 +90,13 @@ impl Fetcher {
         } else {
             look.judge(&text).map_err(|error| error.to_string())
         }?;
-        Ok((Some(text), Fetched { validators, judged: Some(judged) }))
+        let text = (!keep).then(|| Text::of(text));
+        Ok((text, Fetched { validators, judged: Some(judged) }))
     }
 
     fn get(&self, url: &str, before: &Validators) -> Result<Option<(String, Validators)>, ureq::Error> {
-        let mut request = self.agent.get(url);
+        // What is fetched safely is not to come from elsewhere in the end.
+        let mut request = self.agent.get(url).config().https_only(url.starts_with("https://")).build();
         for (name, value) in [(IF_NONE_MATCH, &before.etag), (IF_MODIFIED_SINCE, &before.last_modified)] {
             if let Some(value) = value {
                 request = request.header(name, value);
@@ -104,7 +108,7 @@ impl Fetcher {
         }
         let validators = Validators::of(response.headers());
         let bytes = response.body_mut().with_config().limit(BYTES_MAX).read_to_vec()?;
-        Ok(Some((String::from_utf8_lossy(&bytes).into_owned(), validators)))
+        Ok(Some((text(bytes), validators)))
     }
 }
 

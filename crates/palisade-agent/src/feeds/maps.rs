@@ -1,6 +1,7 @@
 //! The `ConfigMaps` of the agents' namespace, followed.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use futures_util::stream::{self, BoxStream, StreamExt as _};
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -9,7 +10,7 @@ use kube::runtime::watcher::{self, Event as WatchEvent, watcher as watch};
 use kube::{Api, Client, ResourceExt as _};
 use tokio::time::Instant;
 
-use super::MAPS_PATIENCE;
+use super::PATIENCE;
 use super::parts::{Part, Whole, whole};
 use crate::watch::in_words;
 
@@ -45,7 +46,7 @@ pub struct Maps {
 #[derive(Clone, Debug)]
 struct Text {
     version: String,
-    text: String,
+    text: Arc<str>,
 }
 
 /// What is known of something.
@@ -55,6 +56,8 @@ pub enum Known<T> {
     NotYet,
     /// It is there.
     There(T),
+    /// Some of it is: it is being written, or was lost.
+    Half,
     /// It is not there, or cannot be had.
     Missing(String),
 }
@@ -109,22 +112,24 @@ impl Maps {
         }
         self.parts.remove(&name);
         let version = map.resource_version().unwrap_or_default();
-        let text = text(map.data.unwrap_or_default());
+        let text = text(map.data.unwrap_or_default()).into();
         self.texts.insert(name, Text { version, text });
     }
 
     /// The version and the text of one of this name.
-    pub fn text(&self, name: &str) -> Known<(&str, &str)> {
+    pub fn text(&self, name: &str) -> Known<(&str, Arc<str>)> {
         match self.texts.get(name) {
-            Some(text) => Known::There((&text.version, &text.text)),
+            Some(text) => Known::There((&text.version, Arc::clone(&text.text))),
             None => self.missing(|| format!("there is no ConfigMap {name} in the namespace of the agents")),
         }
     }
 
     /// The text of a feed.
     pub fn feed(&self, feed: &str) -> Known<Whole> {
-        match whole(self.parts.values().filter(|part| part.feed == feed)) {
+        let parts = || self.parts.values().filter(|part| part.feed == feed);
+        match whole(parts()) {
             Some(whole) => Known::There(whole),
+            None if parts().next().is_some() => Known::Half,
             None => self.missing(|| "no agent has fetched it yet".to_owned()),
         }
     }
@@ -147,11 +152,11 @@ impl Maps {
 
     /// From when on what is not known is missing, if that is to come.
     pub fn patience_ends(&self) -> Option<Instant> {
-        Some(self.began + MAPS_PATIENCE).filter(|end| !self.is_listed && *end > Instant::now())
+        Some(self.began + PATIENCE).filter(|end| !self.is_listed && *end > Instant::now())
     }
 
-    /// The feeds of which there are parts.
-    pub fn feeds(&self) -> impl Iterator<Item = &String> {
-        self.parts.values().map(|part| &part.feed)
+    /// The parts of feeds.
+    pub fn parts(&self) -> impl Iterator<Item = &Part> {
+        self.parts.values()
     }
 }

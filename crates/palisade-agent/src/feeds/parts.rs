@@ -1,7 +1,8 @@
 //! A feed in `ConfigMaps`: one holds no more than a MiB, and a feed may be longer. Each part says of which text it is, so that nobody takes
 //! half of one text and half of another.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams};
@@ -10,7 +11,8 @@ use palisade_core::BanPlace;
 use sha2::{Digest as _, Sha256};
 
 use super::fetch::Validators;
-use super::look::{self, Look};
+use super::look::Look;
+use crate::digest;
 use crate::watch::chain;
 
 /// The label of every part: which feed it is of.
@@ -35,12 +37,14 @@ const MANAGER: &str = "palisade-feed";
 pub struct Part {
     /// Of which feed.
     pub feed: String,
+    /// Of which list.
+    pub list: String,
     /// Of which text.
     digest: String,
     parts: usize,
     number: usize,
     validators: Validators,
-    text: String,
+    text: Arc<str>,
 }
 
 /// A text that is whole.
@@ -48,8 +52,8 @@ pub struct Part {
 pub struct Whole {
     /// What tells it from another.
     pub digest: String,
-    /// The text.
-    pub text: String,
+    /// Its parts.
+    texts: Vec<Arc<str>>,
     /// What the server said of it.
     pub validators: Validators,
 }
@@ -69,11 +73,12 @@ impl Part {
         let note = |name: &str| map.annotations().get(name).cloned();
         Some(Part {
             feed: map.labels().get(FEED)?.clone(),
+            list: note(LIST)?,
             digest: note(DIGEST)?,
             parts: note(PARTS)?.parse().ok()?,
             number: note(PART)?.parse().ok()?,
             validators: Validators { etag: note(VALIDATORS[0]), last_modified: note(VALIDATORS[1]) },
-            text: map.data.as_ref()?.get(KEY)?.clone(),
+            text: map.data.as_ref()?.get(KEY)?.as_str().into(),
         })
     }
 }
@@ -83,8 +88,35 @@ pub fn whole<'p>(parts: impl Iterator<Item = &'p Part>) -> Option<Whole> {
     let parts: BTreeMap<usize, &Part> = parts.map(|part| (part.number, part)).collect();
     let first = *parts.get(&0)?;
     let in_order = (0..first.parts).map(|number| parts.get(&number).filter(|part| part.digest == first.digest));
-    let text: Option<String> = in_order.map(|part| part.map(|part| &*part.text)).collect();
-    Some(Whole { digest: first.digest.clone(), text: text?, validators: first.validators.clone() })
+    let texts: Option<Vec<Arc<str>>> = in_order.map(|part| part.map(|part| Arc::clone(&part.text))).collect();
+    Some(Whole { digest: first.digest.clone(), texts: texts?, validators: first.validators.clone() })
+}
+
+impl Whole {
+    /// The text.
+    pub fn text(&self) -> String {
+        self.texts.concat()
+    }
+}
+
+/// A text that is to be published.
+#[derive(Debug)]
+pub struct Text {
+    text: String,
+    digest: String,
+}
+
+impl Text {
+    /// This one. It takes its time.
+    pub fn of(text: String) -> Text {
+        let digest = format!("{:x}", Sha256::digest(&text));
+        Text { text, digest }
+    }
+}
+
+/// What stands for the feed of a list: another address is another feed.
+pub fn key(list: &str, place: &BanPlace) -> String {
+    digest::short(format!("{list}\0{place}"))
 }
 
 impl Publisher {
@@ -93,11 +125,11 @@ impl Publisher {
     /// # Errors
     ///
     /// What the API server says. Until all parts are there, nobody takes any of them.
-    pub async fn publish(&self, look: &Look, text: &str, validators: &Validators) -> Result<(), String> {
+    pub async fn publish(&self, look: &Look, text: Text, validators: &Validators) -> Result<(), String> {
         let BanPlace::Http(url) = &look.source.place else { return Ok(()) };
-        let feed = look::name(&look.list, &look.source.place);
-        let digest = format!("{:x}", Sha256::digest(text));
-        let texts = split(text);
+        let feed = key(&look.list, &look.source.place);
+        let Text { text, digest } = text;
+        let texts = split(&text);
         let parameters = PatchParams::apply(MANAGER).force();
         for (number, text) in texts.iter().enumerate() {
             let notes = [
@@ -124,13 +156,14 @@ impl Publisher {
             let written = self.api().patch(&name_of_part(&feed, number), &parameters, &Patch::Apply(&map)).await;
             written.map_err(|error| format!("cannot publish it: {}", chain(&error)))?;
         }
-        self.forget(|map| map.feed == feed && map.number >= texts.len()).await;
-        Ok(())
+        // Those that stay do no harm.
+        let over = self.remove(|part| part.feed == feed && part.number >= texts.len()).await;
+        over.map_err(|error| format!("cannot remove what is left of it: {}", chain(&error)))
     }
 
-    /// Removes the parts of which this is so. Those that stay do no harm.
-    pub async fn forget(&self, is_over: impl Fn(&Part) -> bool) {
-        if let Err(error) = self.remove(is_over).await {
+    /// Removes the parts of feeds that no list has any more.
+    pub async fn forget(self, feeds: BTreeSet<String>) {
+        if let Err(error) = self.remove(|part| feeds.contains(&part.feed)).await {
             tracing::warn!("parts of feeds are left that no list has any more: {}", chain(&error));
         }
     }
@@ -173,18 +206,19 @@ mod tests {
     fn part(text: &str, digest: &str, number: usize, parts: usize) -> Part {
         Part {
             feed: "f".to_owned(),
+            list: "l".to_owned(),
             digest: digest.to_owned(),
             parts,
             number,
             validators: Validators::default(),
-            text: text.to_owned(),
+            text: text.into(),
         }
     }
 
     #[test]
     fn half_of_one_text_and_half_of_another_are_none() {
         let check = |parts: &[Part], expected: Option<&str>| {
-            assert_eq!(whole(parts.iter()).map(|whole| whole.text).as_deref(), expected, "{parts:?}");
+            assert_eq!(whole(parts.iter()).map(|whole| whole.text()).as_deref(), expected, "{parts:?}");
         };
         let old = [part("a", "old", 0, 2), part("b", "old", 1, 2)];
         check(&old, Some("ab"));

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use palisade_agent::bans::{Entry, LocalBanLists, MANUAL};
 use palisade_agent::control::{self, Answer, Request};
+use palisade_agent::report::Report;
 use palisade_compile::UnknownPods;
 use palisade_core::NodeName;
 use palisade_nft::{Kernel, Table};
@@ -57,6 +58,12 @@ pub fn a_file_is_a_source() {
     start(&mut world, "n1");
     holds(&mut world, &["203.0.113.0/25"]);
     is(&world, "stale");
+    // A list of the same name is another one, and takes from the source what that holds.
+    std::fs::write(&file, HALF).unwrap();
+    is(&world, "fetched");
+    assert!(world.api.delete("banlists", "", "feed"));
+    world.api.put(ban_list(&json!({ "file": { "path": "feeds/drop.txt" } }), &json!({})));
+    holds(&mut world, &["203.0.113.0/25"]);
     // Nobody needs a copy of what no list names any more.
     assert!(world.api.delete("banlists", "", "feed"));
     world.snapshot.ban_lists.clear();
@@ -81,6 +88,8 @@ pub fn a_config_map_is_a_source() {
     world.api.put(config_map("drop", NAMESPACE, PAGE));
     is(&world, "stale");
     assert!(world.api.delete("configmaps", NAMESPACE, "drop"));
+    let is_gone = |found: &palisade_agent::report::Obstacle| found.found.contains("there is no ConfigMap drop");
+    until(|| status(&world).preflight.iter().any(is_gone), || format!("{:?}", status(&world).preflight));
     holds(&mut world, &["203.0.113.0/24", "2001:db8::/64"]);
     world.agents.remove(&NodeName::from("n1")).unwrap().terminate();
     world.api.faults().add(Fault::request("configmaps", Obstacle::Forbidden).always());
@@ -122,7 +131,12 @@ pub fn one_agent_fetches_a_feed_for_all() {
     holds(&mut world, &["203.0.113.0/24", "2001:db8::/64"]);
     server.says(200, "198.51.100.0/24\n192.0.2.0/24\n");
     refetch(&world, 63, &json!({ "maxChangePercent": 60 }));
-    until(|| server.asked().0 == 3, || format!("{:?}", server.asked()));
+    let is_refused = |world: &World| {
+        let said =
+            |node| report(world, node).preflight.iter().any(|found| found.found.contains("percent of its entries"));
+        said("n1") || said("n2")
+    };
+    until(|| is_refused(&world), || format!("{:?}", server.asked()));
     holds(&mut world, &["203.0.113.0/24", "2001:db8::/64"]);
     world.api.put(ban_list(&source(63), &json!({ "maxChangePercent": 200 })));
     holds(&mut world, &["198.51.100.0/24", "192.0.2.0/24"]);
@@ -159,6 +173,13 @@ pub fn ban_lists_need_no_api_server() {
     std::fs::write(directory(&world).join("feed.json"), "{").unwrap();
     let is_told = || status(&world).preflight.iter().any(|found| found.found.contains("feed.json:1:"));
     until(is_told, || format!("{:?}", status(&world).preflight));
+    stands_alone(&mut world, &["203.0.113.0/25", "2001:db8::/64"]);
+    // The next agent knows what it said, and what was fetched for it.
+    world.agents.remove(&NodeName::from("n1")).unwrap().terminate();
+    server.says(500, "");
+    std::fs::remove_file(world.state_dir("n1").join("state.json")).unwrap();
+    world.start_agent_told(&told);
+    until(|| get(&world, "/healthz").is_some(), || "an answer".to_owned());
     stands_alone(&mut world, &["203.0.113.0/25", "2001:db8::/64"]);
     std::fs::remove_file(directory(&world).join("feed.json")).unwrap();
     stands_alone(&mut world, &["2001:db8::/64"]);
@@ -245,10 +266,14 @@ fn is(world: &World, condition: &str) {
 }
 
 fn tells(world: &World, node: &str, condition: &str) -> bool {
+    report(world, node).bans.unwrap().sources.iter().any(|source| source.condition == condition)
+}
+
+fn report(world: &World, node: &str) -> Report {
     let socket = control::socket(&world.state_dir(node));
     let answer = control::ask(&socket, Request::Status {}).unwrap().next().unwrap().unwrap();
     let Answer::Status(report) = answer else { panic!("{answer:?}") };
-    report.bans.unwrap().sources.iter().all(|source| source.condition == condition)
+    *report
 }
 
 fn ban_list(source: &Value, limits: &Value) -> Value {

@@ -3,6 +3,7 @@
 use palisade_core::{BanLimits, BanPlace, BanSource, Level};
 
 use crate::reading::{At, Reading};
+use crate::syntax;
 use crate::tree::shortened;
 
 /// The most entries of a source, if `maxEntries` says nothing.
@@ -44,6 +45,10 @@ fn place(at: &At<'_>, reading: &mut Reading) -> Option<(BanPlace, u32)> {
         [None, Some(reference), None] => {
             reference.known_fields(&["name"], Level::Error, reading)?;
             let name = needed(&reference, "name", "the name of a ConfigMap", reading)?;
+            if let Err(why) = syntax::dns_subdomain(name) {
+                reading.error(&reference, format!("name: expected {why}"));
+                return None;
+            }
             Some((BanPlace::ConfigMap(reading.share(name)), INTERVAL_SECONDS))
         }
         [None, None, Some(http)] => http_place(&http, reading),
@@ -58,7 +63,7 @@ fn place(at: &At<'_>, reading: &mut Reading) -> Option<(BanPlace, u32)> {
 fn file_place(at: &At<'_>, reading: &mut Reading) -> Option<BanPlace> {
     at.known_fields(&["path"], Level::Error, reading)?;
     let path = needed(at, "path", "the path of a file", reading)?;
-    if path.split('/').any(|part| matches!(part, "" | "." | "..")) {
+    if path.contains(char::is_control) || path.split('/').any(|part| matches!(part, "" | "." | "..")) {
         reading.error(
             at,
             format!("path: expected a path such as drop.txt or feeds/drop.txt, found '{}'", shortened(path)),

@@ -9,6 +9,8 @@ use serde_json::{Map, Value};
 
 /// How much of a reason is kept, in characters; as much as an entry in a `BanList` may say.
 const REASON_CHARACTERS: usize = 256;
+/// A line that is longer says nothing.
+const LINE_BYTES: usize = 1 << 14;
 /// Under these names JSON objects have their block.
 const BLOCK_KEYS: [&str; 8] = ["cidr", "network", "prefix", "ip", "address", "ip_address", "ipAddress", "range"];
 /// Under these names JSON objects, and columns of a header, say why.
@@ -26,6 +28,8 @@ pub enum Line<'t> {
     Header,
     /// It names what is banned.
     Entry(Written<'t>),
+    /// It says until when, and nobody can tell what it means.
+    Endless,
     /// Something else.
     Unreadable,
 }
@@ -57,6 +61,9 @@ pub struct Columns {
 /// Reads a line; the first one may be a header.
 pub fn read<'t>(text: &'t str, columns: &mut Columns, is_first: bool) -> Line<'t> {
     let text = text.trim_start_matches('\u{feff}').trim();
+    if text.len() > LINE_BYTES {
+        return Line::Unreadable;
+    }
     if text.is_empty() || text.starts_with(['#', ';']) || text.starts_with("//") {
         return Line::Nothing;
     }
@@ -78,8 +85,9 @@ pub fn read<'t>(text: &'t str, columns: &mut Columns, is_first: bool) -> Line<'t
     else {
         return if is_first && cells.len() > 1 { columns.header(&cells) } else { Line::Unreadable };
     };
-    let range = netmask(range, &cells, at).unwrap_or(Range::Block(range));
-    let expires = columns.expiry.and_then(|column| seconds(cells.get(column)?));
+    let range = in_columns(range, &cells, at).unwrap_or(Range::Block(range));
+    let expiry = columns.expiry.and_then(|column| cells.get(column)).filter(|cell| !cell.is_empty());
+    let Ok(expires) = expiry.map(|cell| seconds(cell).ok_or(())).transpose() else { return Line::Endless };
     Line::Entry(Written { range, reason: comment.or_else(|| columns.reason(&cells, at)), expires })
 }
 
@@ -170,10 +178,12 @@ fn block(text: &str) -> Option<IpNet> {
     (!is_mapped).then(|| block.trunc())
 }
 
-/// A first address, a last one and the length of the prefix, or the first two of these, as some feeds have them in columns.
-fn netmask(first: IpNet, cells: &[Cow<'_, str>], at: usize) -> Option<Range> {
+/// A first address, a last one and the length of their prefix, as some feeds have them. Two addresses alone may be anything.
+fn in_columns(first: IpNet, cells: &[Cow<'_, str>], at: usize) -> Option<Range> {
     let last: IpAddr = cells.get(at + 1)?.parse().ok()?;
-    (first.prefix_len() == first.max_prefix_len()).then(|| from_to(first.addr(), last))?
+    let block = IpNet::new(first.addr(), cells.get(at + 2)?.parse().ok()?).ok()?;
+    (first.prefix_len() == first.max_prefix_len() && block.network() == first.addr() && block.broadcast() == last)
+        .then_some(Range::Block(block))
 }
 
 /// The blocks of a range.
@@ -198,22 +208,27 @@ fn json(text: &str) -> Line<'_> {
         };
     };
     let Some(range) = range(told.trim()) else { return Line::Unreadable };
-    let expiry = EXPIRY_KEYS.iter().find_map(|key| object.get(*key));
-    let expires = expiry.and_then(|expiry| expiry.as_i64().or_else(|| seconds(expiry.as_str()?)));
-    Line::Entry(Written {
-        range,
-        reason: text_of(&REASON_KEYS).map(|told| Cow::Owned(reason(told).into_owned())),
-        expires,
-    })
+    let expiry = EXPIRY_KEYS.iter().find_map(|key| object.get(*key)).filter(|expiry| !expiry.is_null());
+    let time = |expiry: &Value| expiry.as_i64().map_or_else(|| seconds(expiry.as_str()?), since_1970);
+    let Ok(expires) = expiry.map(|expiry| time(expiry).ok_or(())).transpose() else { return Line::Endless };
+    let reason = text_of(&REASON_KEYS).map(|told| Cow::Owned(reason(told).into_owned()));
+    Line::Entry(Written { range, reason, expires })
 }
 
 /// A time (RFC 3339), or a number of seconds since 1970.
 fn seconds(text: &str) -> Option<i64> {
-    text.parse::<Timestamp>().map(Timestamp::as_second).ok().or_else(|| text.parse().ok())
+    text.parse::<Timestamp>().map(Timestamp::as_second).ok().or_else(|| since_1970(text.parse().ok()?))
+}
+
+/// Numbers before this moment in 2001 are no times, but how long something is to last.
+const NO_TIME: i64 = 1_000_000_000;
+
+fn since_1970(seconds: i64) -> Option<i64> {
+    (seconds >= NO_TIME).then_some(seconds)
 }
 
 /// A reason as it is shown: of terminals and logs nothing is switched by it.
-fn reason(text: &str) -> Cow<'_, str> {
+pub fn reason(text: &str) -> Cow<'_, str> {
     if text.len() <= REASON_CHARACTERS && !text.contains(char::is_control) {
         return Cow::Borrowed(text);
     }

@@ -41,6 +41,8 @@ fn ranges_are_blocks() {
         "Start\tEnd\tNetblock\tAttacks\tName\n198.51.100.0\t198.51.100.255\t24\t4711\tEXAMPLE\n",
         &["198.51.100.0/24 198.51.100.255, 24, 4711, EXAMPLE"],
     );
+    // Two addresses are no range: the second may be anybody.
+    check("192.0.2.1,193.5.0.1\n", &["192.0.2.1/32 193.5.0.1"]);
 }
 
 #[test]
@@ -82,6 +84,9 @@ fn lines_that_cannot_be_read_are_told_and_ban_nothing() {
     );
     let feed = feed.unwrap();
     assert_eq!(shown(&feed), ["192.0.2.1/32", "192.0.2.2/32", "192.0.2.3/32", "192.0.2.4/32"]);
+    let late = read("ip,expires\n192.0.2.1,3600\n192.0.2.2,tomorrow\n192.0.2.3,\n192.0.2.4,\n", &ANY, None).unwrap();
+    assert_eq!((shown(&late), late.skipped.lines), (vec!["192.0.2.3/32".to_owned(), "192.0.2.4/32".to_owned()], 2));
+    assert!(late.skipped.to_string().starts_with("line 2: it says until when, which is neither"));
     assert_eq!(
         feed.skipped.to_string(),
         "line 2: it names no address, block or range; line 3: more than /8 of IPv4, or /16 of IPv6, is too much for a source; \
