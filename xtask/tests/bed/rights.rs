@@ -222,7 +222,7 @@ impl Trial<'_> {
              "spec": {"source": {"http": {"url": format!("http://{FEED}/drop.txt")}}}},
             {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {
                 "name": "over", "labels": {"palisade.dev/feed": "over"},
-                "annotations": {"palisade.dev/digest": "0", "palisade.dev/parts": "1", "palisade.dev/part": "0"},
+                "annotations": {"palisade.dev/ban-list": "gone", "palisade.dev/digest": "0", "palisade.dev/parts": "1", "palisade.dev/part": "0"},
              }, "data": {"feed": ""}},
         ]});
         objects.to_string()
