@@ -15,6 +15,7 @@ use crate::support::{Flow, PORT, Protocol, Sandbox, UDP_PORT, judge};
 pub const CASES: &[Case] = &[
     ("host policies guard sockets of nodes", host_policies_guard_sockets_of_nodes),
     ("host policies guard NodePorts", host_policies_guard_node_ports),
+    ("host policies follow nodes that join and leave", host_policies_follow_nodes),
     ("host policies guard hostPorts", host_policies_guard_host_ports),
     ("a host policy cuts live connections", a_host_policy_cuts_live_connections),
     ("Portworx's API is for its nodes and a few system pods", portworx::its_api_is_guarded),
@@ -120,6 +121,37 @@ fn host_policies_guard_node_ports(sandbox: &Sandbox<'_>) -> anyhow::Result<()> {
     let outside = sandbox.bed.outside().name();
     let inside = Clients(clients.0.into_iter().filter(|client| client.name != outside).collect());
     judge(&inside.flows(&cluster_places(sandbox, "web")?, false))
+}
+
+/// The host outside becomes a node, as far as the API server knows, and ceases to be one.
+fn host_policies_follow_nodes(sandbox: &Sandbox<'_>) -> anyhow::Result<()> {
+    pod(sandbox, "host", "node2", "", "hostNetwork: true")?;
+    let bed = sandbox.bed;
+    let outside = bed.outside().network()?;
+    let places: Vec<_> =
+        addresses(bed, "node2")?.into_iter().map(|address| (Protocol::Tcp, SocketAddr::new(address, PORT))).collect();
+    let flows = |passes| flows("outside", &outside, &places, passes);
+    judge_in_the_end(&flows(true))?;
+    let _guard = guard(sandbox, "nodes", &format!("{{ports: [{{port: {PORT}}}], from: [{{nodes: {{}}}}]}}"))?;
+    judge(&flows(false))?;
+    bed.apply("apiVersion: v1\nkind: Node\nmetadata: {name: guest}\n")?;
+    let _node = Guest(bed);
+    let addresses = r#"{"status":{"addresses":[{"type":"InternalIP","address":"10.99.0.1"},{"type":"ExternalIP","address":"fd99::1"}]}}"#;
+    bed.kubectl(&["patch", "node", "guest", "--subresource=status", "--type=merge", "--patch", addresses])?;
+    judge_in_the_end(&flows(true))?;
+    bed.kubectl(&["delete", "node", "guest"])?;
+    judge_in_the_end(&flows(false))
+}
+
+/// A node that is one for the API server alone; deleted when dropped.
+struct Guest<'a>(&'a Bed);
+
+impl Drop for Guest<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.kubectl(&["delete", "node", "guest", "--ignore-not-found"]) {
+            println!("warning: {error:#}");
+        }
+    }
 }
 
 fn host_policies_guard_host_ports(sandbox: &Sandbox<'_>) -> anyhow::Result<()> {
