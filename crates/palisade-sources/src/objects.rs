@@ -1,11 +1,13 @@
 //! From documents to objects: which kind each is, one reader a kind, duplicates, and what cannot be told.
 
+mod kind;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use palisade_core::{
     BanList, BanListName, Diagnostic, HostPolicy, HostPolicyName, Level, Namespace, NamespaceName, NetworkPolicy,
-    Node as ClusterNode, NodeName, ObjectName, PodName, PolicyName, WorkloadKind, WorkloadName,
+    Node as ClusterNode, NodeName, ObjectName, PodName, PolicyName, WorkloadName,
 };
 
 use crate::Limits;
@@ -17,7 +19,8 @@ use crate::report::{Origin, Report};
 use crate::service::{self, ServiceObject};
 use crate::tree::{Key, Node, Span, Value, duplicates, shortened};
 use crate::workload::{self, WorkloadObject};
-use crate::{ban_list, config_map, host_policy, namespace, network_policy, node, restrict_ip, syntax};
+use crate::{ban_list, config_map, host_policy, namespace, network_policy, node, restrict_ip};
+use kind::{Kind, Version};
 
 /// An object and where it stands.
 #[derive(Debug)]
@@ -429,91 +432,4 @@ impl<'r, 's> Reader<'r, 's> {
 
 fn replace<K: Ord, T>(map: &mut BTreeMap<K, Placed<T>>, key: K, value: Placed<T>) -> Option<Origin> {
     map.insert(key, value).map(|before| before.origin)
-}
-
-/// What a document is.
-enum Kind<'a> {
-    Namespace,
-    Node,
-    Pod,
-    Service,
-    Workload(WorkloadKind),
-    NetworkPolicy(Version),
-    HostPolicy,
-    BanList,
-    /// Of a ban list, or no business of ours.
-    ConfigMap,
-    /// `List`, or a list of one kind, whose name it holds.
-    List(Option<&'a str>),
-    /// A policy kind of another engine.
-    Foreign,
-    /// No business of ours.
-    Other,
-}
-
-/// Which `NetworkPolicy` it is.
-#[derive(Clone, Copy)]
-enum Version {
-    /// networking.k8s.io/v1.
-    Current,
-    /// extensions/v1beta1.
-    Old,
-    /// Nothing that ever was one.
-    Unknown,
-}
-
-impl<'a> Kind<'a> {
-    fn of(version: Option<&str>, kind: &'a str) -> Kind<'a> {
-        let group = version.map(|version| version.split_once('/').map_or("", |(group, _)| group));
-        // Kinds of the same name in another group are other things, such as the Service of Knative.
-        let is = |groups: &[&str]| group.is_none_or(|group| groups.contains(&group));
-        match kind {
-            "Namespace" if is(&[""]) => Kind::Namespace,
-            "Node" if is(&[""]) => Kind::Node,
-            "Pod" if is(&[""]) => Kind::Pod,
-            "Service" if is(&[""]) => Kind::Service,
-            "ConfigMap" if is(&[""]) => Kind::ConfigMap,
-            "ReplicationController" if is(&[""]) => Kind::Workload(WorkloadKind::ReplicationController),
-            "Deployment" if is(&["apps", "extensions"]) => Kind::Workload(WorkloadKind::Deployment),
-            "StatefulSet" if is(&["apps"]) => Kind::Workload(WorkloadKind::StatefulSet),
-            "DaemonSet" if is(&["apps", "extensions"]) => Kind::Workload(WorkloadKind::DaemonSet),
-            "ReplicaSet" if is(&["apps", "extensions"]) => Kind::Workload(WorkloadKind::ReplicaSet),
-            "Job" if is(&["batch"]) => Kind::Workload(WorkloadKind::Job),
-            "CronJob" if is(&["batch"]) => Kind::Workload(WorkloadKind::CronJob),
-            // Calico and Antrea have a kind of the same name.
-            "NetworkPolicy" => match (group, version) {
-                (_, Some("networking.k8s.io/v1")) => Kind::NetworkPolicy(Version::Current),
-                (_, Some("extensions/v1beta1")) => Kind::NetworkPolicy(Version::Old),
-                (None | Some("" | "networking.k8s.io" | "extensions"), _) => Kind::NetworkPolicy(Version::Unknown),
-                _ => Kind::Foreign,
-            },
-            "HostPolicy" if is(&["palisade.dev"]) => Kind::HostPolicy,
-            "BanList" if is(&["palisade.dev"]) => Kind::BanList,
-            "CiliumNetworkPolicy"
-            | "CiliumClusterwideNetworkPolicy"
-            | "AdminNetworkPolicy"
-            | "BaselineAdminNetworkPolicy"
-            | "ClusterNetworkPolicy"
-            | "GlobalNetworkPolicy" => Kind::Foreign,
-            "List" => Kind::List(None),
-            _ => match kind.strip_suffix("List") {
-                Some(item) => Kind::List(Some(item)),
-                None => Kind::Other,
-            },
-        }
-    }
-
-    fn scope(&self) -> Scope {
-        match self {
-            Kind::Namespace | Kind::Node | Kind::HostPolicy | Kind::BanList => Scope::Cluster,
-            _ => Scope::Namespace,
-        }
-    }
-
-    fn name_syntax(&self) -> metadata::Syntax {
-        match self {
-            Kind::Namespace => syntax::dns_label,
-            _ => syntax::dns_subdomain,
-        }
-    }
 }
