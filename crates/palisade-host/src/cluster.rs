@@ -64,12 +64,14 @@ pub struct Cluster {
     state: ClusterState,
     /// The nodes of the list that is under way; with them those that it has and that are not selected.
     listing: Option<BTreeSet<Arc<str>>>,
+    /// The nodes that the last list lacked and that stay since it is not believed.
+    lacking: BTreeSet<Arc<str>>,
 }
 
 impl Cluster {
     /// As it was when somebody looked last.
     pub fn new(source: ClusterSource, safety: Safety, before: ClusterState) -> Cluster {
-        let mut cluster = Cluster { source, safety, state: before, listing: None };
+        let mut cluster = Cluster { source, safety, state: before, listing: None, lacking: BTreeSet::new() };
         // The file may admit less than it did.
         let (types, within) = (&cluster.source.address_types, &cluster.safety.within);
         for known in cluster.state.nodes.values_mut() {
@@ -108,11 +110,14 @@ impl Cluster {
             }
             Event::Put(node) => {
                 self.state.error = None;
+                self.lacking.remove(&node.name);
                 self.put(&node, now, &mut news);
+                self.leave_lacking(now, &mut news);
             }
             Event::Deleted(name) => {
                 self.state.error = None;
                 self.leave(&name, now, &mut news);
+                self.leave_lacking(now, &mut news);
             }
             Event::ListEnds => self.list_ends(now, &mut news),
             Event::Failed(error) => {
@@ -212,32 +217,37 @@ impl Cluster {
         }
     }
 
-    /// Nodes that the list lacks are gone, if it is to be believed.
     fn list_ends(&mut self, now: Timestamp, news: &mut Vec<News>) {
         let Some(seen) = self.listing.take() else { return };
         (self.state.listed, self.state.error) = (Some(now), None);
-        let staying = self.state.nodes.iter().filter(|(_, known)| known.is_staying());
-        let (there, missing): (Vec<_>, Vec<_>) =
-            staying.map(|(name, _)| Arc::clone(name)).partition(|name| seen.contains(name));
-        let (left, lost) = (there.len(), missing.len());
+        let names = self.state.nodes.keys();
+        self.lacking = names.filter(|name| !seen.contains(*name)).cloned().collect();
+        self.leave_lacking(now, news);
+    }
+
+    /// Nodes that the last list lacked are gone, if it is to be believed: as far as is known now.
+    fn leave_lacking(&mut self, now: Timestamp, news: &mut Vec<News>) {
+        let nodes = &self.state.nodes;
+        self.lacking.retain(|name| nodes.get(name).is_some_and(Known::is_staying));
+        let (lost, staying) = (self.lacking.len(), self.staying());
         let Safety { min_nodes, max_shrink_percent, .. } = self.safety;
         let doubt = if lost == 0 {
             None
-        } else if left < min_nodes {
+        } else if staying - lost < min_nodes {
             Some(format!("minNodes is {min_nodes}"))
-        } else if lost * 100 > (left + lost) * usize::from(max_shrink_percent) {
+        } else if lost * 100 > staying * usize::from(max_shrink_percent) {
             Some(format!("maxShrinkPercent is {max_shrink_percent}"))
         } else {
             None
         };
         let before = self.state.lacking.take();
         let Some(doubt) = doubt else {
-            for name in &missing {
-                self.leave(name, now, news);
+            for name in std::mem::take(&mut self.lacking) {
+                self.leave(&name, now, news);
             }
             return;
         };
-        let why = format!("the list lacks {lost} of {} nodes, which stay admitted: {doubt}", left + lost);
+        let why = format!("the list lacks {lost} of {staying} nodes, which stay admitted: {doubt}");
         if before.as_ref() != Some(&why) {
             news.push(News::Kept(why.clone()));
         }

@@ -94,6 +94,7 @@ impl NodeAllowlist {
             let tree = take(&mut documents, &mut reading);
             found = read(&At::root(&tree), &mut reading);
         }
+        reading.problems.sort_by_key(|problem| (problem.span.line, problem.span.column));
         let is_wrong = reading.problems.iter().any(|problem| problem.level == Level::Error);
         let object = found.as_ref().map(|list: &NodeAllowlist| format!("{KIND} {}", list.name));
         let mut report = Report::new(std::slice::from_ref(source));

@@ -127,6 +127,24 @@ fn a_list_is_believed_within_bounds() {
 }
 
 #[test]
+fn a_list_is_believed_as_soon_as_enough_others_are_there() {
+    let mut cluster = cluster("", "", ClusterState::default());
+    listed(&mut cluster, nodes(2), 0);
+    listed(&mut cluster, Vec::new(), 1);
+    assert_eq!(
+        cluster.state().lacking.as_deref(),
+        Some("the list lacks 2 of 2 nodes, which stay admitted: minNodes is 1")
+    );
+    cluster.take(Event::Put(node("n3", &["10.0.0.3"])), at(2));
+    assert!(cluster.state().lacking.as_ref().unwrap().ends_with("maxShrinkPercent is 50"));
+    // One that was lacked is there.
+    cluster.take(Event::Put(node("n2", &["10.0.0.2"])), at(3));
+    assert_eq!(cluster.state().lacking, None);
+    cluster.expire(at(3 + DELAY));
+    assert_eq!(admitted(&cluster), ["10.0.0.2", "10.0.0.3"]);
+}
+
+#[test]
 fn a_deletion_that_was_seen_is_believed_down_to_the_least() {
     let mut cluster = cluster("", ", minNodes: 2, maxShrinkPercent: 0", ClusterState::default());
     listed(&mut cluster, nodes(4), 0);
