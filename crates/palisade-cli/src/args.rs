@@ -138,6 +138,7 @@ Exit status: 0 it is shown, 1 with --of the address is banned, with --as not all
   palisade host --check --config /etc/palisade/nodes.yaml
   palisade host --config /etc/palisade/nodes.yaml
   palisade host --kubeconfig /etc/palisade/prod.kubeconfig --allow tcp/5432
+  palisade host --config /etc/palisade/nodes.yaml --export -
   palisade host status
 
 SIGTERM ends it; what is in force stays in force.

@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use palisade_core::{HostPort, Port, PortRange, Selector, Transport};
-use palisade_host::{Settings, cleanup, store};
+use palisade_host::cluster::shown;
+use palisade_host::{Settings, cleanup, export, store};
 use palisade_sources::SourceText;
 use palisade_sources::node_allowlist::{AddressType, ClusterSource, NodeAllowlist, Safety};
 
 use crate::logging::LogArguments;
-use crate::output::{Exit, Hinted};
+use crate::output::{Exit, Hinted, note};
 use crate::{diagnostics, host_status};
 
 /// The name of a list, and of its cluster, that no file names.
@@ -34,7 +35,9 @@ pub struct HostArguments {
 #[derive(Debug, Subcommand)]
 enum HostCommand {
     /// Show which nodes are admitted, which are not, and why
-    #[command(after_help = "Exit status: 0 in force, 1 not, or nobody follows the clusters, 2 nothing is known.")]
+    #[command(
+        after_help = "Exit status: 0 in force, 1 not, nobody follows the clusters, or one was never listed, 2 nothing is known."
+    )]
     Status(host_status::HostStatusArguments),
 }
 
@@ -60,6 +63,11 @@ struct HostRunArguments {
     /// Ask every cluster once, and end
     #[arg(long, conflicts_with = "cleanup")]
     once: bool,
+
+    /// Ask every cluster once, print the addresses one a line (- is standard output), and change nothing
+    #[arg(long, value_name = "FILE", value_parser = ["-"], hide_possible_values = true)]
+    #[arg(conflicts_with_all = ["check", "once", "cleanup"])]
+    export: Option<String>,
 
     /// Take the rules out of the kernel, and do nothing else
     #[arg(long, conflicts_with = "config")]
@@ -98,6 +106,9 @@ pub fn run(arguments: HostArguments) -> anyhow::Result<Exit> {
     if arguments.check {
         return Ok(Exit::Clean);
     }
+    if arguments.export.is_some() {
+        return print(&list);
+    }
     arguments.log.start();
     let is_well = palisade_host::run(Settings { list, state_dir: arguments.state_dir, once: arguments.once })?;
     Ok(if is_well { Exit::Clean } else { Exit::Found })
@@ -106,6 +117,17 @@ pub fn run(arguments: HostArguments) -> anyhow::Result<Exit> {
 fn take_out() -> anyhow::Result<Exit> {
     let text = if cleanup()? { "the rules are taken out of the kernel" } else { "there are no rules in the kernel" };
     writeln!(io::stdout().lock(), "{text}").context("cannot write the outcome")?;
+    Ok(Exit::Clean)
+}
+
+/// The addresses as they are now, one a line.
+fn print(list: &NodeAllowlist) -> anyhow::Result<Exit> {
+    let exported = export(list)?;
+    for warning in &exported.warnings {
+        note(&format!("warning: {warning}"));
+    }
+    let lines: String = exported.addresses.iter().map(|net| shown(*net) + "\n").collect();
+    io::stdout().write_all(lines.as_bytes()).context("cannot print the addresses")?;
     Ok(Exit::Clean)
 }
 

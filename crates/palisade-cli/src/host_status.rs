@@ -51,7 +51,8 @@ pub fn run(arguments: &HostStatusArguments) -> anyhow::Result<Exit> {
         OutputFormat::Json => serde_json::to_string(&told).context("cannot print the status")? + "\n",
     };
     io::stdout().write_all(text.as_bytes()).context("cannot print the status")?;
-    Ok(if told.running && state.in_force_since.is_some() { Exit::Clean } else { Exit::Found })
+    let is_known = state.clusters.values().all(|cluster| cluster.listed.is_some());
+    Ok(if told.running && is_known && state.in_force_since.is_some() { Exit::Clean } else { Exit::Found })
 }
 
 fn text(told: &Told<'_>, now: Timestamp) -> String {
@@ -79,7 +80,7 @@ fn text(told: &Told<'_>, now: Timestamp) -> String {
 fn of_cluster(name: &str, cluster: &ClusterState, now: Timestamp) -> String {
     let listed = match cluster.listed {
         Some(listed) => format!("all listed {} ago", length(listed, now)),
-        None => "never listed".to_string(),
+        None => "never listed, so that none of it is admitted".to_string(),
     };
     let mut text = format!("\ncluster {name}: {} nodes, {listed}\n", cluster.nodes.len());
     if let Some(error) = &cluster.error {
@@ -117,12 +118,12 @@ mod tests {
         let stay =
             |until: &str| format!("{{\"kind\":\"InternalIP\",\"since\":\"2026-01-01T00:00:00Z\",\"until\":{until}}}");
         let json = format!(
-            r#"{{"version":1,"name":"pg","ports":["tcp 5432"],"static_cidrs":["192.0.2.1/32"],
-            "in_force_since":"2026-01-01T00:00:30Z","error":null,"clusters":{{
-            "prod":{{"listed":"2026-01-01T00:00:00Z","error":"403 Forbidden","lacking":"the list lacks 2 of 3 nodes","too_few":null,
+            r#"{{"version":1,"name":"pg","ports":["tcp 5432"],"staticCidrs":["192.0.2.1/32"],
+            "inForceSince":"2026-01-01T00:00:30Z","error":null,"clusters":{{
+            "prod":{{"listed":"2026-01-01T00:00:00Z","error":"403 Forbidden","lacking":"the list lacks 2 of 3 nodes","tooFew":null,
             "nodes":{{"n1":{{"addresses":{{"10.0.0.1/32":{}}},"refused":[{{"address":"8.8.8.8","reason":"it is outside"}}]}},
             "n2":{{"addresses":{{"10.0.0.2/32":{}}},"refused":[]}}}}}},
-            "test":{{"listed":null,"error":null,"lacking":null,"too_few":null,"nodes":{{}}}}}}}}"#,
+            "test":{{"listed":null,"error":null,"lacking":null,"tooFew":null,"nodes":{{}}}}}}}}"#,
             stay("null"),
             stay("\"2026-01-01T00:01:40Z\""),
         );
@@ -140,7 +141,7 @@ cluster prod: 2 nodes, all listed 60s ago
   n1   8.8.8.8    refused: it is outside
   n2   10.0.0.2   gone, admitted for 40s yet
 
-cluster test: 0 nodes, never listed
+cluster test: 0 nodes, never listed, so that none of it is admitted
 ";
         assert_eq!(text(&Told { running: true, state: &state }, now), expected);
         let alone = text(&Told { running: false, state: &state }, now);

@@ -43,6 +43,7 @@ pub struct Stay {
 
 /// What is known of a cluster, for people and for the next start.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ClusterState {
     /// When a list was complete last.
     pub listed: Option<Timestamp>,
@@ -169,7 +170,7 @@ impl Cluster {
     }
 
     /// How many nodes are there, as far as is known.
-    fn staying(&self) -> usize {
+    pub fn staying(&self) -> usize {
         self.state.nodes.values().filter(|known| known.is_staying()).count()
     }
 

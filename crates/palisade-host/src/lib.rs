@@ -9,10 +9,12 @@
 
 pub mod cluster;
 mod enforce;
+mod export;
 mod follow;
 mod host;
 mod run;
 pub mod store;
 
 pub use enforce::EnforceError;
+pub use export::{ExportError, Exported, export};
 pub use run::{RunError, Settings, cleanup, run};

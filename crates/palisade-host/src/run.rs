@@ -83,7 +83,7 @@ pub fn run(settings: Settings) -> Result<bool, RunError> {
     let enforcer = Enforcer::open()?;
     let monitor = enforcer.monitor()?;
     let sources = settings.list.clusters.clone();
-    let words = format!("NodeAllowlist {}", settings.list.name);
+    let words = format!("{} (palisade host)", settings.list.name);
     let mut host = Host::new(settings.list, enforcer, store);
     let (sender, mut inbox) = mpsc::channel(INBOX);
     let news = sender.clone();

@@ -26,6 +26,7 @@ const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
 /// Everything that is known.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct State {
     version: u32,
     /// The name of the list.

@@ -85,3 +85,11 @@ fn ssh_is_worth_a_word() {
     assert!(list.is_some());
     assert!(diagnostics[0].contains("a.yaml:12:11: warning: ") && diagnostics[0].contains("tcp 22"), "{diagnostics:?}");
 }
+
+#[test]
+fn the_documented_file_is_one() {
+    let page = include_str!("../../../docs/outside-hosts.md");
+    let example = page.split_once("```yaml\n").unwrap().1.split_once("```").unwrap().0;
+    let (list, diagnostics) = parse(example);
+    assert!(list.is_some() && diagnostics.is_empty(), "{diagnostics:?}");
+}

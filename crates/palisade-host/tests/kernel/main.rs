@@ -35,6 +35,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["host", directory, once] => process::run(directory, *once == "once"),
+        ["export", directory] => process::export(directory),
         ["exec", path, end, command @ ..] => process::exec(path, end, command),
         rest => run(rest.iter().find(|word| !word.starts_with('-')).copied().unwrap_or_default()),
     }
@@ -123,9 +124,11 @@ fn what_others_change_is_repaired() {
 fn once_is_enough_for_a_moment() {
     let world = World::new("removeDelaySeconds: 0");
     world.put("n2");
+    assert_eq!(world.exported().unwrap(), ["10.99.0.2", "fd99::2"]);
     assert!(world.once());
     assert_eq!([world.reaches("n2"), world.reaches("n3")], [YES, NO]);
     world.api.stop();
     assert!(!world.once());
+    assert_eq!(world.exported(), None);
     assert_eq!([world.reaches("n2"), world.reaches("n3")], [YES, NO]);
 }

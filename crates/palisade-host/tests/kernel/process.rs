@@ -26,6 +26,23 @@ pub const STATE: &str = "state";
 /// The process; what is to be done stands in the directory.
 pub fn run(directory: &str, once: bool) -> ExitCode {
     let directory = Path::new(directory);
+    let settings = Settings { list: list(directory), state_dir: directory.join(STATE), once };
+    match palisade_host::run(settings) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => panic!("{error:?}"),
+    }
+}
+
+/// Prints the addresses.
+pub fn export(directory: &str) -> ExitCode {
+    let Ok(exported) = palisade_host::export(&list(Path::new(directory))) else { return ExitCode::FAILURE };
+    exported.addresses.iter().for_each(|net| println!("{}", palisade_host::cluster::shown(*net)));
+    ExitCode::SUCCESS
+}
+
+/// The list, and the way to its API server.
+fn list(directory: &Path) -> NodeAllowlist {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let server = listener.local_addr().unwrap();
     let api = directory.join(API);
@@ -34,12 +51,7 @@ pub fn run(directory: &str, once: bool) -> ExitCode {
     let text = std::fs::read_to_string(directory.join(LIST)).unwrap();
     let (list, found) = NodeAllowlist::parse(&SourceText { file: LIST.into(), text });
     assert!(found.is_empty(), "{found:?}");
-    let settings = Settings { list: list.unwrap(), state_dir: directory.join(STATE), once };
-    match palisade_host::run(settings) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(1),
-        Err(error) => panic!("{error:?}"),
-    }
+    list.unwrap()
 }
 
 /// Runs a command inside a node.

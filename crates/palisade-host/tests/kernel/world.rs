@@ -79,20 +79,25 @@ impl World {
         status.success()
     }
 
+    /// The addresses as they are printed; `None` if they are not.
+    pub fn exported(&self) -> Option<Vec<String>> {
+        let output = self.inside(&["export"]).stdout(Stdio::piped()).output().unwrap();
+        let lines = String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect();
+        output.status.success().then_some(lines)
+    }
+
     fn spawn(&self, once: &str) -> Child {
+        self.inside(&["host"]).arg(once).spawn().unwrap()
+    }
+
+    /// This program once more, on the server, with the directory as its last argument.
+    fn inside(&self, words: &[&str]) -> Command {
         let program = std::env::current_exe().unwrap();
         let directory = self.directory.path();
-        let inside = Command::new(&program)
-            .arg("exec")
-            .arg(directory)
-            .arg("node/n1")
-            .arg(&program)
-            .arg("host")
-            .arg(directory)
-            .arg(once)
-            .stdin(Stdio::null())
-            .spawn();
-        inside.unwrap()
+        let mut command = Command::new(&program);
+        command.arg("exec").arg(directory).arg("node/n1").arg(&program).args(words).arg(directory);
+        command.stdin(Stdio::null());
+        command
     }
 
     /// Ends it as a crash would.
