@@ -221,6 +221,8 @@ impl Cluster {
     fn list_ends(&mut self, now: Timestamp, news: &mut Vec<News>) {
         let Some(seen) = self.listing.take() else { return };
         (self.state.listed, self.state.error) = (Some(now), None);
+        // Of whom nothing is admitted, nothing stays.
+        self.state.nodes.retain(|name, known| seen.contains(name) || !known.addresses.is_empty());
         let names = self.state.nodes.keys();
         self.lacking = names.filter(|name| !seen.contains(*name)).cloned().collect();
         self.leave_lacking(now, news);

@@ -216,6 +216,10 @@ fn what_no_node_has_is_refused_and_told() {
     ] {
         check(text, Some("no node has"));
     }
+    let mut gone = cluster("", "", ClusterState::default());
+    listed(&mut gone, vec![node("n1", &["10.0.0.1"]), node("n2", &["127.0.0.1"])], 0);
+    listed(&mut gone, nodes(1), 1);
+    assert!(!gone.state().nodes.contains_key("n2"));
     check("192.0.2.1", Some("outside of spec.safety.within"));
     check("10.0.0.0/7", Some("outside of spec.safety.within"));
     check("worker-1", Some("neither an address"));
