@@ -46,6 +46,12 @@ impl Host {
                 Cluster::new(source.clone(), list.safety.clone(), before.remove(&source.name).unwrap_or_default())
             })
             .collect();
+        for cluster in clusters.iter().filter(|cluster| cluster.state().listed.is_none()) {
+            let name = cluster.name();
+            tracing::warn!(
+                "cluster {name}: nothing is known of it yet; none of its nodes is admitted until it is listed"
+            );
+        }
         let state = State::new(
             list.name.clone(),
             list.allow.iter().map(ToString::to_string).collect(),
