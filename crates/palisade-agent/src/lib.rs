@@ -56,8 +56,11 @@ mod state;
 pub mod wait;
 mod watch;
 
+pub use backoff::Steadiness;
 pub use ban_list::ban_list_definition;
+pub use client::{ClientError, client};
 pub use host_policy::host_policy_definition;
 pub use k8s_openapi::jiff::Timestamp;
 pub use run::{RunError, run};
 pub use settings::{BAN_FILES, BootRestore, ELEMENTS_PER_NODE, Enforce, Settings, state_directory};
+pub use watch::chain;

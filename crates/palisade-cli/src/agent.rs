@@ -1,6 +1,5 @@
 //! `palisade agent`: enforces on a node what the API server says.
 
-use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -11,14 +10,9 @@ use palisade_compile::UnknownPods;
 use palisade_core::NodeName;
 use palisade_nft::{Denied, Established};
 use palisade_sources::{Limits, restrict_ip};
-use tracing_subscriber::EnvFilter;
 
-use crate::args::OutputFormat;
+use crate::logging::LogArguments;
 use crate::output::{Exit, Hinted, note};
-
-/// What is logged unless something else is asked for. The client of the API server says of each failed request what we say in
-/// words of our own.
-const LOG_LEVEL: &str = "info,kube_client=off";
 
 /// Arguments of `agent`.
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
@@ -109,13 +103,9 @@ pub struct AgentArguments {
     #[arg(long)]
     resume: bool,
 
-    /// text, or json: one object a line
-    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = OutputFormat::Text, hide_possible_values = true)]
-    log_format: OutputFormat,
-
-    /// error, warn, info, debug, trace, or by part as in 'warn,kube=debug'
-    #[arg(long, value_name = "LEVEL", default_value = LOG_LEVEL, value_parser = log_filter)]
-    log_level: String,
+    /// The log.
+    #[command(flatten)]
+    log: LogArguments,
 
     /// How many policies of one namespace are read; those past it isolate and allow nothing
     #[arg(long, value_name = "N", default_value_t = Limits::default().policies_per_namespace, help_heading = LIMITS)]
@@ -212,26 +202,10 @@ pub fn run(arguments: &AgentArguments) -> anyhow::Result<Exit> {
         cleanup::resume(&settings.state_dir)?;
         note("the agent of this node enforces, now or as soon as it runs");
     } else {
-        start_log(arguments);
+        arguments.log.start();
         palisade_agent::run(settings)?;
     }
     Ok(Exit::Clean)
-}
-
-fn log_filter(text: &str) -> Result<String, String> {
-    EnvFilter::try_new(text).map(|_| text.to_string()).map_err(|error| error.to_string())
-}
-
-/// Standard error takes the log; a terminal gets colours.
-fn start_log(arguments: &AgentArguments) {
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(&arguments.log_level))
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
-    match arguments.log_format {
-        OutputFormat::Text => log.init(),
-        OutputFormat::Json => log.json().flatten_event(true).init(),
-    }
 }
 
 impl AgentArguments {

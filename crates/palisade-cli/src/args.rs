@@ -128,6 +128,25 @@ Exit status: 0 the API server has it, 2 it has not."
 Exit status: 0 it is shown, 1 with --of the address is banned, with --as not all could be written, 2 no answer.")]
     Bans(crate::bans::BansArguments),
 
+    /// On a server outside of clusters: let their nodes, as they come and go, reach ports of it, and nobody else
+    #[cfg(target_os = "linux")]
+    #[command(
+        arg_required_else_help = true,
+        args_conflicts_with_subcommands = true,
+        subcommand_negates_reqs = true,
+        after_help = "Examples:
+  palisade host --check --config /etc/palisade/nodes.yaml
+  palisade host --config /etc/palisade/nodes.yaml
+  palisade host --kubeconfig /etc/palisade/prod.kubeconfig --allow tcp/5432
+  palisade host --config /etc/palisade/nodes.yaml --export -
+  palisade host status
+
+SIGTERM ends it; what is in force stays in force.
+
+Exit status: 0 all is well, 1 with --check the file has errors, with --once a cluster did not answer, 2 it cannot be done."
+    )]
+    Host(crate::host::HostArguments),
+
     /// Let no pod of this node be open before the agent runs: for the boot, before the kubelet
     #[cfg(target_os = "linux")]
     #[command(after_help = "'palisade agent --boot-restore=install' installs a unit that runs it.

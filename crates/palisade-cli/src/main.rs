@@ -13,11 +13,17 @@ mod classes;
 mod denied;
 mod diagnostics;
 mod explain;
+#[cfg(target_os = "linux")]
+mod host;
+#[cfg(target_os = "linux")]
+mod host_status;
 mod input;
 #[cfg(target_os = "linux")]
 mod lab;
 #[cfg(target_os = "linux")]
 mod lab_report;
+#[cfg(target_os = "linux")]
+mod logging;
 mod output;
 #[cfg(all(test, target_os = "linux"))]
 mod reference;
@@ -71,6 +77,8 @@ fn main() -> ExitCode {
         Command::Unban(arguments) => bans::unban(&arguments),
         #[cfg(target_os = "linux")]
         Command::Bans(arguments) => bans::bans(&arguments),
+        #[cfg(target_os = "linux")]
+        Command::Host(arguments) => host::run(arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         #[cfg(target_os = "linux")]
         Command::Lab(arguments) => lab::run(&arguments),

@@ -9,7 +9,7 @@ use clap::{Arg, Command, CommandFactory as _};
 use crate::args::Arguments;
 
 /// The commands on a node and of a cluster, in the order of the reference.
-const COMMANDS: [&str; 8] = ["agent", "status", "denied", "wait", "ban", "unban", "bans", "restore"];
+const COMMANDS: [&str; 9] = ["agent", "status", "denied", "wait", "ban", "unban", "bans", "host", "restore"];
 
 #[test]
 fn the_reference_lists_every_flag() {

@@ -288,7 +288,8 @@ fn list<T: ToString>(items: &[T]) -> String {
 }
 
 /// Aligned columns, three blanks apart; the last is as long as it is.
-fn columns(rows: &[Vec<String>]) -> String {
+/// Rows, one below the other.
+pub fn columns(rows: &[Vec<String>]) -> String {
     let count = rows.first().map_or(0, Vec::len);
     let widths: Vec<usize> =
         (0..count).map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)).collect();
@@ -302,7 +303,12 @@ fn columns(rows: &[Vec<String>]) -> String {
 
 /// How long ago, as kubectl writes it.
 fn age(since: Timestamp) -> String {
-    let seconds = Timestamp::now().duration_since(since).as_secs().max(0);
+    length(since, Timestamp::now())
+}
+
+/// How long it is from one time to another, as kubectl writes it.
+pub fn length(from: Timestamp, to: Timestamp) -> String {
+    let seconds = to.duration_since(from).as_secs().max(0);
     match seconds {
         0..120 => format!("{seconds}s"),
         120..7200 => format!("{}m", seconds / 60),

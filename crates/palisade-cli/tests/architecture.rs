@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const LINUX_ONLY: [&str; 4] = ["palisade-nft", "palisade-lab", "palisade-agent", "palisade-watch"];
+const LINUX_ONLY: [&str; 5] = ["palisade-nft", "palisade-lab", "palisade-agent", "palisade-host", "palisade-watch"];
 
 #[test]
 fn every_arrow_is_in_architecture_md() {

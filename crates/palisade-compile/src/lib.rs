@@ -24,6 +24,7 @@ mod subject;
 
 pub use compiler::Compiler;
 pub use host::guards;
+pub use matching::selects;
 pub use settings::{Settings, UnknownPods};
 
 use palisade_core::{Change, NodeName, Snapshot, Tables};

@@ -150,7 +150,7 @@ pub fn scope(at: &At<'_>, reading: &mut Reading) -> Option<HostScope> {
 }
 
 /// One item of `ports`. A number is needed: a guard around every port would hold the ports that nobody thinks of.
-fn host_port(at: &At<'_>, reading: &mut Reading) -> Option<HostPort> {
+pub fn host_port(at: &At<'_>, reading: &mut Reading) -> Option<HostPort> {
     at.known_fields(&["protocol", "port", "endPort"], Level::Error, reading)?;
     let transport = protocol(at, reading)?;
     let Some(port) = at.field("port") else {

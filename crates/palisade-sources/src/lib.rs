@@ -11,6 +11,8 @@
 //!
 //! [`restrict_ip`] reads config files of kube-restrict-ip, which come beside the objects.
 //!
+//! [`node_allowlist`] reads the files of servers outside of clusters.
+//!
 //! [`live`] reads the objects of a running cluster, event by event, with the same readers of kinds.
 
 mod addresses;
@@ -27,6 +29,7 @@ mod metadata;
 mod namespace;
 mod network_policy;
 mod node;
+pub mod node_allowlist;
 mod objects;
 mod placement;
 mod pod;

@@ -124,7 +124,7 @@ pub(crate) fn is_config(tree: &Node<'_>) -> bool {
 }
 
 /// The one document of a file, with what is wrong with it as a whole.
-fn take<'a>(documents: &mut Vec<Document<'a>>, reading: &mut Reading) -> Node<'a> {
+pub(crate) fn take<'a>(documents: &mut Vec<Document<'a>>, reading: &mut Reading) -> Node<'a> {
     if let Some(second) = documents.get(1) {
         reading.problem(Level::Error, second.tree.span, "expected one document, found another".to_string());
     }

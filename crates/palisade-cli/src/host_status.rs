@@ -1,0 +1,153 @@
+//! `palisade host status`: which nodes are admitted, which are not, and why.
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::Args;
+use palisade_agent::Timestamp;
+use palisade_host::cluster::{ClusterState, Stay, shown};
+use palisade_host::store::{self, State, Store};
+use serde::Serialize;
+
+use crate::args::OutputFormat;
+use crate::output::{Exit, Hinted};
+use crate::status::{columns, length};
+
+/// Arguments of `host status`.
+#[derive(Args, Debug)]
+pub struct HostStatusArguments {
+    /// Where the nodes are kept
+    #[arg(long, value_name = "DIR", default_value = store::STATE_DIR)]
+    state_dir: PathBuf,
+
+    /// text, or json: one object
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = OutputFormat::Text)]
+    #[arg(hide_possible_values = true)]
+    output: OutputFormat,
+}
+
+/// What is told.
+#[derive(Serialize)]
+struct Told<'a> {
+    /// Whether somebody follows the clusters.
+    running: bool,
+    #[serde(flatten)]
+    state: &'a State,
+}
+
+/// Runs the command.
+pub fn run(arguments: &HostStatusArguments) -> anyhow::Result<Exit> {
+    let store = Store::at(&arguments.state_dir);
+    let Some(state) = store.load()? else {
+        let message = format!("nothing is known in {}", arguments.state_dir.display());
+        let hint = "'palisade host' is to run on this server; --state-dir says where it keeps the nodes".to_string();
+        return Err(Hinted { message, hint }.into());
+    };
+    let told = Told { running: store.is_locked()?, state: &state };
+    let text = match arguments.output {
+        OutputFormat::Text => text(&told, Timestamp::now()),
+        OutputFormat::Json => serde_json::to_string(&told).context("cannot print the status")? + "\n",
+    };
+    io::stdout().write_all(text.as_bytes()).context("cannot print the status")?;
+    let is_known = state.clusters.values().all(|cluster| cluster.listed.is_some());
+    Ok(if told.running && is_known && state.in_force_since.is_some() { Exit::Clean } else { Exit::Found })
+}
+
+fn text(told: &Told<'_>, now: Timestamp) -> String {
+    let state = told.state;
+    let mut text = match (told.running, state.in_force_since) {
+        (true, Some(since)) => format!("NodeAllowlist {}: in force, changed {} ago\n", state.name, length(since, now)),
+        (true, None) => format!("NodeAllowlist {}: not in force\n", state.name),
+        (false, _) => {
+            format!("NodeAllowlist {}: nobody follows the clusters; what the kernel holds stays in force\n", state.name)
+        }
+    };
+    if let Some(error) = &state.error {
+        let _ = writeln!(text, "  error: {error}");
+    }
+    let _ = writeln!(text, "  ports: {}", state.ports.join(", "));
+    if !state.static_cidrs.is_empty() {
+        let _ = writeln!(text, "  admitted besides nodes: {}", state.static_cidrs.join(", "));
+    }
+    for (name, cluster) in &state.clusters {
+        text.push_str(&of_cluster(name, cluster, now));
+    }
+    text
+}
+
+fn of_cluster(name: &str, cluster: &ClusterState, now: Timestamp) -> String {
+    let listed = match cluster.listed {
+        Some(listed) => format!("all listed {} ago", length(listed, now)),
+        None => "never listed, so that none of it is admitted".to_string(),
+    };
+    let mut text = format!("\ncluster {name}: {} nodes, {listed}\n", cluster.nodes.len());
+    if let Some(error) = &cluster.error {
+        let _ = writeln!(text, "  the API server does not tell, and what it said holds on: {error}");
+    }
+    for kept in cluster.lacking.iter().chain(&cluster.too_few) {
+        let _ = writeln!(text, "  {kept}");
+    }
+    let mut rows = Vec::new();
+    for (node, known) in &cluster.nodes {
+        for (net, stay) in &known.addresses {
+            rows.push(vec![format!("  {node}"), shown(*net), of_stay(*stay, now)]);
+        }
+        for refusal in &known.refused {
+            rows.push(vec![format!("  {node}"), refusal.address.clone(), format!("refused: {}", refusal.reason)]);
+        }
+    }
+    text + &columns(&rows)
+}
+
+fn of_stay(stay: Stay, now: Timestamp) -> String {
+    match stay.until {
+        None => format!("admitted for {}", length(stay.since, now)),
+        Some(until) if until > now => format!("gone, admitted for {} yet", length(now, until)),
+        Some(_) => "gone, admitted all the same".to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_is_told() {
+        let stay =
+            |until: &str| format!("{{\"kind\":\"InternalIP\",\"since\":\"2026-01-01T00:00:00Z\",\"until\":{until}}}");
+        let json = format!(
+            r#"{{"version":1,"name":"pg","ports":["tcp 5432"],"staticCidrs":["192.0.2.1/32"],
+            "inForceSince":"2026-01-01T00:00:30Z","error":null,"clusters":{{
+            "prod":{{"listed":"2026-01-01T00:00:00Z","error":"403 Forbidden","lacking":"the list lacks 2 of 3 nodes","tooFew":null,
+            "nodes":{{"n1":{{"addresses":{{"10.0.0.1/32":{}}},"refused":[{{"address":"8.8.8.8","reason":"it is outside"}}]}},
+            "n2":{{"addresses":{{"10.0.0.2/32":{}}},"refused":[]}}}}}},
+            "test":{{"listed":null,"error":null,"lacking":null,"tooFew":null,"nodes":{{}}}}}}}}"#,
+            stay("null"),
+            stay("\"2026-01-01T00:01:40Z\""),
+        );
+        let state: State = serde_json::from_str(&json).unwrap();
+        let now = "2026-01-01T00:01:00Z".parse().unwrap();
+        let expected = "\
+NodeAllowlist pg: in force, changed 30s ago
+  ports: tcp 5432
+  admitted besides nodes: 192.0.2.1/32
+
+cluster prod: 2 nodes, all listed 60s ago
+  the API server does not tell, and what it said holds on: 403 Forbidden
+  the list lacks 2 of 3 nodes
+  n1   10.0.0.1   admitted for 60s
+  n1   8.8.8.8    refused: it is outside
+  n2   10.0.0.2   gone, admitted for 40s yet
+
+cluster test: 0 nodes, never listed, so that none of it is admitted
+";
+        assert_eq!(text(&Told { running: true, state: &state }, now), expected);
+        let alone = text(&Told { running: false, state: &state }, now);
+        assert!(
+            alone.starts_with("NodeAllowlist pg: nobody follows the clusters; what the kernel holds stays"),
+            "{alone}"
+        );
+    }
+}

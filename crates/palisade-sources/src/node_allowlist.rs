@@ -1,0 +1,253 @@
+//! `NodeAllowlist` (palisade.dev/v1alpha1): a file on a server outside of clusters, whose nodes are to reach ports of the server.
+//!
+//! Nothing is made of a file with anything in it that cannot be read: whom half of it admits nobody meant.
+
+mod safety;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use palisade_core::host_policy::FAILSAFE_PORTS;
+use palisade_core::{Diagnostic, HostPeer, HostPolicy, HostPolicyName, HostPort, Level, Selector};
+
+use crate::document::{self, Places};
+use crate::host_policy::{self, host_port, optional_selector};
+use crate::metadata::{self, Scope};
+use crate::network_policy::block;
+use crate::reading::{At, Reading};
+use crate::report::{Origin, Report};
+use crate::restrict_ip::take;
+use crate::tree::{Span, shortened};
+use crate::{SourceText, syntax};
+
+pub use safety::Safety;
+
+/// `kind`.
+pub const KIND: &str = "NodeAllowlist";
+
+/// What the file says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeAllowlist {
+    /// `metadata.name`.
+    pub name: Arc<str>,
+    /// `spec.clusters`.
+    pub clusters: Vec<ClusterSource>,
+    /// `spec.staticCIDRs`: who is admitted whatever the clusters say.
+    pub static_cidrs: Vec<IpNet>,
+    /// `spec.allow`: the ports that nodes reach, and nobody else.
+    pub allow: Vec<HostPort>,
+    /// `spec.safety`.
+    pub safety: Safety,
+}
+
+/// A cluster whose nodes are admitted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterSource {
+    /// `name`, by which people know it.
+    pub name: Arc<str>,
+    /// `kubeconfig`: how to reach its API server.
+    pub kubeconfig: PathBuf,
+    /// `nodeSelector`: which of its nodes.
+    pub nodes: Selector,
+    /// `addressTypes`: which of their addresses.
+    pub address_types: Vec<AddressType>,
+}
+
+/// Which addresses of a node are meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum AddressType {
+    /// `status.addresses` of this type.
+    InternalIP,
+    /// `status.addresses` of this type.
+    ExternalIP,
+    /// `spec.podCIDRs`: for clusters that do not hide pods behind their node.
+    PodCIDR,
+}
+
+impl AddressType {
+    /// Every type.
+    pub const ALL: [AddressType; 3] = [AddressType::InternalIP, AddressType::ExternalIP, AddressType::PodCIDR];
+    /// Those of nodes whose file names none.
+    pub const DEFAULT: [AddressType; 2] = [AddressType::InternalIP, AddressType::ExternalIP];
+
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            AddressType::InternalIP => "InternalIP",
+            AddressType::ExternalIP => "ExternalIP",
+            AddressType::PodCIDR => "PodCIDR",
+        }
+    }
+}
+
+impl NodeAllowlist {
+    /// Reads the text of a file; `None` if anything in it is an error. With it, what is wrong, in the order of the file.
+    pub fn parse(source: &SourceText) -> (Option<NodeAllowlist>, Vec<Diagnostic>) {
+        let mut reading = Reading::default();
+        let mut documents = document::documents(&source.text, Places::Everywhere);
+        let mut found = None;
+        if documents.is_empty() {
+            let nowhere = Span { line: 1, column: 1, width: 0 };
+            reading.problem(Level::Error, nowhere, format!("expected a {KIND}, found nothing"));
+        } else {
+            let tree = take(&mut documents, &mut reading);
+            found = read(&At::root(&tree), &mut reading);
+        }
+        reading.problems.sort_by_key(|problem| (problem.span.line, problem.span.column));
+        let is_wrong = reading.problems.iter().any(|problem| problem.level == Level::Error);
+        let object = found.as_ref().map(|list: &NodeAllowlist| format!("{KIND} {}", list.name));
+        let mut report = Report::new(std::slice::from_ref(source));
+        let origin = Origin { source: 0, span: Span::default(), line: 1 };
+        report.problems(reading.problems, origin, object.as_deref(), Some("nothing is made of the file"));
+        (found.filter(|_| !is_wrong), report.diagnostics)
+    }
+
+    /// The policy that it comes to, for the server itself, if the nodes have these addresses.
+    pub fn policy(&self, nodes: impl IntoIterator<Item = IpNet>) -> HostPolicy {
+        let admitted = nodes.into_iter().chain(self.static_cidrs.iter().copied());
+        HostPolicy {
+            ports: self.allow.clone(),
+            from: admitted.map(|cidr| HostPeer::Block { cidr, except: Vec::new() }).collect(),
+            ..host_policy::guarding_nothing(HostPolicyName::Object(Arc::clone(&self.name)))
+        }
+    }
+}
+
+fn read(root: &At<'_>, reading: &mut Reading) -> Option<NodeAllowlist> {
+    root.known_fields(&["apiVersion", "kind", "metadata", "spec"], Level::Error, reading)?;
+    is_to_be(root, "apiVersion", host_policy::VERSION, reading)?;
+    is_to_be(root, "kind", KIND, reading)?;
+    let name = metadata::read(root, Scope::Cluster, syntax::dns_subdomain, reading).name;
+    let Some(spec) = root.field("spec") else {
+        reading.error(root, "spec: expected clusters and allow, found nothing");
+        return None;
+    };
+    let known = ["clusters", "staticCIDRs", "allow", "mode", "safety"];
+    spec.known_fields(&known, Level::Error, reading);
+    if let Some(mode) = spec.field("mode") {
+        only(&mode, "OwnChain", &["SetOnly"], reading);
+    }
+    let list = NodeAllowlist {
+        name: name?,
+        clusters: clusters(&spec, reading),
+        static_cidrs: blocks(&spec, "staticCIDRs", reading),
+        allow: allow(&spec, reading),
+        safety: spec.field("safety").map(|at| safety::read(&at, reading)).unwrap_or_default(),
+    };
+    Some(list)
+}
+
+/// A field that says what the file is.
+fn is_to_be(root: &At<'_>, field: &str, expected: &str, reading: &mut Reading) -> Option<()> {
+    let Some(at) = root.field(field) else {
+        reading.error(root, format!("{field}: expected {expected}, found nothing"));
+        return None;
+    };
+    let text = at.text(reading)?;
+    if text != expected {
+        reading.error(&at, format!("expected {expected}, found '{}'", shortened(text)));
+        return None;
+    }
+    Some(())
+}
+
+/// A field that has one value as yet, and others to come.
+fn only(at: &At<'_>, supported: &str, to_come: &[&str], reading: &mut Reading) {
+    let Some(text) = at.text(reading) else { return };
+    if to_come.contains(&text) {
+        reading.error(at, format!("{text} is not supported by this version"));
+        reading.hint(format!("write {supported}, or leave it out"));
+    } else if text != supported {
+        reading.error(at, format!("expected {supported}, found '{}'", shortened(text)));
+    }
+}
+
+fn clusters(spec: &At<'_>, reading: &mut Reading) -> Vec<ClusterSource> {
+    let found = spec.field("clusters");
+    let items = found.as_ref().and_then(|at| at.items(reading));
+    let clusters: Vec<ClusterSource> = items.into_iter().flatten().filter_map(|item| cluster(&item, reading)).collect();
+    if found.as_ref().is_none_or(is_empty) {
+        reading.error(spec, "clusters: expected at least one cluster, found none");
+    }
+    for (index, cluster) in clusters.iter().enumerate() {
+        if clusters[..index].iter().any(|before| before.name == cluster.name) {
+            reading.error(spec, format!("clusters: two have the name {}", cluster.name));
+        }
+    }
+    clusters
+}
+
+fn is_empty(at: &At<'_>) -> bool {
+    matches!(&at.node.value, crate::tree::Value::List(items) if items.is_empty())
+}
+
+fn cluster(at: &At<'_>, reading: &mut Reading) -> Option<ClusterSource> {
+    at.known_fields(&["name", "kubeconfig", "nodeSelector", "addressTypes"], Level::Error, reading)?;
+    let name = needed(at, "name", reading).map(Arc::from);
+    let kubeconfig = needed(at, "kubeconfig", reading).map(PathBuf::from);
+    if let Some(path) = kubeconfig.as_ref().filter(|path| !path.is_absolute()) {
+        reading.error(at, format!("kubeconfig: expected an absolute path, found '{}'", path.display()));
+    }
+    let nodes = optional_selector(at, "nodeSelector", reading);
+    let address_types = match at.field("addressTypes") {
+        Some(at) => address_types(&at, reading)?,
+        None => AddressType::DEFAULT.into(),
+    };
+    Some(ClusterSource { name: name?, kubeconfig: kubeconfig?, nodes: nodes?, address_types })
+}
+
+fn address_types(at: &At<'_>, reading: &mut Reading) -> Option<Vec<AddressType>> {
+    let mut types = Vec::new();
+    for item in at.items(reading)? {
+        let text = item.text(reading)?;
+        let Some(known) = AddressType::ALL.into_iter().find(|known| known.name() == text) else {
+            reading.error(&item, format!("expected InternalIP, ExternalIP or PodCIDR, found '{}'", shortened(text)));
+            return None;
+        };
+        types.push(known);
+    }
+    if types.is_empty() {
+        reading.error(at, "expected at least one type, found none");
+    }
+    Some(types)
+}
+
+/// A text that has to be there, and not empty.
+fn needed<'p>(at: &'p At<'p>, name: &'p str, reading: &mut Reading) -> Option<&'p str> {
+    let Some(field) = at.field(name) else {
+        reading.error(at, format!("{name}: expected text, found nothing"));
+        return None;
+    };
+    let text = field.text(reading)?;
+    if text.is_empty() {
+        reading.error(&field, "expected text, found none");
+        return None;
+    }
+    Some(text)
+}
+
+fn blocks(at: &At<'_>, name: &str, reading: &mut Reading) -> Vec<IpNet> {
+    let Some(at) = at.field(name) else { return Vec::new() };
+    let items = at.items(reading);
+    items.into_iter().flatten().filter_map(|item| block(&item, reading)).collect()
+}
+
+/// `allow`. Whoever names SSH shuts everybody else out of it, which is worth a word.
+fn allow(spec: &At<'_>, reading: &mut Reading) -> Vec<HostPort> {
+    let found = spec.field("allow");
+    let mut ports = Vec::new();
+    for item in found.as_ref().and_then(|at| at.items(reading)).into_iter().flatten() {
+        let Some(port) = host_port(&item, reading) else { continue };
+        let ssh = FAILSAFE_PORTS[0];
+        if port.contains(ssh.transport, ssh.range.first()) {
+            reading.warning(&item, "nobody but the nodes and staticCIDRs reaches SSH (tcp 22) of this server");
+            reading.hint("have your own addresses in staticCIDRs, or leave port 22 out");
+        }
+        ports.push(port);
+    }
+    if found.as_ref().is_none_or(is_empty) {
+        reading.error(spec, "allow: expected at least one port, found none");
+    }
+    ports
+}

@@ -1,0 +1,95 @@
+//! `NodeAllowlist`: what is read, and what is refused where.
+
+use std::time::Duration;
+
+use palisade_core::HostPeer;
+use palisade_sources::SourceText;
+use palisade_sources::node_allowlist::{AddressType, NodeAllowlist, Safety};
+
+const GOOD: &str = r#"apiVersion: palisade.dev/v1alpha1
+kind: NodeAllowlist
+metadata: {name: prod-to-postgres}
+spec:
+  clusters:
+  - name: prod
+    kubeconfig: /etc/palisade/prod.kubeconfig
+    nodeSelector: {matchLabels: {role: worker}}
+    addressTypes: [InternalIP, PodCIDR]
+  - {name: test, kubeconfig: /etc/palisade/test.kubeconfig}
+  staticCIDRs: [192.0.2.10/32]
+  allow: [{protocol: TCP, port: 5432, endPort: 5433}]
+  mode: OwnChain
+  safety: {within: [10.0.0.0/8, "fd00::/8"], minNodes: 3, maxShrinkPercent: 34, removeDelaySeconds: 5, onStale: Keep}
+"#;
+
+fn parse(text: &str) -> (Option<NodeAllowlist>, Vec<String>) {
+    let (list, diagnostics) = NodeAllowlist::parse(&SourceText { file: "a.yaml".into(), text: text.into() });
+    (list, diagnostics.iter().map(ToString::to_string).collect())
+}
+
+#[test]
+fn all_of_it_is_read() {
+    let (list, diagnostics) = parse(GOOD);
+    let list = list.unwrap();
+    assert_eq!(diagnostics, [""; 0]);
+    assert_eq!(list.clusters.len(), 2);
+    assert_eq!(list.clusters[0].address_types, [AddressType::InternalIP, AddressType::PodCIDR]);
+    assert_eq!(list.clusters[1].address_types, AddressType::DEFAULT);
+    assert_eq!(list.clusters[0].nodes.requirements().len(), 1);
+    let within = vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()];
+    let delay = Duration::from_secs(5);
+    assert_eq!(list.safety, Safety { within, min_nodes: 3, max_shrink_percent: 34, remove_delay: delay });
+    let policy = list.policy(["10.0.0.1/32".parse().unwrap()]);
+    let from =
+        ["10.0.0.1/32", "192.0.2.10/32"].map(|cidr| HostPeer::Block { cidr: cidr.parse().unwrap(), except: vec![] });
+    assert_eq!(policy.from, from);
+    assert_eq!(policy.ports[0].to_string(), "tcp 5432-5433");
+}
+
+#[test]
+fn what_is_wrong_is_refused_where_it_stands() {
+    let check = |from: &str, to: &str, expected: &str| {
+        assert!(GOOD.contains(from), "{from}");
+        let (list, diagnostics) = parse(&GOOD.replace(from, to));
+        assert!(list.is_none(), "{to}: {list:?}");
+        assert!(diagnostics.iter().any(|found| found.contains(expected)), "{to}: {diagnostics:?}");
+    };
+    check(
+        "OwnChain",
+        "SetOnly",
+        "a.yaml:13:9: error: NodeAllowlist prod-to-postgres: spec.mode: SetOnly is not supported",
+    );
+    check("onStale: Keep", "onStale: Open", "spec.safety.onStale: expected Keep, found 'Open'");
+    check("nodeSelector:", "podSelector:", "a.yaml:8:5: error: ");
+    check("[InternalIP, PodCIDR]", "[Hostname]", "spec.clusters[0].addressTypes[0]: expected InternalIP");
+    check("name: test,", "name: prod,", "two have the name prod");
+    check("kubeconfig: /etc/palisade/prod", "kubeconfig: prod", "expected an absolute path");
+    check("port: 5432, ", "", "spec.allow[0]: port: expected a number, found nothing");
+    check("192.0.2.10/32", "192.0.2.10", "spec.staticCIDRs[0]: expected a block such as");
+    check("minNodes: 3", "minNodes: 0", "expected a number from 1");
+    check("maxShrinkPercent: 34", "maxShrinkPercent: 101", "expected a number from 0 to 100, found 101");
+    check(
+        "kind: NodeAllowlist",
+        "kind: HostPolicy",
+        "a.yaml:2:7: error: kind: expected NodeAllowlist, found 'HostPolicy'",
+    );
+    check("spec:", "spec: {}\nmore:", "unknown field 'more'");
+    for text in ["", "[]", "a: [", "---\na: 1\n---\nb: 1\n"] {
+        assert!(parse(text).0.is_none() && !parse(text).1.is_empty(), "{text}");
+    }
+}
+
+#[test]
+fn ssh_is_worth_a_word() {
+    let (list, diagnostics) = parse(&GOOD.replace("port: 5432", "port: 22"));
+    assert!(list.is_some());
+    assert!(diagnostics[0].contains("a.yaml:12:11: warning: ") && diagnostics[0].contains("tcp 22"), "{diagnostics:?}");
+}
+
+#[test]
+fn the_documented_file_is_one() {
+    let page = include_str!("../../../docs/outside-hosts.md");
+    let example = page.split_once("```yaml\n").unwrap().1.split_once("```").unwrap().0;
+    let (list, diagnostics) = parse(example);
+    assert!(list.is_some() && diagnostics.is_empty(), "{diagnostics:?}");
+}
