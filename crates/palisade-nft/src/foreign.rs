@@ -15,6 +15,8 @@ use crate::wire::numbers as n;
 pub struct ForeignTable {
     /// Its chains.
     pub chains: Vec<String>,
+    /// Those of them that drop what arrives for the node itself, unless one of their rules says otherwise.
+    pub drop_by_default: Vec<String>,
     /// Its flowtables: packets of the flows in them pass by all rules.
     pub flowtables: Vec<String>,
 }
@@ -59,6 +61,9 @@ pub fn foreign_tables() -> Result<BTreeMap<ForeignName, ForeignTable>, KernelErr
         let table = table_name(family, attributes).and_then(|name| tables.get_mut(&name));
         if let (Some(table), Some(chain)) = (table, attributes.find_string(n::NFTA_CHAIN_NAME)) {
             table.chains.push(chain.to_string());
+            if drops_by_default(attributes) {
+                table.drop_by_default.push(chain.to_string());
+            }
         }
     })?;
     // Kernels without flowtables do not know the question.
@@ -69,6 +74,14 @@ pub fn foreign_tables() -> Result<BTreeMap<ForeignName, ForeignTable>, KernelErr
         }
     });
     Ok(tables)
+}
+
+/// Whether a chain is one of the input hook with the policy drop.
+fn drops_by_default(attributes: Attributes<'_>) -> bool {
+    let hook = attributes.find_nested(n::NFTA_CHAIN_HOOK);
+    let place = hook.and_then(|hook| hook.find_number(n::NFTA_HOOK_HOOKNUM));
+    place == Some(n::NF_INET_LOCAL_IN)
+        && attributes.find_number(n::NFTA_CHAIN_POLICY) == Some(n::NF_DROP.cast_unsigned())
 }
 
 /// The table that a message is about, unless it is ours.
@@ -103,7 +116,10 @@ mod tests {
         in_new_namespace(|| {
             let rules = "add table ip cali\nadd chain ip cali cali-FORWARD\nadd table bridge other\n\
                          add table inet palisade\nadd chain inet palisade forward\n\
-                         add table inet palisade_sources\nadd table ip palisade\n";
+                         add table inet palisade_sources\nadd table ip palisade\n\
+                         add chain ip cali input { type filter hook input priority 0; policy drop; }\n\
+                         add chain ip cali output { type filter hook output priority 0; policy drop; }\n\
+                         add chain ip palisade input { type filter hook input priority 0; }\n";
             if nft(&["-f", "-"], rules).is_none() {
                 return;
             }
@@ -111,7 +127,9 @@ mod tests {
             let names: Vec<String> = tables.keys().map(ToString::to_string).collect();
             assert_eq!(names, ["ip cali", "ip palisade", "bridge other"]);
             let chains: Vec<_> = tables.values().flat_map(|table| &table.chains).collect();
-            assert_eq!(chains, ["cali-FORWARD"]);
+            assert_eq!(chains, ["cali-FORWARD", "input", "output", "input"]);
+            let dropping: Vec<_> = tables.values().map(|table| &table.drop_by_default[..]).collect();
+            assert_eq!(dropping, [&["input".to_string()][..], &[], &[]]);
         });
     }
 }

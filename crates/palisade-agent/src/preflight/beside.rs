@@ -42,6 +42,7 @@ pub(super) fn look() -> Vec<Obstacle> {
         ipvs(&read("/proc/net/dev"), &read("/proc/net/ip_vs")),
         flowtables(&tables),
         rules(&tables),
+        default_drop(&tables),
     ]
     .into_iter()
     .flatten()
@@ -125,6 +126,20 @@ fn rules(tables: &BTreeMap<ForeignName, ForeignTable>) -> Option<Obstacle> {
         means: "they judge packets too, also if the program that made them is gone: a packet has to pass both"
             .to_string(),
         hint: Some("remove them if that program is not in use any more; a reboot does it too".to_string()),
+    })
+}
+
+/// Firewalls of the node that drop what they do not name: what policies of ports admit has to be admitted there as well.
+fn default_drop(tables: &BTreeMap<ForeignName, ForeignTable>) -> Option<Obstacle> {
+    let chains = tables.iter().flat_map(|(name, table)| table.drop_by_default.iter().map(move |chain| (name, chain)));
+    let named: Vec<String> = chains.clone().map(|(name, chain)| format!("chain {chain} in table {name}")).collect();
+    let (name, chain) = chains.clone().next()?;
+    Some(Obstacle {
+        name: "default-drop".to_string(),
+        found: format!("what arrives for the node is dropped unless it is named: {}", named.join(", ")),
+        means: "whom a HostPolicy admits to a port, or what a pod sends to its node, may be dropped there all the same"
+            .to_string(),
+        hint: Some(format!("admit the ports there, too: nft add rule {name} {chain} tcp dport PORT accept")),
     })
 }
 

@@ -75,7 +75,7 @@ fn control_address() -> Ipv4Addr {
     routes.lines().find_map(address).unwrap()
 }
 
-fn nft(world: &World, node: &str, rules: &str) {
+pub fn nft(world: &World, node: &str, rules: &str) {
     let rules = rules.replace('}', "\n}");
     let apply = move || {
         let mut nft = Command::new("nft").args(["-f", "-"]).stdin(Stdio::piped()).spawn().unwrap();

@@ -443,3 +443,19 @@ fn nodes() -> HostPeer {
 fn pods(app: &str) -> HostPeer {
     HostPeer::Pods { namespaces: Selector::everything(), pods: Selector::labels([("app", app)]) }
 }
+
+/// A firewall of the node that drops what it does not name drops what a policy admits, too: it is told, with what to add.
+pub fn a_firewall_that_drops_by_default_is_told() {
+    let mut world = World::without_agents(&guarded(), UnknownPods::Drop);
+    let rules = "add table inet firewall\nadd chain inet firewall arriving { type filter hook input priority 0; policy drop; }\n\
+                 add rule inet firewall arriving iif lo accept\n";
+    crate::confirming::nft(&world, "n1", rules);
+    world.start_agent(&"n1".into());
+    let found = |world: &World| status(world).preflight.into_iter().find(|found| found.name == "default-drop");
+    until(|| get(&world, "/healthz").is_some(), || "an answer".to_owned());
+    until(|| found(&world).is_some(), || format!("{:?}", status(&world).preflight));
+    let told = found(&world).unwrap();
+    assert!(told.found.ends_with("chain arriving in table inet firewall"), "{told:?}");
+    let hint = "admit the ports there, too: nft add rule inet firewall arriving tcp dport PORT accept";
+    assert_eq!(told.hint.as_deref(), Some(hint));
+}

@@ -55,6 +55,7 @@ const TESTS: &[Test] = &[
     ("after a reboot ports are guarded", hosts::after_a_reboot_ports_are_guarded),
     ("failsafe sources are let in", hosts::failsafe_sources_are_let_in),
     ("denied packets to ports are told", hosts::denied_packets_to_ports_are_told),
+    ("a firewall that drops by default is told", hosts::a_firewall_that_drops_by_default_is_told),
     ("bans are followed", bans::bans_are_followed),
     ("what is banned stays banned", bans::what_is_banned_stays_banned),
     ("an entry ends when it expires", bans::an_entry_ends_when_it_expires),
