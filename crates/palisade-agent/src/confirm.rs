@@ -142,8 +142,9 @@ impl Confirm {
             self.changes.clear();
         }
         for (kind, names) in changes {
-            self.undone.remove(&kind);
-            self.changes.entry(kind).or_default().extend(names);
+            // What was taken back is tried with it, and may be what is to blame.
+            let undone = self.undone.remove(&kind).unwrap_or_default();
+            self.changes.entry(kind).or_default().extend(names.into_iter().chain(undone));
         }
         self.state = match self.state {
             State::Trying(trial) => State::Trying(Trial { changed: now, ..trial }),

@@ -93,6 +93,18 @@ fn a_change_that_cuts_is_taken_back_after_five_seconds() {
 }
 
 #[test]
+fn what_was_taken_back_is_named_with_what_comes_after_it() {
+    let mut world = World::new();
+    world.change(PolicyKind::Ban, "cuts", true);
+    world.lose();
+    world.probe(true, MOMENT);
+    world.pass(Duration::from_mins(1));
+    world.change(PolicyKind::Ban, "other", true);
+    world.lose();
+    assert_eq!(world.confirm.undone[&PolicyKind::Ban], ["cuts", "other"].map(str::to_owned).into());
+}
+
+#[test]
 fn a_change_that_is_not_to_blame_is_taken_again() {
     let mut world = World::new();
     world.change(PolicyKind::Host, "good", true);
