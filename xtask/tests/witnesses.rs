@@ -5,7 +5,7 @@
 use std::process::ExitCode;
 use std::sync::Mutex;
 
-use palisade_testkit::scenario;
+use palisade_testkit::{kernel, scenario};
 use xtask::scenarios;
 use xtask::soak::{Soak, Until};
 
@@ -16,9 +16,7 @@ const THREADS: usize = 4;
 
 fn main() -> ExitCode {
     if let Err(error) = palisade_lab::become_root() {
-        println!("SKIPPED: {error}: {}", error.hint());
-        let required = std::env::var_os("PALISADE_REQUIRE_KERNEL").is_some();
-        return if required { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+        return kernel::skipped(format!("{error}: {}", error.hint()));
     }
     let filter = std::env::args().skip(1).find(|word| !word.starts_with('-')).unwrap_or_default();
     let mut passed = run_scenarios(&filter);

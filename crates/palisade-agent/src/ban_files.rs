@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use palisade_core::{BanList, BanListName, Diagnostic, Level};
 use palisade_sources::SourceText;
-use palisade_watch::Watch;
 use tokio::sync::mpsc;
 
 use crate::config::name_of;
+use crate::file_news;
 use crate::files::{self, FileError};
 use crate::message::Message;
 use crate::report::Obstacle;
@@ -83,32 +83,14 @@ pub fn lock_own(state_dir: &Path) -> Result<fs::File, FileError> {
 /// Reads the lists of both directories and tells the engine whenever they are other than before, for as long as it listens.
 pub fn follow(directory: &Path, state: &StateDirectory, engine: &mpsc::Sender<Message>) {
     let directories = [directory.to_owned(), own_directory(state.path())];
-    let mut watch = heard(Watch::new(&directories));
     let mut known = Known::new(state.clone());
-    let mut told = None;
-    loop {
-        let found = known.look(&directories);
-        if told.as_ref() != Some(&found) {
-            for problem in &found.problems {
-                tracing::error!("{}; {}", problem.found, problem.means);
-            }
-            if engine.blocking_send(Message::BanFiles(found.clone())).is_err() {
-                return;
-            }
-            told = Some(found);
+    let look = || (known.look(&directories), INTERVAL);
+    file_news::follow(&directories, "ban lists", look, |_, found| {
+        for problem in &found.problems {
+            tracing::error!("{}; {}", problem.found, problem.means);
         }
-        watch = if let Some(mut watch) = watch {
-            heard(watch.wait_at_most(INTERVAL)).map(|()| watch)
-        } else {
-            std::thread::sleep(INTERVAL);
-            heard(Watch::new(&directories))
-        };
-    }
-}
-
-/// What came of listening for changes. Without it the files are looked at all the same.
-fn heard<T>(result: io::Result<T>) -> Option<T> {
-    result.inspect_err(|error| tracing::warn!("changes of ban lists are seen late: {error}")).ok()
+        engine.blocking_send(Message::BanFiles(found.clone())).is_ok()
+    });
 }
 
 /// What each file said when it could be read last.
@@ -234,7 +216,7 @@ impl Said {
         let worst = found.iter().filter(|found| found.level == Level::Error);
         let means =
             |found: &Diagnostic| found.effect.clone().unwrap_or_else(|| "the rest of it is in force".to_string());
-        let problems: Vec<Obstacle> = worst.map(|found| problem(line(found), &means(found))).collect();
+        let problems: Vec<Obstacle> = worst.map(|found| problem(found.placed_message(), &means(found))).collect();
         if lists.is_empty() && problems.is_empty() {
             return Said::nothing(format!("{}: there is no BanList in it", path.display()));
         }
@@ -266,14 +248,6 @@ fn manifests(directory: &Path) -> io::Result<Vec<PathBuf>> {
 
 fn problem(found: String, means: &str) -> Obstacle {
     Obstacle { name: "ban-file".to_string(), found, means: means.to_string(), hint: None }
-}
-
-/// `/etc/palisade/bans/abuse.yaml:7:3: spec.entries[0].cidr: expected …`
-fn line(found: &Diagnostic) -> String {
-    match &found.place {
-        Some(place) => format!("{}:{}:{}: {}", place.file, place.line, place.column, found.message),
-        None => found.message.clone(),
-    }
 }
 
 #[cfg(test)]

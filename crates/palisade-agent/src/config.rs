@@ -13,10 +13,10 @@ use std::time::Duration;
 use palisade_core::{Diagnostic, Level};
 use palisade_sources::SourceText;
 use palisade_sources::restrict_ip::{self, RestrictIp};
-use palisade_watch::Watch;
 use tokio::sync::mpsc;
 
 use crate::digest;
+use crate::file_news;
 use crate::message::Message;
 use crate::state::{Copied, StateDirectory};
 use crate::watch::chain;
@@ -81,34 +81,18 @@ impl Condition {
 
 /// Reads the files and tells the engine whenever something is other than before, for as long as it listens.
 pub fn follow(paths: &[PathBuf], directory: &StateDirectory, engine: &mpsc::Sender<Message>) {
-    // The watch begins before the first look, so that no change is missed in between.
-    let mut watch = heard(Watch::new(paths));
     let mut files = Files::new(paths, directory.clone());
-    let mut told: Vec<ConfigFile> = Vec::new();
-    loop {
+    let look = || {
         let found = files.look();
-        if found != told {
-            for file in found.iter().filter(|file| !told.contains(file)) {
-                log(file);
-            }
-            if engine.blocking_send(Message::Configs(found.clone())).is_err() {
-                return;
-            }
-            told = found;
+        (found, files.interval())
+    };
+    file_news::follow(paths, "config files", look, |before: Option<&Vec<ConfigFile>>, found| {
+        let is_told = |file: &ConfigFile| before.is_some_and(|before| before.contains(file));
+        for file in found.iter().filter(|file| !is_told(file)) {
+            log(file);
         }
-        let interval = files.interval();
-        watch = if let Some(mut watch) = watch {
-            heard(watch.wait_at_most(interval)).map(|()| watch)
-        } else {
-            std::thread::sleep(interval);
-            heard(Watch::new(paths))
-        };
-    }
-}
-
-/// What came of listening for changes. Without it the files are looked at all the same.
-fn heard<T>(result: io::Result<T>) -> Option<T> {
-    result.inspect_err(|error| tracing::warn!("changes of config files are seen late: {error}")).ok()
+        engine.blocking_send(Message::Configs(found.clone())).is_ok()
+    });
 }
 
 fn log(file: &ConfigFile) {
@@ -186,8 +170,8 @@ impl File {
                 }
                 Err(broken) => {
                     let is_held = self.good.is_some();
-                    let problems =
-                        broken.diagnostics.iter().filter(|found| found.level == Level::Error).map(line).collect();
+                    let errors = broken.diagnostics.iter().filter(|found| found.level == Level::Error);
+                    let problems = errors.map(Diagnostic::placed_message).collect();
                     (held(self).or(Some(*broken)), Condition::Unreadable { problems, is_held })
                 }
             },
@@ -232,13 +216,5 @@ fn read(path: &Path) -> io::Result<Option<String>> {
         Ok(text) => Ok(Some(text)),
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
         Err(error) => Err(error),
-    }
-}
-
-/// `/etc/kube-restrict-ip/config.yaml:7:3: allowedNetworks[0]: expected …`
-fn line(found: &Diagnostic) -> String {
-    match &found.place {
-        Some(place) => format!("{}:{}:{}: {}", place.file, place.line, place.column, found.message),
-        None => found.message.clone(),
     }
 }

@@ -13,16 +13,15 @@
 
 mod client;
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, Permissions};
 use std::io;
 use std::net::IpAddr;
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener as StdListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
@@ -34,7 +33,7 @@ use crate::bans::{ListedEntry, ToldAddress};
 use crate::crowd::Crowd;
 use crate::denials::DeniedPacket;
 use crate::engine::Followed;
-use crate::files::{self, FileError};
+use crate::files::{self, FileError, Lock};
 use crate::message::Message;
 use crate::report::Report;
 use crate::state::Pause;
@@ -55,9 +54,6 @@ const FOLLOWERS_MAX: usize = 16;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// A question and its answer take no longer; whoever follows denied packets has asked by then.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(15);
-/// An agent that was told to end, or was killed, may still be ending.
-const LOCK_PATIENCE: Duration = Duration::from_secs(5);
-const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// A question.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
@@ -144,28 +140,14 @@ pub enum ControlError {
     Refused(String),
 }
 
-/// The only agent of a state directory, for as long as this lives.
-#[derive(Debug)]
-pub struct Lock(#[expect(dead_code, reason = "held, not used")] File);
-
 /// Becomes the only agent of a state directory; waits a moment for one that is ending.
 ///
 /// # Errors
 ///
 /// If another agent runs, or the lock cannot be made.
 pub fn lock(directory: &Path) -> Result<Lock, ControlError> {
-    let path = directory.join("agent.lock");
-    let failed = || FileError::of("lock", &path);
-    let file = File::options().create(true).truncate(false).write(true).mode(0o600).open(&path).map_err(failed())?;
-    let end = Instant::now() + LOCK_PATIENCE;
-    loop {
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(Lock(file)),
-            Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < end => std::thread::sleep(LOCK_PAUSE),
-            Err(rustix::io::Errno::WOULDBLOCK) => return Err(ControlError::Taken { directory: directory.to_owned() }),
-            Err(errno) => return Err(failed()(errno.into()).into()),
-        }
-    }
+    let lock = files::lock(&directory.join("agent.lock"))?;
+    lock.ok_or_else(|| ControlError::Taken { directory: directory.to_owned() })
 }
 
 /// Makes the socket in place of one that an agent left behind; the lock says that none is alive.

@@ -10,8 +10,9 @@
 //!
 //! Read in this order: `settings`, `message` (what can happen), `engine` (what follows from it), `programming` (how it reaches
 //! the kernel), `binding` (which addresses pods may send under), `state` and `restore` (what survives the agent and the boot), `watch`
-//! (the API server), `config` (files of kube-restrict-ip), `ban_files` and `feeds` (ban lists in files, and their sources), `listening` (the kernel's news), `run` (threads and sockets). What is seen of it: `report`, `control` (the socket), `denials`, `metrics`
-//! and `http`, `node_state`, `events`, `wait` and `bans` (the cluster's view), `policy_status` (what all agents say, told by the one that
+//! (the API server), `config` (files of kube-restrict-ip), `ban_files` and `feeds` (ban lists in files, and their sources), `listening`
+//! (the kernel's news), `run` (threads and sockets). What is seen of it: `report`, `control` (the socket), `denials`, `metrics` and
+//! `http`, `node_state`, `events`, `wait` and `bans` (the cluster's view), `policy_status` (what all agents say, told by the one that
 //! holds a `lease`), `preflight` (what stands in the way).
 
 mod api_server;
@@ -32,7 +33,8 @@ mod digest;
 mod engine;
 mod events;
 mod feeds;
-mod files;
+mod file_news;
+pub mod files;
 mod host_policy;
 mod host_unit;
 mod http;
@@ -52,6 +54,7 @@ pub mod report;
 pub mod restore;
 mod run;
 mod settings;
+mod signals;
 mod state;
 pub mod wait;
 mod watch;
@@ -63,4 +66,5 @@ pub use host_policy::host_policy_definition;
 pub use k8s_openapi::jiff::Timestamp;
 pub use run::{RunError, run};
 pub use settings::{BAN_FILES, BootRestore, ELEMENTS_PER_NODE, Enforce, Settings, state_directory};
+pub use signals::terminated;
 pub use watch::chain;

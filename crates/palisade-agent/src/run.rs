@@ -35,6 +35,7 @@ use crate::preflight;
 use crate::protected::protected;
 use crate::report::Obstacle;
 use crate::settings::Settings;
+use crate::signals::terminated;
 use crate::state::{Copied, StateDirectory, StateError};
 use crate::watch;
 
@@ -260,24 +261,6 @@ async fn tell_listening(engine: &mpsc::Sender<Message>, address: SocketAddr, err
     };
     let obstacles = error.map(obstacle).into_iter().collect();
     let _ = engine.send(Message::Obstacles { of: "listen", obstacles }).await;
-}
-
-/// Waits for SIGTERM or SIGINT.
-async fn terminated() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut signals = [SignalKind::terminate(), SignalKind::interrupt()].map(|kind| signal(kind).ok());
-    let [terminate, interrupt] = &mut signals;
-    tokio::select! {
-        () = received(terminate) => {}
-        () = received(interrupt) => {}
-    }
-}
-
-async fn received(signal: &mut Option<tokio::signal::unix::Signal>) {
-    match signal {
-        Some(signal) => drop(signal.recv().await),
-        None => pending().await,
-    }
 }
 
 /// The thread that owns the rules.

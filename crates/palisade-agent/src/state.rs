@@ -8,9 +8,7 @@ mod host;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -147,9 +145,8 @@ impl StateDirectory {
     ///
     /// If it cannot be made.
     pub fn open(path: &Path) -> Result<StateDirectory, StateError> {
-        fs::create_dir_all(path).map_err(FileError::of("make", path))?;
         // Addresses and selectors of the whole cluster are in it, and the lock that keeps a second agent out.
-        fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(FileError::of("close", path))?;
+        files::private_directory(path)?;
         Ok(StateDirectory(path.to_owned()))
     }
 
@@ -175,11 +172,7 @@ impl StateDirectory {
     /// If the file cannot be read, or is of another version.
     pub fn load(&self) -> Result<Option<State>, StateError> {
         let path = self.0.join(FILE);
-        let text = match fs::read(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(FileError::of("read", &path)(error).into()),
-        };
+        let Some(text) = files::read(&path)? else { return Ok(None) };
         let unreadable = |source| StateError::Unreadable { path: path.clone(), source };
         let file: StateFile = serde_json::from_slice(&text).map_err(unreadable)?;
         State::try_from(file).map(Some).map_err(|error| unreadable(serde::de::Error::custom(error)))

@@ -6,10 +6,9 @@ mod engines;
 mod selectors;
 
 use std::fmt::Write as _;
-use std::net::IpAddr;
 
 use clap::ValueEnum;
-use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
+use ipnet::IpNet;
 use palisade_agent::Timestamp;
 use palisade_compile::compile;
 use palisade_core::{AddressRange, AddressSet, BanList, BanListName, BanTarget, Layer, NodeName, Snapshot};
@@ -92,15 +91,7 @@ fn bans(snapshot: &Snapshot) -> Vec<Ban> {
 }
 
 fn blocks(addresses: &AddressSet) -> Vec<IpNet> {
-    let of_range = |range: AddressRange| -> Vec<IpNet> {
-        match (range.first, range.last) {
-            (IpAddr::V4(first), IpAddr::V4(last)) => Ipv4Subnets::new(first, last, 0).map(IpNet::V4).collect(),
-            (IpAddr::V6(first), IpAddr::V6(last)) => Ipv6Subnets::new(first, last, 0).map(IpNet::V6).collect(),
-            // A range is of one family.
-            _ => Vec::new(),
-        }
-    };
-    addresses.iter().flat_map(of_range).collect()
+    addresses.iter().flat_map(AddressRange::blocks).collect()
 }
 
 fn common_warnings(snapshot: &Snapshot) -> Vec<String> {

@@ -19,7 +19,7 @@ use serde::Serialize;
 use crate::args::OutputFormat;
 use crate::ban_policies::{self, Engine};
 use crate::output::{Exit, Hinted, note, with_hint};
-use crate::status::AgentOfArguments;
+use crate::status::{AgentOfArguments, columns};
 use crate::wait::milliseconds;
 
 /// Where the lists are.
@@ -260,23 +260,17 @@ fn address_text(told: &ToldAddress) -> String {
 
 /// Every entry, one line each.
 fn table(entries: &[ListedEntry]) -> String {
-    let mut rows = vec![["LIST", "CIDR", "EXPIRES", "FOR", "REASON"].map(str::to_string)];
+    if entries.is_empty() {
+        return "nothing is banned\n".to_string();
+    }
+    let mut rows = vec![["LIST", "CIDR", "EXPIRES", "FOR", "REASON"].map(str::to_string).to_vec()];
     rows.extend(entries.iter().map(|ListedEntry { entry, list, audit, target }| {
         let list = if *audit { format!("{list} (audit)") } else { list.clone() };
         let target = target.clone().unwrap_or_else(|| "everybody".to_string());
         let expires = entry.expires_at.map_or("never".to_string(), |end| end.to_string());
-        [list, entry.cidr.to_string(), expires, target, entry.reason.clone().unwrap_or_else(|| "-".to_string())]
+        vec![list, entry.cidr.to_string(), expires, target, entry.reason.clone().unwrap_or_else(|| "-".to_string())]
     }));
-    if rows.len() == 1 {
-        return "nothing is banned\n".to_string();
-    }
-    let widths: [usize; 5] =
-        std::array::from_fn(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0));
-    let line = |row: &[String; 5]| {
-        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
-        format!("{}\n", cells.collect::<Vec<_>>().join("   ").trim_end())
-    };
-    rows.iter().map(line).collect()
+    columns(&rows)
 }
 
 fn lines<T: Serialize>(values: impl IntoIterator<Item = T>) -> anyhow::Result<String> {

@@ -287,8 +287,7 @@ fn list<T: ToString>(items: &[T]) -> String {
     items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// Aligned columns, three blanks apart; the last is as long as it is.
-/// Rows, one below the other.
+/// Rows, one below the other, in aligned columns, three blanks apart; the last is as long as it is.
 pub fn columns(rows: &[Vec<String>]) -> String {
     let count = rows.first().map_or(0, Vec::len);
     let widths: Vec<usize> =

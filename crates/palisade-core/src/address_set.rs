@@ -7,7 +7,7 @@ mod tests;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
 
 use ranges::{Builder, Ranges};
 
@@ -151,6 +151,15 @@ impl From<&IpNet> for AddressRange {
 }
 
 impl AddressRange {
+    /// The fewest blocks that hold the same addresses, in order.
+    pub fn blocks(self) -> Vec<IpNet> {
+        match self.ends() {
+            Ends::V4((first, last)) => Ipv4Subnets::new(first.into(), last.into(), 0).map(IpNet::V4).collect(),
+            Ends::V6((first, last)) => Ipv6Subnets::new(first.into(), last.into(), 0).map(IpNet::V6).collect(),
+            Ends::Nothing => Vec::new(),
+        }
+    }
+
     fn ends(self) -> Ends {
         match (self.first, self.last) {
             (IpAddr::V4(first), IpAddr::V4(last)) if first <= last => Ends::V4((first.into(), last.into())),

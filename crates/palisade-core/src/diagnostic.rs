@@ -39,6 +39,13 @@ pub struct Place {
     pub text: Arc<str>,
 }
 
+impl fmt::Display for Place {
+    /// `shop.yaml:12:15`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.file, self.line, self.column)
+    }
+}
+
 /// One finding about the input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
@@ -61,13 +68,21 @@ impl Diagnostic {
     pub fn new(level: Level, message: impl Into<String>) -> Diagnostic {
         Diagnostic { level, message: message.into(), object: None, place: None, effect: None, hint: None }
     }
+
+    /// The message where it belongs: `shop.yaml:12:15: …`.
+    pub fn placed_message(&self) -> String {
+        match &self.place {
+            Some(place) => format!("{place}: {}", self.message),
+            None => self.message.clone(),
+        }
+    }
 }
 
 impl fmt::Display for Diagnostic {
     /// One line: `shop.yaml:12:15: error: …`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(place) = &self.place {
-            write!(f, "{}:{}:{}: ", place.file, place.line, place.column)?;
+            write!(f, "{place}: ")?;
         }
         write!(f, "{}: ", self.level)?;
         if let Some(object) = &self.object {

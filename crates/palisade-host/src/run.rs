@@ -7,18 +7,18 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use palisade_agent::files::FileError;
 use palisade_agent::namespace::{self, NamespaceError};
-use palisade_agent::{Timestamp, chain};
+use palisade_agent::{Timestamp, chain, terminated};
 use palisade_nft::{Event as TableEvent, KernelError, Monitor};
 use palisade_sources::node_allowlist::NodeAllowlist;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::cluster::Event;
 use crate::enforce::{self, EnforceError, Enforcer};
 use crate::follow::follow;
 use crate::host::Host;
-use crate::store::{Store, StoreError};
+use crate::store::Store;
 
 /// How many messages wait at most; beyond it the API servers keep what is to come.
 const INBOX: usize = 1024;
@@ -52,7 +52,7 @@ pub enum Message {
 pub enum RunError {
     /// The state directory cannot be used.
     #[error("the state directory cannot be used\nhint: --state-dir names another")]
-    Store(#[from] StoreError),
+    Store(#[from] FileError),
     /// Another one has it.
     #[error("another 'palisade host' has the state directory {}\nhint: end that one first, or name another --state-dir", .0.display())]
     Taken(PathBuf),
@@ -178,22 +178,5 @@ fn listen(mut monitor: Monitor, inbox: &mpsc::Sender<Message>) {
             }
         };
         drop(inbox.blocking_send(Message::Table(program)));
-    }
-}
-
-/// Waits for SIGTERM or SIGINT.
-async fn terminated() {
-    let mut signals = [SignalKind::terminate(), SignalKind::interrupt()].map(|kind| signal(kind).ok());
-    let [terminate, interrupt] = &mut signals;
-    tokio::select! {
-        () = received(terminate) => {}
-        () = received(interrupt) => {}
-    }
-}
-
-async fn received(signal: &mut Option<tokio::signal::unix::Signal>) {
-    match signal {
-        Some(signal) => drop(signal.recv().await),
-        None => pending().await,
     }
 }

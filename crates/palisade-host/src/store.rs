@@ -1,16 +1,12 @@
 //! What is known, on disk: for the next start, and for whoever asks meanwhile.
-#![expect(clippy::disallowed_methods, reason = "the file that reads and writes the state directory")]
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, Permissions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use palisade_agent::Timestamp;
-use rustix::fs::FlockOperation;
+use palisade_agent::files::{self, FileError, Lock};
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::ClusterState;
@@ -21,8 +17,6 @@ pub const STATE_DIR: &str = "/var/lib/palisade-host";
 const VERSION: u32 = 1;
 const FILE: &str = "nodes.json";
 const LOCK: &str = "lock";
-const LOCK_PATIENCE: Duration = Duration::from_secs(5);
-const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
 /// Everything that is known.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,22 +45,9 @@ impl State {
     }
 }
 
-/// The state cannot be read or written.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot {operation} {path}", path = path.display())]
-pub struct StoreError {
-    operation: &'static str,
-    path: PathBuf,
-    source: io::Error,
-}
-
 /// The directory of the state.
 #[derive(Debug)]
 pub struct Store(PathBuf);
-
-/// Who holds it is the only one that writes there.
-#[derive(Debug)]
-pub struct Lock(#[expect(dead_code, reason = "held, not used")] File);
 
 impl Store {
     /// The directory; it is made if it is not there, and closed to others.
@@ -74,9 +55,8 @@ impl Store {
     /// # Errors
     ///
     /// If it cannot be made.
-    pub fn open(path: &Path) -> Result<Store, StoreError> {
-        fs::create_dir_all(path).map_err(failed("make", path))?;
-        fs::set_permissions(path, Permissions::from_mode(0o700)).map_err(failed("close", path))?;
+    pub fn open(path: &Path) -> Result<Store, FileError> {
+        files::private_directory(path)?;
         Ok(Store(path.to_owned()))
     }
 
@@ -90,19 +70,8 @@ impl Store {
     /// # Errors
     ///
     /// If the lock cannot be made.
-    pub fn lock(&self) -> Result<Option<Lock>, StoreError> {
-        let path = self.0.join(LOCK);
-        let file = File::options().create(true).truncate(false).write(true).open(&path);
-        let file = file.map_err(failed("lock", &path))?;
-        let end = Instant::now() + LOCK_PATIENCE;
-        loop {
-            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Ok(Some(Lock(file))),
-                Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < end => std::thread::sleep(LOCK_PAUSE),
-                Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
-                Err(errno) => return Err(failed("lock", &path)(errno.into())),
-            }
-        }
+    pub fn lock(&self) -> Result<Option<Lock>, FileError> {
+        files::lock(&self.0.join(LOCK))
     }
 
     /// Whether somebody has the lock.
@@ -110,18 +79,8 @@ impl Store {
     /// # Errors
     ///
     /// If that cannot be told.
-    pub fn is_locked(&self) -> Result<bool, StoreError> {
-        let path = self.0.join(LOCK);
-        let file = match File::options().read(true).open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-            Err(error) => return Err(failed("look at", &path)(error)),
-        };
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
-            Ok(()) => Ok(false),
-            Err(rustix::io::Errno::WOULDBLOCK) => Ok(true),
-            Err(errno) => Err(failed("look at", &path)(errno.into())),
-        }
+    pub fn is_locked(&self) -> Result<bool, FileError> {
+        files::is_locked(&self.0.join(LOCK))
     }
 
     /// What was written last; `None` if nothing was.
@@ -129,19 +88,16 @@ impl Store {
     /// # Errors
     ///
     /// If it cannot be read, or is of another version.
-    pub fn load(&self) -> Result<Option<State>, StoreError> {
+    pub fn load(&self) -> Result<Option<State>, FileError> {
         let path = self.0.join(FILE);
-        let text = match fs::read(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(failed("read", &path)(error)),
-        };
-        let state: State = serde_json::from_slice(&text).map_err(|error| failed("understand", &path)(error.into()))?;
+        let Some(text) = files::read(&path)? else { return Ok(None) };
+        let not_understood = || FileError::of("understand", &path);
+        let state: State = serde_json::from_slice(&text).map_err(|error| not_understood()(error.into()))?;
         if state.version == VERSION {
             return Ok(Some(state));
         }
         let message = format!("it is of version {}, and this program knows {VERSION}", state.version);
-        Err(failed("understand", &path)(io::Error::other(message)))
+        Err(not_understood()(io::Error::other(message)))
     }
 
     /// Replaces it: written whole beside the old one, then renamed over it.
@@ -149,19 +105,10 @@ impl Store {
     /// # Errors
     ///
     /// If it cannot be written; the old one stays.
-    pub fn save(&self, state: &State) -> Result<(), StoreError> {
-        let (path, new) = (self.0.join(FILE), self.0.join("nodes.json.new"));
-        let written = File::create(&new).and_then(|mut file| {
-            serde_json::to_writer(&file, state)?;
-            file.write_all(b"\n")?;
-            file.sync_all()
-        });
-        written.map_err(failed("write", &new))?;
-        fs::rename(&new, &path).map_err(failed("replace", &path))
+    pub fn save(&self, state: &State) -> Result<(), FileError> {
+        let path = self.0.join(FILE);
+        let mut text = serde_json::to_vec(state).map_err(|error| FileError::of("write", &path)(error.into()))?;
+        text.push(b'\n');
+        files::replace(&path, &text)
     }
-}
-
-fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError + use<> {
-    let path = path.to_owned();
-    move |source| StoreError { operation, path, source }
 }

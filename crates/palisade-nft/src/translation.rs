@@ -21,9 +21,11 @@ use batch::{Batch, Instruction};
 
 use crate::dialogue::Dialogue;
 use crate::kernel::KernelError;
-use crate::ruleset::Verdict;
+use crate::ruleset::{Side, Verdict};
+use crate::wire::data::octets;
 use crate::wire::expressions::{Expression, FIRST};
 use crate::wire::numbers as n;
+use crate::wire::statements::{address_place, family_number};
 
 const TABLE: &str = "palisade_lab";
 /// The bit of the packet mark that kube-proxy takes for the same.
@@ -169,7 +171,7 @@ impl Translation {
                 plain(Expression::Meta { key: NFT_META_MARK, to: FIRST }),
                 plain(Expression::Compare { comparison: n::NFT_CMP_EQ, data: MARK.to_ne_bytes().to_vec() }),
             ];
-            let to = [Instruction::LoadFirst(octets(*own)), Instruction::Source(family_number(*own))];
+            let to = [Instruction::LoadFirst(octets(*own)), Instruction::Source(number_of_family(*own))];
             batch.add_rule("postrouting", &[is_of(*own).to_vec(), marked.to_vec(), to.to_vec()].concat());
         }
     }
@@ -183,11 +185,11 @@ impl Lead {
             return vec![[taken, vec![plain(Expression::Verdict(Verdict::Drop))]].concat()];
         };
         let marks = vec![Instruction::LoadFirst(MARK.to_ne_bytes().to_vec()), Instruction::SetMark];
-        let hidden = if self.masquerade { Vec::new() } else { is_address(address, true) };
+        let hidden = if self.masquerade { Vec::new() } else { is_address(address, Side::Source) };
         let leads = vec![
             Instruction::LoadFirst(octets(address)),
             Instruction::LoadSecond(port.get().to_be_bytes().to_vec()),
-            Instruction::Destination(family_number(address)),
+            Instruction::Destination(number_of_family(address)),
         ];
         vec![[taken.clone(), hidden, marks].concat(), [taken, leads].concat()]
     }
@@ -200,7 +202,7 @@ impl Lead {
             plain(Expression::Payload { base, offset, length: 2, to: FIRST })
         };
         let mut taken = is_of(self.address).to_vec();
-        taken.extend(is_address(self.address, false));
+        taken.extend(is_address(self.address, Side::Destination));
         taken.push(plain(Expression::Meta { key: n::NFT_META_L4PROTO, to: FIRST }));
         taken.push(equal(vec![self.transport.number()]));
         taken.extend([port(2), equal(self.port.get().to_be_bytes().to_vec())]);
@@ -217,36 +219,25 @@ fn plain(expression: Expression) -> Instruction {
     Instruction::Plain(expression)
 }
 
+fn number_of_family(address: IpAddr) -> u8 {
+    family_number(Family::of(address))
+}
+
 fn is_of(address: IpAddr) -> [Instruction; 2] {
-    let data = vec![family_number(address)];
+    let data = vec![number_of_family(address)];
     [
         plain(Expression::Meta { key: n::NFT_META_NFPROTO, to: FIRST }),
         plain(Expression::Compare { comparison: n::NFT_CMP_EQ, data }),
     ]
 }
 
-/// Whether the packet goes to the address, or comes from it.
-fn is_address(address: IpAddr, is_source: bool) -> Vec<Instruction> {
-    let (source, destination, length) = match Family::of(address) {
-        Family::V4 => (12, 16, 4),
-        Family::V6 => (8, 24, 16),
-    };
-    let offset = if is_source { source } else { destination };
+/// Whether the packet has the address on this side.
+fn is_address(address: IpAddr, side: Side) -> Vec<Instruction> {
+    let (offset, length) = address_place(Family::of(address), side);
     vec![
         plain(Expression::Payload { base: n::NFT_PAYLOAD_NETWORK_HEADER, offset, length, to: FIRST }),
         plain(Expression::Compare { comparison: n::NFT_CMP_EQ, data: octets(address) }),
     ]
-}
-
-fn octets(address: IpAddr) -> Vec<u8> {
-    match address {
-        IpAddr::V4(address) => address.octets().to_vec(),
-        IpAddr::V6(address) => address.octets().to_vec(),
-    }
-}
-
-fn family_number(address: IpAddr) -> u8 {
-    if address.is_ipv4() { n::NFPROTO_IPV4 } else { n::NFPROTO_IPV6 }
 }
 
 #[cfg(test)]

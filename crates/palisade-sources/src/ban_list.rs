@@ -110,10 +110,7 @@ fn target(at: &At<'_>, reading: &mut Reading) -> Option<BanTarget> {
 
 fn entry(at: &At<'_>, reading: &mut Reading) -> Option<BanEntry> {
     at.known_fields(&["cidr", "expiresAt", "reason", "force"], Level::Error, reading)?;
-    let Some(field) = at.field("cidr") else {
-        reading.error(at, "cidr: expected a block of addresses, found nothing");
-        return None;
-    };
+    let field = at.required("cidr", "a block of addresses", reading)?;
     let cidr = block(&field, reading)?;
     let expires = match at.field("expiresAt") {
         Some(at) => Some(seconds(&at, reading)?),

@@ -15,7 +15,7 @@ use ipnet::IpNet;
 use palisade_core::{BanEntry, BanLimits};
 
 use crate::ban_list::shortest_prefix;
-use line::{Line, Range, Written};
+use line::{Line, Written};
 
 /// The lines that name no block and are told; of others only how many there are.
 const TOLD: usize = 3;
@@ -124,10 +124,7 @@ impl Reading {
     }
 
     fn entry(&mut self, number: usize, Written { range, reason, expires }: Written<'_>) {
-        let blocks = match range {
-            Range::Block(block) => vec![block],
-            Range::FromTo(first, last) => line::blocks(first, last),
-        };
+        let blocks = range.blocks();
         if blocks.iter().any(|block| block.prefix_len() < shortest_prefix(block)) {
             return self.skip(number, "more than /8 of IPv4, or /16 of IPv6, is too much for a source");
         }

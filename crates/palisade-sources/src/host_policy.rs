@@ -23,10 +23,8 @@ pub const VERSION: &str = "palisade.dev/v1alpha1";
 pub fn read(root: &At<'_>, name: HostPolicyName, peers_max: usize, reading: &mut Reading) -> HostPolicy {
     root.known_fields(&["apiVersion", "kind", "metadata", "spec", "status"], Level::Warning, reading);
     let mut policy = guarding_nothing(name);
-    if let Some(spec) = root.field("spec") {
+    if let Some(spec) = root.required("spec", "at least ports", reading) {
         read_spec(&spec, &mut policy, peers_max, reading);
-    } else {
-        reading.error(root, "spec: expected at least ports, found nothing");
     }
     if let Some(problem) = reading.problems.iter().find(|problem| problem.level == Level::Error) {
         close(&mut policy, problem.message.clone());
@@ -153,10 +151,7 @@ pub fn scope(at: &At<'_>, reading: &mut Reading) -> Option<HostScope> {
 pub fn host_port(at: &At<'_>, reading: &mut Reading) -> Option<HostPort> {
     at.known_fields(&["protocol", "port", "endPort"], Level::Error, reading)?;
     let transport = protocol(at, reading)?;
-    let Some(port) = at.field("port") else {
-        reading.error(at, "port: expected a number, found nothing");
-        return None;
-    };
+    let port = at.required("port", "a number", reading)?;
     let range = port_range(&port, at.field("endPort").as_ref(), reading)?;
     Some(HostPort { transport, range })
 }

@@ -69,10 +69,7 @@ pub fn read(root: &At<'_>, scope: Scope, syntax: Syntax, reading: &mut Reading) 
         owner: None,
         span: root.node.span,
     };
-    let Some(at) = root.field("metadata") else {
-        reading.error(root, "metadata: expected at least a name, found nothing");
-        return metadata;
-    };
+    let Some(at) = root.required("metadata", "at least a name", reading) else { return metadata };
     if at.entries(reading).is_none() {
         metadata.namespace = None;
         return metadata;

@@ -239,10 +239,7 @@ fn peer(at: &At<'_>, reading: &mut Reading) -> Option<Peer> {
 /// An `ipBlock`: its `cidr`, and its `except`.
 pub fn block_peer(at: &At<'_>, reading: &mut Reading) -> Option<(IpNet, Vec<IpNet>)> {
     at.known_fields(&["cidr", "except"], Level::Error, reading)?;
-    let Some(cidr) = at.field("cidr") else {
-        reading.error(at, "cidr: expected a block of addresses, found nothing");
-        return None;
-    };
+    let cidr = at.required("cidr", "a block of addresses", reading)?;
     let cidr = block(&cidr, reading)?;
     let mut excepted = Vec::new();
     if let Some(at) = at.field("except") {

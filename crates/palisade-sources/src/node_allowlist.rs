@@ -119,10 +119,7 @@ fn read(root: &At<'_>, reading: &mut Reading) -> Option<NodeAllowlist> {
     is_to_be(root, "apiVersion", host_policy::VERSION, reading)?;
     is_to_be(root, "kind", KIND, reading)?;
     let name = metadata::read(root, Scope::Cluster, syntax::dns_subdomain, reading).name;
-    let Some(spec) = root.field("spec") else {
-        reading.error(root, "spec: expected clusters and allow, found nothing");
-        return None;
-    };
+    let spec = root.required("spec", "clusters and allow", reading)?;
     let known = ["clusters", "staticCIDRs", "allow", "mode", "safety"];
     spec.known_fields(&known, Level::Error, reading);
     if let Some(mode) = spec.field("mode") {
@@ -140,10 +137,7 @@ fn read(root: &At<'_>, reading: &mut Reading) -> Option<NodeAllowlist> {
 
 /// A field that says what the file is.
 fn is_to_be(root: &At<'_>, field: &str, expected: &str, reading: &mut Reading) -> Option<()> {
-    let Some(at) = root.field(field) else {
-        reading.error(root, format!("{field}: expected {expected}, found nothing"));
-        return None;
-    };
+    let at = root.required(field, expected, reading)?;
     let text = at.text(reading)?;
     if text != expected {
         reading.error(&at, format!("expected {expected}, found '{}'", shortened(text)));
@@ -215,10 +209,7 @@ fn address_types(at: &At<'_>, reading: &mut Reading) -> Option<Vec<AddressType>>
 
 /// A text that has to be there, and not empty.
 fn needed<'p>(at: &'p At<'p>, name: &'p str, reading: &mut Reading) -> Option<&'p str> {
-    let Some(field) = at.field(name) else {
-        reading.error(at, format!("{name}: expected text, found nothing"));
-        return None;
-    };
+    let field = at.required(name, "text", reading)?;
     let text = field.text(reading)?;
     if text.is_empty() {
         reading.error(&field, "expected text, found none");

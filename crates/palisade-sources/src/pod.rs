@@ -101,10 +101,7 @@ fn read_ports(container: &At<'_>, ports: &mut Vec<ContainerPort>, reading: &mut 
 fn container_port(at: &At<'_>, reading: &mut Reading) -> Option<ContainerPort> {
     at.entries(reading)?;
     at.known_fields(&["name", "containerPort", "protocol", "hostPort", "hostIP"], Level::Warning, reading);
-    let Some(port) = at.field("containerPort") else {
-        reading.error(at, "containerPort: expected a port, found nothing");
-        return None;
-    };
+    let port = at.required("containerPort", "a port", reading)?;
     let port = port_number(&port, reading)?;
     let transport = protocol(at, reading)?;
     let name = at.field("name").and_then(|at| {

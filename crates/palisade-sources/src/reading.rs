@@ -124,6 +124,15 @@ impl<'p> At<'p> {
         Some(At { parent: Some(self), step: Step::Field(name), node })
     }
 
+    /// A field that has to be there; `what` is what is expected in it.
+    pub fn required(&'p self, name: &'p str, what: &str, reading: &mut Reading) -> Option<At<'p>> {
+        let field = self.field(name);
+        if field.is_none() {
+            reading.error(self, format!("{name}: expected {what}, found nothing"));
+        }
+        field
+    }
+
     /// The entries of a mapping; `None`, with a problem, if it is none.
     pub fn entries(&self, reading: &mut Reading) -> Option<&'p [(Key<'p>, Node<'p>)]> {
         match &self.node.value {

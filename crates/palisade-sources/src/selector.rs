@@ -63,10 +63,10 @@ fn value(at: &At<'_>, reading: &mut Reading) -> Option<Arc<str>> {
 /// One `LabelSelectorRequirement`.
 fn expression(at: &At<'_>, reading: &mut Reading) -> Option<Requirement> {
     let well = at.known_fields(&["key", "operator", "values"], Level::Error, reading);
-    let key = required(at, "key", reading)?;
+    let key = at.required("key", "text", reading)?;
     let key_text = key.text(reading)?;
     let well = well.filter(|()| valid(&key, key_text, syntax::label_key(key_text), reading));
-    let operator = required(at, "operator", reading)?;
+    let operator = at.required("operator", "text", reading)?;
     let operator_text = operator.text(reading)?;
     let values = values(at, reading)?;
     let operator = match (operator_text, values.is_empty()) {
@@ -94,12 +94,4 @@ fn values(at: &At<'_>, reading: &mut Reading) -> Option<Vec<Arc<str>>> {
     let Some(at) = at.field("values") else { return Some(Vec::new()) };
     let read: Vec<_> = at.items(reading)?.map(|item| value(&item, reading)).collect();
     read.into_iter().collect()
-}
-
-fn required<'p>(at: &'p At<'p>, name: &'p str, reading: &mut Reading) -> Option<At<'p>> {
-    let field = at.field(name);
-    if field.is_none() {
-        reading.error(at, format!("{name}: expected text, found nothing"));
-    }
-    field
 }

@@ -157,10 +157,7 @@ fn service_port(at: &At<'_>, has_node_ports: bool, reading: &mut Reading) -> Opt
     let known = ["name", "protocol", "port", "targetPort", "nodePort", "appProtocol"];
     at.entries(reading)?;
     at.known_fields(&known, Level::Warning, reading);
-    let Some(port) = at.field("port") else {
-        reading.error(at, "port: expected a port, found nothing");
-        return None;
-    };
+    let port = at.required("port", "a port", reading)?;
     let port = port_number(&port, reading)?;
     let transport = protocol(at, reading)?;
     let target = match at.field("targetPort") {

@@ -23,10 +23,7 @@ pub struct WorkloadObject {
 pub fn read(kind: WorkloadKind, root: &At<'_>, metadata: Metadata, reading: &mut Reading) -> WorkloadObject {
     let mut workload =
         WorkloadObject { replicas: 1, first_ordinal: 0, template: Template::default(), owner: metadata.owner };
-    let Some(spec) = root.field("spec") else {
-        reading.error(root, "spec: expected a pod template, found nothing");
-        return workload;
-    };
+    let Some(spec) = root.required("spec", "a pod template", reading) else { return workload };
     spec.misspelt_fields(&["template", "jobTemplate", "replicas", "ordinals"], reading);
     if kind == WorkloadKind::CronJob {
         let job = spec.field("jobTemplate");
@@ -48,9 +45,8 @@ pub fn read(kind: WorkloadKind, root: &At<'_>, metadata: Metadata, reading: &mut
 }
 
 fn read_template(spec: &At<'_>, workload: &mut WorkloadObject, reading: &mut Reading) {
-    match spec.field("template") {
-        Some(at) => workload.template = pod::read_template(&at, reading),
-        None => reading.error(spec, "template: expected a pod template, found nothing"),
+    if let Some(at) = spec.required("template", "a pod template", reading) {
+        workload.template = pod::read_template(&at, reading);
     }
 }
 

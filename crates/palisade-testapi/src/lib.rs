@@ -30,10 +30,12 @@ mod server;
 mod shared;
 mod store;
 mod watch;
+mod way;
 mod write;
 
 use std::{
     net::SocketAddr,
+    path::Path,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -44,6 +46,7 @@ pub use crate::{
     requests::{Request, Verb},
     resource::Resource,
     shared::Settings,
+    way::carry,
 };
 use crate::{
     server::{Server, listen},
@@ -90,11 +93,15 @@ impl TestApi {
 
     /// A kubeconfig file, with this server as its current context.
     pub fn kubeconfig(&self) -> String {
-        format!(
-            "apiVersion: v1\nkind: Config\ncurrent-context: test\nclusters:\n- name: test\n  cluster:\n    server: {}\n\
-             contexts:\n- name: test\n  context:\n    cluster: test\n    user: test\nusers:\n- name: test\n  user: {{}}\n",
-            self.url()
-        )
+        kubeconfig(self.address, None)
+    }
+
+    /// Leads a unix socket to this server, for as long as the process runs: from other network namespaces, see [`carry`].
+    ///
+    /// # Panics
+    /// When the socket cannot be made.
+    pub fn lead(&self, socket: &Path) {
+        way::lead(socket, self.address).expect("a unix socket");
     }
 
     /// Serves a further kind, as a `CustomResourceDefinition` does that is put or created. Without it, its path is 404.
@@ -203,6 +210,15 @@ impl TestApi {
             *server = Some(Server::start(Arc::clone(&self.shared), listener).expect("a thread with a runtime"));
         }
     }
+}
+
+/// A kubeconfig file that names a server, with it as the current context; and the namespace of that, if one is given.
+pub fn kubeconfig(server: SocketAddr, namespace: Option<&str>) -> String {
+    let namespace = namespace.map(|namespace| format!("    namespace: {namespace}\n")).unwrap_or_default();
+    format!(
+        "apiVersion: v1\nkind: Config\ncurrent-context: test\nclusters:\n- name: test\n  cluster:\n    server: http://{server}\n\
+         contexts:\n- name: test\n  context:\n    cluster: test\n    user: test\n{namespace}users:\n- name: test\n  user: {{}}\n"
+    )
 }
 
 fn served(store: &store::Store, name: &str) -> Resource {

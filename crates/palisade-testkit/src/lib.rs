@@ -5,8 +5,10 @@
 //!   changes them step by step.
 //! - [`shrink`] makes a failing case small, [`manifest`] prints it as YAML.
 //! - [`large`] makes the clusters of benchmarks, [`blocks`] their ban lists.
+//! - [`kernel`] runs tests that need namespaces of their own.
 
 pub mod blocks;
+pub mod kernel;
 pub mod large;
 pub mod manifest;
 pub mod mutate;

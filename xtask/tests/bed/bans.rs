@@ -14,7 +14,7 @@ use xtask::bed::{Bed, Network, wait};
 use crate::Case;
 use crate::guards::addresses;
 use crate::live::cut;
-use crate::palisade::{NAMESPACE, palisade, status};
+use crate::palisade::{InForce, NAMESPACE, ban, palisade, status};
 use crate::services::{cluster_places, flows, judge_in_the_end, node_places, places, pod, service};
 use crate::support::{Flow, PATIENCE, PORT, Protocol, Sandbox, UDP_PORT, judge};
 
@@ -30,54 +30,14 @@ const OUTSIDE: [&str; 2] = ["10.99.0.1", "fd99::1"];
 /// Where feeds are, on the host of the control plane.
 pub const FEED: &str = "10.99.0.10:8099";
 
-/// Applies a list, and waits until it is in force. It is deleted when the value is dropped.
-fn ban<'a>(sandbox: &'a Sandbox<'_>, name: &str, spec: &Value) -> anyhow::Result<Ban<'a>> {
-    let name = format!("{}-{name}", sandbox.namespace);
-    let list =
-        json!({"apiVersion": "palisade.dev/v1alpha1", "kind": "BanList", "metadata": {"name": name}, "spec": spec});
-    sandbox.bed.apply(&list.to_string())?;
-    let ban = Ban { bed: sandbox.bed, name };
-    ban.wait("in-force")?;
-    Ok(ban)
-}
-
-/// A list that is in force.
-struct Ban<'a> {
-    bed: &'a Bed,
-    name: String,
-}
-
-impl Ban<'_> {
-    fn wait(&self, until: &str) -> anyhow::Result<()> {
-        let until = format!("--for={until}");
-        let words = ["wait", "ban-list", &self.name, &until, "--kubeconfig=/run/bed/pki/admin.kubeconfig"];
-        palisade(self.bed, "node1", &words).map(drop)
-    }
-
-    /// Deletes it, and waits until it is gone.
-    fn lift(self) -> anyhow::Result<()> {
-        self.bed.kubectl(&["delete", "banlist", &self.name])?;
-        self.wait("delete")
-    }
-
-    /// The reason of its condition `Fetched`, once it is this.
-    fn is_fetched_as(&self, reason: &str) -> anyhow::Result<()> {
-        let path = "--output=jsonpath={.status.conditions[?(@.type=='Fetched')].reason}";
-        let mut said = String::new();
-        wait(PATIENCE, || {
-            said = self.bed.kubectl(&["get", "banlist", &self.name, path])?;
-            Ok(said == reason)
-        })?
-        .with_context(|| format!("the list is {said:?}, not {reason}"))
-    }
-}
-
-impl Drop for Ban<'_> {
-    fn drop(&mut self) {
-        if let Err(error) = self.bed.kubectl(&["delete", "banlist", &self.name, "--ignore-not-found"]) {
-            println!("warning: {error:#}");
-        }
-    }
+/// Waits until the reason of the condition `Fetched` of a list is this.
+fn is_fetched_as(list: &InForce<'_>, reason: &str) -> anyhow::Result<()> {
+    let mut said = String::new();
+    wait(PATIENCE, || {
+        said = list.get("{.status.conditions[?(@.type=='Fetched')].reason}")?;
+        Ok(said == reason)
+    })?
+    .with_context(|| format!("the list is {said:?}, not {reason}"))
 }
 
 fn outside_is_banned() -> Value {
@@ -172,9 +132,9 @@ fn ban_lists_have_sources(sandbox: &Sandbox<'_>) -> anyhow::Result<()> {
     sandbox.bed.apply_in(NAMESPACE, &map.to_string())?;
     let list = ban(sandbox, "map", &json!({"source": {"configMapRef": {"name": "drop"}}}))?;
     judge(&ways.flows(false, false))?;
-    list.is_fetched_as("Fetched")?;
+    is_fetched_as(&list, "Fetched")?;
     sandbox.bed.kubectl(&["--namespace", NAMESPACE, "delete", "configmap", "drop"])?;
-    list.is_fetched_as("Stale")?;
+    is_fetched_as(&list, "Stale")?;
     judge(&ways.flows(false, false))?;
     list.lift()?;
     judge(&ways.flows(true, true))?;
@@ -188,7 +148,7 @@ fn ban_lists_have_sources(sandbox: &Sandbox<'_>) -> anyhow::Result<()> {
     for node in ["node1", "node2"] {
         fs::remove_file(file(node)?)?;
     }
-    list.is_fetched_as("Stale")?;
+    is_fetched_as(&list, "Stale")?;
     judge(&ways.flows(false, false))?;
     list.lift()?;
 
@@ -196,7 +156,7 @@ fn ban_lists_have_sources(sandbox: &Sandbox<'_>) -> anyhow::Result<()> {
     let url = format!("http://{FEED}/drop.txt");
     let list = ban(sandbox, "feed", &json!({"source": {"http": {"url": url}}}))?;
     judge(&ways.flows(false, false))?;
-    list.is_fetched_as("Fetched")?;
+    is_fetched_as(&list, "Fetched")?;
     let parts = || {
         sandbox.bed.kubectl(&[
             "--namespace",

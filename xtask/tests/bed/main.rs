@@ -25,6 +25,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use palisade_testkit::kernel;
 use support::Sandbox;
 use xtask::bed::{self, Bed, Binaries, Options, ProxyMode};
 use xtask::image;
@@ -78,8 +79,7 @@ const SUITES: [Suite; 4] = [
 fn main() -> ExitCode {
     let is_required = std::env::var_os("PALISADE_REQUIRE_KERNEL").is_some();
     if let Some(reason) = why_not(is_required) {
-        println!("SKIPPED: {reason}");
-        return if is_required { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+        return kernel::skipped(reason);
     }
     let filter = std::env::args().skip(1).find(|word| !word.starts_with('-')).unwrap_or_default();
     let mut passed = true;

@@ -66,39 +66,61 @@ pub fn enforce(sandbox: &Sandbox<'_>, name: &str, spec: &str) -> anyhow::Result<
 }
 
 /// Applies a host policy, and waits until it is in force. It is deleted when the value is dropped.
-pub fn guard<'a>(sandbox: &'a Sandbox<'_>, name: &str, spec: &str) -> anyhow::Result<Guard<'a>> {
-    let name = format!("{}-{name}", sandbox.namespace);
-    sandbox.bed.apply(&format!(
-        "apiVersion: palisade.dev/v1alpha1\nkind: HostPolicy\nmetadata: {{name: {name}}}\nspec: {spec}\n"
-    ))?;
-    let guard = Guard { bed: sandbox.bed, name };
-    guard.wait("in-force")?;
-    Ok(guard)
+pub fn guard<'a>(sandbox: &'a Sandbox<'_>, name: &str, spec: &str) -> anyhow::Result<InForce<'a>> {
+    InForce::apply(sandbox, ["HostPolicy", "host-policy"], name, spec)
 }
 
-/// A host policy that is in force.
-pub struct Guard<'a> {
+/// Applies a ban list, and waits until it is in force. It is deleted when the value is dropped.
+pub fn ban<'a>(sandbox: &'a Sandbox<'_>, name: &str, spec: &Value) -> anyhow::Result<InForce<'a>> {
+    InForce::apply(sandbox, ["BanList", "ban-list"], name, &spec.to_string())
+}
+
+/// A host policy or a ban list that is in force.
+pub struct InForce<'a> {
     bed: &'a Bed,
-    name: String,
+    kind: &'static str,
+    /// The kind, as `palisade wait` has it.
+    word: &'static str,
+    pub name: String,
 }
 
-impl Guard<'_> {
+impl<'a> InForce<'a> {
+    fn apply(
+        sandbox: &'a Sandbox<'_>,
+        [kind, word]: [&'static str; 2],
+        name: &str,
+        spec: &str,
+    ) -> anyhow::Result<Self> {
+        let name = format!("{}-{name}", sandbox.namespace);
+        sandbox.bed.apply(&format!(
+            "apiVersion: palisade.dev/v1alpha1\nkind: {kind}\nmetadata: {{name: {name}}}\nspec: {spec}\n"
+        ))?;
+        let applied = InForce { bed: sandbox.bed, kind, word, name };
+        applied.wait("in-force")?;
+        Ok(applied)
+    }
+
     fn wait(&self, until: &str) -> anyhow::Result<()> {
         let until = format!("--for={until}");
-        let words = ["wait", "host-policy", &self.name, &until, "--kubeconfig=/run/bed/pki/admin.kubeconfig"];
+        let words = ["wait", self.word, &self.name, &until, "--kubeconfig=/run/bed/pki/admin.kubeconfig"];
         palisade(self.bed, "node1", &words).map(drop)
+    }
+
+    /// What kubectl finds in it by a path in its `jsonpath` language.
+    pub fn get(&self, path: &str) -> anyhow::Result<String> {
+        self.bed.kubectl(&["get", self.kind, &self.name, &format!("--output=jsonpath={path}")])
     }
 
     /// Deletes it, and waits until it is gone.
     pub fn lift(self) -> anyhow::Result<()> {
-        self.bed.kubectl(&["delete", "hostpolicy", &self.name])?;
+        self.bed.kubectl(&["delete", self.kind, &self.name])?;
         self.wait("delete")
     }
 }
 
-impl Drop for Guard<'_> {
+impl Drop for InForce<'_> {
     fn drop(&mut self) {
-        if let Err(error) = self.bed.kubectl(&["delete", "hostpolicy", &self.name, "--ignore-not-found"]) {
+        if let Err(error) = self.bed.kubectl(&["delete", self.kind, &self.name, "--ignore-not-found"]) {
             println!("warning: {error:#}");
         }
     }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use k8s_openapi::jiff::Timestamp;
@@ -145,12 +146,9 @@ impl fmt::Display for ToldStanding {
 }
 
 impl fmt::Display for ToldEntry {
-    /// `203.0.113.0/24 (scans)`, or `203.0.113.0/24 of its source (scans)`.
+    /// As the entry that it tells of.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", self.cidr, if self.from_source { " of its source" } else { "" })?;
-        match &self.reason {
-            Some(reason) => write!(f, " ({reason})"),
-            None => Ok(()),
-        }
+        let ToldEntry { cidr, ref reason, from_source, .. } = *self;
+        BanEntry { cidr, expires: None, reason: reason.as_deref().map(Arc::from), from_source }.fmt(f)
     }
 }

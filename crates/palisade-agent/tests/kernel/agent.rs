@@ -1,12 +1,10 @@
 //! An agent as a process inside the namespace of its node.
 //!
-//! The API server listens in the namespace of the test. Unix sockets know no network namespaces: connections to
-//! the agent's loopback are carried through one.
+//! The API server listens in the namespace of the test: connections to the agent's loopback are carried there.
 
 use std::ffi::OsString;
-use std::io::{self, BufRead, BufReader};
-use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::io::{BufRead, BufReader};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 
@@ -15,6 +13,7 @@ use palisade_agent::{Enforce, Settings};
 use palisade_compile::UnknownPods;
 use palisade_nft::{Denied, Established};
 use palisade_sources::Limits;
+use palisade_testapi::{carry, kubeconfig as kubeconfig_of};
 use serde::{Deserialize, Serialize};
 
 /// Where it serves metrics and probes, in the namespace of its node.
@@ -137,7 +136,7 @@ pub fn run(told: &str) -> ExitCode {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let server = listener.local_addr().unwrap();
         let api = told.api.clone();
-        std::thread::spawn(move || carry(listener.incoming(), move || UnixStream::connect(&api)));
+        std::thread::spawn(move || carry(&listener, &api));
         server
     });
     let kubeconfig = told.state_dir.join("kubeconfig");
@@ -186,53 +185,10 @@ pub fn exec(path: &str, end: &str, command: &[&str]) -> ExitCode {
     }
 }
 
-/// Leads a unix socket to the API server, for as long as the test runs.
-pub fn lead(socket: &Path, server: SocketAddr) {
-    let listener = UnixListener::bind(socket).unwrap();
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let (Ok(client), Ok(server)) = (stream, TcpStream::connect(server)) else { continue };
-            // What is not sent at once looks like a slow server.
-            let _ = server.set_nodelay(true);
-            let (client_reader, server_reader) = (client.try_clone().unwrap(), server.try_clone().unwrap());
-            std::thread::spawn(move || copy(client_reader, server, |server| server.shutdown(Shutdown::Write)));
-            std::thread::spawn(move || copy(server_reader, client, |client| client.shutdown(Shutdown::Both)));
-        }
-    });
-}
-
 /// The process that carries connections to an address into a unix socket, for as long as it runs.
 pub fn door(address: &str, socket: &str) -> ExitCode {
     let listener = TcpListener::bind(address).unwrap();
     println!("ready");
-    carry(listener.incoming(), || UnixStream::connect(socket));
+    carry(&listener, Path::new(socket));
     ExitCode::SUCCESS
-}
-
-fn carry(connections: impl Iterator<Item = io::Result<TcpStream>>, connect: impl Fn() -> io::Result<UnixStream>) {
-    for stream in connections {
-        let (Ok(client), Ok(server)) = (stream, connect()) else { continue };
-        let _ = client.set_nodelay(true);
-        let (client_reader, server_reader) = (client.try_clone().unwrap(), server.try_clone().unwrap());
-        std::thread::spawn(move || copy(client_reader, server, |server| server.shutdown(Shutdown::Write)));
-        std::thread::spawn(move || copy(server_reader, client, |client| client.shutdown(Shutdown::Both)));
-    }
-}
-
-fn copy<R: io::Read, W: io::Write>(mut from: R, mut to: W, end: impl FnOnce(&W) -> io::Result<()>) {
-    let _ = io::copy(&mut from, &mut to);
-    let _ = end(&to);
-}
-
-fn kubeconfig_of(server: SocketAddr, namespace: Option<&str>) -> String {
-    let namespace = namespace.map(|namespace| format!(", namespace: {namespace}")).unwrap_or_default();
-    format!(
-        "apiVersion: v1
-kind: Config
-clusters: [{{name: test, cluster: {{server: \"http://{server}\"}}}}]
-users: [{{name: test, user: {{}}}}]
-contexts: [{{name: test, context: {{cluster: test, user: test{namespace}}}}}]
-current-context: test
-"
-    )
 }

@@ -26,12 +26,9 @@ mod statuses;
 mod telling;
 mod world;
 
-use std::panic::catch_unwind;
 use std::process::ExitCode;
-use std::time::Instant;
 
-/// A test: it fails by panicking.
-type Test = (&'static str, fn());
+use palisade_testkit::kernel::{self, Test};
 
 const TESTS: &[Test] = &[
     ("policies of the API server are in force", changes::policies_are_in_force),
@@ -122,23 +119,13 @@ fn main() -> ExitCode {
         ["door", address, socket] => agent::door(address, socket),
         ["answer"] => probing::answer(),
         ["exec", path, end, command @ ..] => agent::exec(path, end, command),
-        // `cargo test NAME` passes a part of the name; options of the harness mean nothing here.
-        rest => run(rest.iter().find(|word| !word.starts_with('-')).copied().unwrap_or_default()),
+        rest => run(kernel::filter(rest)),
     }
 }
 
 fn run(filter: &str) -> ExitCode {
-    if let Err(error) = palisade_lab::become_root() {
-        println!("SKIPPED: {error}: {}", error.hint());
-        let required = std::env::var_os("PALISADE_REQUIRE_KERNEL").is_some();
-        return if required { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+    match palisade_lab::become_root() {
+        Ok(()) => kernel::run(TESTS, filter),
+        Err(error) => kernel::skipped(format!("{error}: {}", error.hint())),
     }
-    let mut ok = true;
-    for (name, test) in TESTS.iter().filter(|(name, _)| name.contains(filter)) {
-        let start = Instant::now();
-        let passed = catch_unwind(test).is_ok();
-        println!("{name} ... {} ({:.1} s)", if passed { "ok" } else { "FAILED" }, start.elapsed().as_secs_f64());
-        ok &= passed;
-    }
-    if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

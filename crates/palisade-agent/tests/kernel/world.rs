@@ -18,7 +18,7 @@ use palisade_testapi::TestApi;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::agent::{Agent, Told, lead};
+use crate::agent::{Agent, Told};
 use crate::objects::{Step, objects, steps};
 
 /// How long the agents may take until the kernel holds what is wanted; a bound for failures, not a measure.
@@ -54,7 +54,7 @@ impl World {
         for object in objects(snapshot) {
             api.put(object);
         }
-        lead(&directory.path().join("api.sock"), api.url().trim_start_matches("http://").parse().unwrap());
+        api.lead(&directory.path().join("api.sock"));
         let lab = Lab::start_without_rules(snapshot, &Family::ALL).unwrap();
         let door = Box::new(lab.open_for_exec(&[directory.path().to_owned()]).unwrap());
         let snapshot = snapshot.clone();

@@ -1,5 +1,6 @@
 //! What policies name, held against what the oracle bans.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use palisade_core::{BanEntry, BanList, NetworkPolicy, Node, ObjectName, PerDirection, Pod, Selector};

@@ -9,15 +9,12 @@
 mod process;
 mod world;
 
-use std::panic::catch_unwind;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use palisade_testapi::{Fault, Obstacle};
+use palisade_testkit::kernel::{self, Test};
 use world::{Seen, World};
-
-/// A test: it fails by panicking.
-type Test = (&'static str, fn());
 
 const TESTS: &[Test] = &[
     ("nodes join at once and leave after the delay", nodes_join_at_once_and_leave_after_the_delay),
@@ -37,24 +34,15 @@ fn main() -> ExitCode {
         ["host", directory, once] => process::run(directory, *once == "once"),
         ["export", directory] => process::export(directory),
         ["exec", path, end, command @ ..] => process::exec(path, end, command),
-        rest => run(rest.iter().find(|word| !word.starts_with('-')).copied().unwrap_or_default()),
+        rest => run(kernel::filter(rest)),
     }
 }
 
 fn run(filter: &str) -> ExitCode {
-    if let Err(error) = palisade_lab::become_root() {
-        println!("SKIPPED: {error}: {}", error.hint());
-        let required = std::env::var_os("PALISADE_REQUIRE_KERNEL").is_some();
-        return if required { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+    match palisade_lab::become_root() {
+        Ok(()) => kernel::run(TESTS, filter),
+        Err(error) => kernel::skipped(format!("{error}: {}", error.hint())),
     }
-    let mut ok = true;
-    for (name, test) in TESTS.iter().filter(|(name, _)| name.contains(filter)) {
-        let start = Instant::now();
-        let passed = catch_unwind(test).is_ok();
-        println!("{name} ... {} ({:.1} s)", if passed { "ok" } else { "FAILED" }, start.elapsed().as_secs_f64());
-        ok &= passed;
-    }
-    if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn nodes_join_at_once_and_leave_after_the_delay() {

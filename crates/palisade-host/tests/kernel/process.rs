@@ -1,18 +1,16 @@
 //! The program as a process inside the namespace of the server.
 //!
-//! The API server listens in the namespace of the test. Unix sockets know no network namespaces: connections to the server's loopback
-//! are carried through one.
+//! The API server listens in the namespace of the test: connections to the server's loopback are carried there.
 
 use std::ffi::OsString;
-use std::io;
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use palisade_host::Settings;
 use palisade_sources::SourceText;
 use palisade_sources::node_allowlist::NodeAllowlist;
+use palisade_testapi::{carry, kubeconfig};
 
 /// The unix socket that leads to the API server.
 pub const API: &str = "api.sock";
@@ -46,8 +44,8 @@ fn list(directory: &Path) -> NodeAllowlist {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let server = listener.local_addr().unwrap();
     let api = directory.join(API);
-    std::thread::spawn(move || carry(listener.incoming(), move || UnixStream::connect(&api)));
-    std::fs::write(directory.join(KUBECONFIG), kubeconfig_of(server)).unwrap();
+    std::thread::spawn(move || carry(&listener, &api));
+    std::fs::write(directory.join(KUBECONFIG), kubeconfig(server, None)).unwrap();
     let text = std::fs::read_to_string(directory.join(LIST)).unwrap();
     let (list, found) = NodeAllowlist::parse(&SourceText { file: LIST.into(), text });
     assert!(found.is_empty(), "{found:?}");
@@ -61,49 +59,4 @@ pub fn exec(path: &str, end: &str, command: &[&str]) -> ExitCode {
         Ok(code) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
         Err(error) => panic!("{error}"),
     }
-}
-
-/// Leads a unix socket to the API server, for as long as the test runs.
-pub fn lead(socket: &Path, server: SocketAddr) {
-    let listener = UnixListener::bind(socket).unwrap();
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let (Ok(client), Ok(server)) = (stream, TcpStream::connect(server)) else { continue };
-            join(client, server);
-        }
-    });
-}
-
-fn carry(connections: impl Iterator<Item = io::Result<TcpStream>>, connect: impl Fn() -> io::Result<UnixStream>) {
-    for stream in connections {
-        let (Ok(client), Ok(server)) = (stream, connect()) else { continue };
-        join(server, client);
-    }
-}
-
-/// Carries both ways between the two, until one of them ends.
-fn join(unix: UnixStream, tcp: TcpStream) {
-    let _ = tcp.set_nodelay(true);
-    let (mut unix_reader, mut tcp_reader) = (unix.try_clone().unwrap(), tcp.try_clone().unwrap());
-    let (mut unix_writer, mut tcp_writer) = (unix, tcp);
-    std::thread::spawn(move || {
-        let _ = io::copy(&mut unix_reader, &mut tcp_writer);
-        let _ = tcp_writer.shutdown(Shutdown::Both);
-    });
-    std::thread::spawn(move || {
-        let _ = io::copy(&mut tcp_reader, &mut unix_writer);
-        let _ = unix_writer.shutdown(Shutdown::Both);
-    });
-}
-
-fn kubeconfig_of(server: SocketAddr) -> String {
-    format!(
-        "apiVersion: v1
-kind: Config
-clusters: [{{name: test, cluster: {{server: \"http://{server}\"}}}}]
-users: [{{name: test, user: {{}}}}]
-contexts: [{{name: test, context: {{cluster: test, user: test}}}}]
-current-context: test
-"
-    )
 }

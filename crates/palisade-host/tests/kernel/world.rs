@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 
-use crate::process::{API, KUBECONFIG, LIST, STATE, lead};
+use crate::process::{API, KUBECONFIG, LIST, STATE};
 
 /// A bound for failures, not a measure.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -39,7 +39,7 @@ impl World {
     pub fn new(safety: &str) -> World {
         let directory = tempfile::tempdir().unwrap();
         let api = TestApi::start();
-        lead(&directory.path().join(API), api.url().trim_start_matches("http://").parse().unwrap());
+        api.lead(&directory.path().join(API));
         let text: Vec<String> = ["n1", "n2", "n3"].map(|name| node(name).to_string()).into();
         let source = SourceText { file: "nodes".into(), text: text.join("\n---\n") };
         let snapshot = parse(&[source], &Options::default()).snapshot;

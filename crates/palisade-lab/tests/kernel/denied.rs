@@ -150,7 +150,7 @@ pub fn no_denied_packet_passes_beside_the_log() {
             assert!(start.elapsed() < 3 * PATIENCE, "{sent} packets were sent, and {:?} denied", node.denials());
         }
     }
-    assert_eq!(a.received(), []);
+    assert_eq!(a.received(), [] as [u64; 0]);
 }
 
 /// With `reject`, who sends a denied packet is told.

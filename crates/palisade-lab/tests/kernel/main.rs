@@ -18,8 +18,7 @@ mod services;
 use std::panic::catch_unwind;
 use std::process::{Command, ExitCode};
 
-/// A test: it fails by panicking.
-type Test = (&'static str, fn());
+use palisade_testkit::kernel::{self, Test};
 
 const TESTS: [Test; 24] = [
     ("everybody reaches everybody without policies", packets::everybody_reaches_everybody),
@@ -56,8 +55,7 @@ fn main() -> ExitCode {
         ["try"] => ExitCode::from(u8::from(palisade_lab::become_root().is_err())),
         ["talk", transport, role, address] => live::talk(transport, role, address),
         ["exec", path, end, command @ ..] => lifetime::exec(path, end, command),
-        // `cargo test NAME` passes a part of the name; options of the harness mean nothing here.
-        rest => run(rest.iter().find(|word| !word.starts_with('-')).copied().unwrap_or_default()),
+        rest => run(kernel::filter(rest)),
     }
 }
 
@@ -68,9 +66,7 @@ fn run(filter: &str) -> ExitCode {
         println!("as an ordinary user: commands enter the user namespace of the lab ... ok");
     }
     if let Err(error) = palisade_lab::become_root() {
-        println!("SKIPPED: {error}: {}", error.hint());
-        let required = std::env::var_os("PALISADE_REQUIRE_KERNEL").is_some();
-        return if required { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+        return kernel::skipped(format!("{error}: {}", error.hint()));
     }
     let user = if root { "root" } else { "an ordinary user" };
     let tests: Vec<Test> = TESTS.into_iter().filter(|(name, _)| name.contains(filter)).collect();

@@ -3,7 +3,7 @@
 //! Addresses, ports and the like are in network byte order, what the kernel computes (connection states and marks)
 //! in that of the machine. In a concatenation each value is padded to four bytes.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::attributes::{Attributes, Writer};
 use super::numbers::{
@@ -109,6 +109,14 @@ fn write_bytes(bytes: &mut Vec<u8>, value: Value) {
         Value::Port(number) => bytes.extend_from_slice(&number.to_be_bytes()),
         Value::State(state) => bytes.extend_from_slice(&(state as u32).to_ne_bytes()),
         Value::Interface(name) => bytes.extend_from_slice(name.bytes()),
+    }
+}
+
+/// An address as packets have it.
+pub(crate) fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
     }
 }
 

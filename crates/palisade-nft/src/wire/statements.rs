@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 use palisade_core::{Family, Transport};
 
+use super::data::octets;
 use super::expressions::{Expression, FIRST, register};
 use super::numbers as n;
 use crate::ruleset::{CtState, Field, InterfaceName, Loopback, Rule, Side, Statement, Table, Tag};
@@ -174,12 +175,8 @@ fn write(table: Table, statement: &Statement, to: &mut Vec<Expression>) -> Optio
 fn in_network(table: Table, side: Side, network: IpNet, to: &mut Vec<Expression>) {
     let family = Family::of(network.network());
     let (offset, length) = address_place(family, side);
-    let bytes = |address: IpAddr| match address {
-        IpAddr::V4(address) => address.octets().to_vec(),
-        IpAddr::V6(address) => address.octets().to_vec(),
-    };
     require_family(table, family, to);
-    let mut data = bytes(network.network());
+    let mut data = octets(network.network());
     let prefix = u32::from(network.prefix_len());
     let whole = (prefix > 0 && prefix.is_multiple_of(8)).then_some(prefix / 8);
     let length = whole.unwrap_or(length);
@@ -187,7 +184,7 @@ fn in_network(table: Table, side: Side, network: IpNet, to: &mut Vec<Expression>
     if whole.is_some() {
         data.truncate(usize::from(network.prefix_len()) / 8);
     } else {
-        to.push(Expression::Bitwise { mask: bytes(network.netmask()), flip: vec![0; data.len()] });
+        to.push(Expression::Bitwise { mask: octets(network.netmask()), flip: vec![0; data.len()] });
     }
     to.push(Expression::Compare { comparison: n::NFT_CMP_EQ, data });
 }
@@ -281,7 +278,8 @@ fn interface_type(loopback: Loopback) -> u32 {
     }
 }
 
-fn family_number(family: Family) -> u8 {
+/// The number of a family (`NFPROTO_*`).
+pub(crate) fn family_number(family: Family) -> u8 {
     match family {
         Family::V4 => n::NFPROTO_IPV4,
         Family::V6 => n::NFPROTO_IPV6,
@@ -306,7 +304,7 @@ fn tag(data: &[u8]) -> Option<Tag> {
 }
 
 /// Offset and length of an address in its header (RFC 791, section 3.1; RFC 8200, section 3).
-fn address_place(family: Family, side: Side) -> (u32, u32) {
+pub(crate) fn address_place(family: Family, side: Side) -> (u32, u32) {
     match (family, side) {
         (Family::V4, Side::Source) => (12, 4),
         (Family::V4, Side::Destination) => (16, 4),

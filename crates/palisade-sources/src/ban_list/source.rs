@@ -44,7 +44,7 @@ fn place(at: &At<'_>, reading: &mut Reading) -> Option<(BanPlace, u32)> {
         [Some(file), None, None] => file_place(&file, reading).map(|place| (place, INTERVAL_SECONDS)),
         [None, Some(reference), None] => {
             reference.known_fields(&["name"], Level::Error, reading)?;
-            let name = needed(&reference, "name", "the name of a ConfigMap", reading)?;
+            let name = reference.required("name", "the name of a ConfigMap", reading)?.text(reading)?;
             if let Err(why) = syntax::dns_subdomain(name) {
                 reading.error(&reference, format!("name: expected {why}"));
                 return None;
@@ -62,7 +62,7 @@ fn place(at: &At<'_>, reading: &mut Reading) -> Option<(BanPlace, u32)> {
 /// A path below the directory of the agents: whoever writes lists is to have no other files of nodes read.
 fn file_place(at: &At<'_>, reading: &mut Reading) -> Option<BanPlace> {
     at.known_fields(&["path"], Level::Error, reading)?;
-    let path = needed(at, "path", "the path of a file", reading)?;
+    let path = at.required("path", "the path of a file", reading)?.text(reading)?;
     if path.contains(char::is_control) || path.split('/').any(|part| matches!(part, "" | "." | "..")) {
         reading.error(
             at,
@@ -76,7 +76,7 @@ fn file_place(at: &At<'_>, reading: &mut Reading) -> Option<BanPlace> {
 
 fn http_place(at: &At<'_>, reading: &mut Reading) -> Option<(BanPlace, u32)> {
     at.known_fields(&["url", "intervalSeconds"], Level::Error, reading)?;
-    let url = needed(at, "url", "an address such as https://feeds.example/drop.txt", reading)?;
+    let url = at.required("url", "an address such as https://feeds.example/drop.txt", reading)?.text(reading)?;
     let is_http = ["https://", "http://"].iter().any(|scheme| url.len() > scheme.len() && url.starts_with(scheme));
     if !is_http || url.contains(|letter: char| letter.is_whitespace() || letter.is_control()) {
         reading.error(
@@ -121,12 +121,4 @@ fn number(at: &At<'_>, min: u32, reading: &mut Reading) -> Option<u32> {
         reading.error(at, format!("expected a number from {min} on, found {number}"));
     }
     found
-}
-
-fn needed<'p>(at: &'p At<'p>, name: &'p str, what: &str, reading: &mut Reading) -> Option<&'p str> {
-    let Some(field) = at.field(name) else {
-        reading.error(at, format!("{name}: expected {what}, found nothing"));
-        return None;
-    };
-    field.text(reading)
 }

@@ -3,8 +3,9 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
+use ipnet::IpNet;
 use jiff::Timestamp;
+use palisade_core::AddressRange;
 use serde_json::{Map, Value};
 
 /// How much of a reason is kept, in characters; as much as an entry in a `BanList` may say.
@@ -37,18 +38,10 @@ pub enum Line<'t> {
 /// What is banned, as it is written.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Written<'t> {
-    pub range: Range,
+    pub range: AddressRange,
     pub reason: Option<Cow<'t, str>>,
     /// In seconds since 1970.
     pub expires: Option<i64>,
-}
-
-/// Addresses that follow one another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Range {
-    Block(IpNet),
-    /// Both are of one family, and the first is not the larger one.
-    FromTo(IpAddr, IpAddr),
 }
 
 /// What a header said about the columns.
@@ -85,7 +78,7 @@ pub fn read<'t>(text: &'t str, columns: &mut Columns, is_first: bool) -> Line<'t
     else {
         return if is_first && cells.len() > 1 { columns.header(&cells) } else { Line::Unreadable };
     };
-    let range = in_columns(range, &cells, at).unwrap_or(Range::Block(range));
+    let range = in_columns(range, &cells, at).unwrap_or(AddressRange::from(&range));
     let expiry = columns.expiry.and_then(|column| cells.get(column)).filter(|cell| !cell.is_empty());
     let Ok(expires) = expiry.map(|cell| seconds(cell).ok_or(())).transpose() else { return Line::Endless };
     Line::Entry(Written { range, reason: comment.or_else(|| columns.reason(&cells, at)), expires })
@@ -155,17 +148,17 @@ fn cell(text: &str) -> (Cow<'_, str>, Option<&str>) {
 }
 
 /// An address, a block, or a range with a dash.
-fn range(text: &str) -> Option<Range> {
+fn range(text: &str) -> Option<AddressRange> {
     if let Some(block) = block(text) {
-        return Some(Range::Block(block));
+        return Some(AddressRange::from(&block));
     }
     let (first, last) = text.split_once('-')?;
     from_to(first.trim().parse().ok()?, last.trim().parse().ok()?)
 }
 
-fn from_to(first: IpAddr, last: IpAddr) -> Option<Range> {
+fn from_to(first: IpAddr, last: IpAddr) -> Option<AddressRange> {
     let (first, last) = (first.to_canonical(), last.to_canonical());
-    (first.is_ipv4() == last.is_ipv4() && first <= last).then_some(Range::FromTo(first, last))
+    (first.is_ipv4() == last.is_ipv4() && first <= last).then_some(AddressRange { first, last })
 }
 
 fn block(text: &str) -> Option<IpNet> {
@@ -179,20 +172,11 @@ fn block(text: &str) -> Option<IpNet> {
 }
 
 /// A first address, a last one and the length of their prefix, as some feeds have them. Two addresses alone may be anything.
-fn in_columns(first: IpNet, cells: &[Cow<'_, str>], at: usize) -> Option<Range> {
+fn in_columns(first: IpNet, cells: &[Cow<'_, str>], at: usize) -> Option<AddressRange> {
     let last: IpAddr = cells.get(at + 1)?.parse().ok()?;
     let block = IpNet::new(first.addr(), cells.get(at + 2)?.parse().ok()?).ok()?;
     (first.prefix_len() == first.max_prefix_len() && block.network() == first.addr() && block.broadcast() == last)
-        .then_some(Range::Block(block))
-}
-
-/// The blocks of a range.
-pub fn blocks(first: IpAddr, last: IpAddr) -> Vec<IpNet> {
-    match (first, last) {
-        (IpAddr::V4(first), IpAddr::V4(last)) => Ipv4Subnets::new(first, last, 0).map(IpNet::V4).collect(),
-        (IpAddr::V6(first), IpAddr::V6(last)) => Ipv6Subnets::new(first, last, 0).map(IpNet::V6).collect(),
-        _ => Vec::new(),
-    }
+        .then_some(AddressRange::from(&block))
 }
 
 fn json(text: &str) -> Line<'_> {

@@ -1,3 +1,4 @@
+use palisade_core::AddressRange;
 use proptest::prelude::*;
 
 use super::*;
@@ -132,7 +133,7 @@ proptest! {
     #[test]
     fn a_range_is_exactly_its_blocks(first: u32, length in 0..100_000_u32) {
         let last = first.saturating_add(length);
-        let blocks = line::blocks(std::net::Ipv4Addr::from(first).into(), std::net::Ipv4Addr::from(last).into());
+        let blocks = AddressRange { first: std::net::Ipv4Addr::from(first).into(), last: std::net::Ipv4Addr::from(last).into() }.blocks();
         let mut next = Some(first);
         for block in blocks {
             let IpNet::V4(block) = block else { panic!("{block}") };
