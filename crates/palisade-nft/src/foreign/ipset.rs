@@ -3,7 +3,7 @@
 //! The protocol is that of `linux/netfilter/ipset/ip_set.h`: a message an element. An ipset has no transactions: what comes is added
 //! before what goes is deleted, so that nobody is shut out meanwhile.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use ipnet::IpNet;
@@ -98,6 +98,16 @@ impl Ipset {
         self.change(IPSET_CMD_ADD, &come)?;
         self.change(IPSET_CMD_DEL, &gone)?;
         Ok(!come.is_empty() || !gone.is_empty())
+    }
+
+    /// The addresses that it holds.
+    ///
+    /// # Errors
+    ///
+    /// As [`Ipset::fill`].
+    pub fn content(&mut self) -> Result<BTreeSet<IpNet>, SetError> {
+        let elements = self.held()?.elements;
+        Ok(elements.into_iter().filter(|(_, excludes)| !excludes).map(|(net, _)| net).collect())
     }
 
     /// The addresses as the set holds them.
@@ -298,6 +308,8 @@ mod tests {
             let mut set = Ipset::open("nodes", Family::V4).unwrap();
             assert!(set.fill(&wanted).unwrap());
             assert_eq!(shown("nodes"), ["10.0.0.4/31", "10.1.0.0/16"]);
+            let held = nets(&["10.0.0.4/31", "10.1.0.0/16"]);
+            assert_eq!(set.content().unwrap().into_iter().collect::<Vec<IpNet>>(), held);
             assert!(!set.fill(&wanted).unwrap());
             assert!(set.fill(&nets(&["10.0.0.5/32"])).unwrap());
             assert_eq!(shown("nodes"), ["10.0.0.5"]);

@@ -2,16 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::net::IpAddr;
 
 use ipnet::IpNet;
-use palisade_core::{AddressSet, Family};
+use palisade_core::{AddressRange, AddressSet, Family};
 use rustix::io::Errno;
 
 use super::ForeignName;
 use crate::dialogue::{Dialogue, Reading};
 use crate::kernel::KernelError;
 use crate::plain_batch::PlainBatch;
-use crate::ruleset::{Key, SetDefinition, ValueType};
+use crate::ruleset::{Key, SetDefinition, Value, ValueType};
 use crate::wire::attributes::Writer;
 use crate::wire::batch::{ELEMENT_BYTES_MAX, write_element};
 use crate::wire::decode::{RawElement, definition, elements};
@@ -123,6 +124,21 @@ impl ForeignSet {
         Err(SetError::Refused { operation: "fill", set: self.to_string(), source: KernelError::Unsteady })
     }
 
+    /// The addresses that it holds.
+    ///
+    /// # Errors
+    ///
+    /// As [`ForeignSet::fill`].
+    pub fn content(&mut self) -> Result<BTreeSet<IpNet>, SetError> {
+        for _ in 0..TRIES {
+            let definition = self.definition()?;
+            if let Some(held) = self.held(&definition)? {
+                return Ok(held.iter().filter_map(range).flat_map(AddressRange::blocks).collect());
+            }
+        }
+        Err(SetError::Refused { operation: "read", set: self.to_string(), source: KernelError::Unsteady })
+    }
+
     /// What the set is.
     fn definition(&mut self) -> Result<SetDefinition, SetError> {
         let mut found = None;
@@ -232,6 +248,21 @@ impl fmt::Display for ForeignSet {
     }
 }
 
+/// The addresses of an element.
+fn range(key: &Key) -> Option<AddressRange> {
+    let address = |value: Value| match value {
+        Value::Ipv4(address) => Some(IpAddr::from(address)),
+        Value::Ipv6(address) => Some(IpAddr::from(address)),
+        _ => None,
+    };
+    let (first, last) = match key {
+        Key::Single(value) => (*value, *value),
+        Key::Range(first, last) => (*first, *last),
+        Key::Concat(_) => return None,
+    };
+    Some(AddressRange { first: address(first)?, last: address(last)? })
+}
+
 /// The names have the same numbers in messages about a set and about its elements.
 fn write_names(writer: &mut Writer<'_>, table: &str, set: &str) {
     writer.string(n::NFTA_SET_ELEM_LIST_TABLE, table);
@@ -288,6 +319,8 @@ mod tests {
             assert!(set.fill(&wanted).unwrap());
             assert_eq!(shown("ip fw nodes").unwrap(), "10.0.0.1-10.0.0.2, 10.1.0.0/16, 255.255.255.255");
             assert!(!set.fill(&wanted).unwrap());
+            let held = nets(&["10.0.0.1/32", "10.0.0.2/32", "10.1.0.0/16", "255.255.255.255/32"]);
+            assert_eq!(set.content().unwrap(), held);
             assert!(set.fill(&nets(&["10.0.0.2/32", "10.0.0.3/32"])).unwrap());
             assert_eq!(shown("ip fw nodes").unwrap(), "10.0.0.2/31");
             let mut six = open("inet", "nodes", Family::V6);
