@@ -172,9 +172,14 @@ fn ssh_is_worth_a_word() {
 }
 
 #[test]
-fn the_documented_file_is_one() {
+fn the_documented_files_are_right() {
     let page = include_str!("../../../docs/outside-hosts.md");
-    let example = page.split_once("```yaml\n").unwrap().1.split_once("```").unwrap().0;
-    let (list, diagnostics) = parse(example);
-    assert!(list.is_some() && diagnostics.is_empty(), "{diagnostics:?}");
+    let blocks = page.split("```yaml\n").skip(1).map(|rest| rest.split_once("```").unwrap().0);
+    let (whole, parts): (Vec<&str>, Vec<&str>) = blocks.partition(|block| block.starts_with("apiVersion"));
+    assert_eq!((whole.len(), parts.len()), (2, 2));
+    let parts = parts.into_iter().map(with);
+    for text in whole.into_iter().map(str::to_owned).chain(parts) {
+        let (list, diagnostics) = parse(&text);
+        assert!(list.is_some() && diagnostics.is_empty(), "{diagnostics:?}");
+    }
 }
