@@ -18,6 +18,9 @@ const OUTSIDE: &str = "outside the cluster";
 /// The heading of nodes.
 const NODES: &str = "nodes of the cluster";
 
+/// The heading of servers that have lists of nodes.
+const SERVERS: &str = "servers outside";
+
 /// Ends that nothing tells apart.
 #[derive(Debug)]
 pub struct Class<'a> {
@@ -35,6 +38,7 @@ impl Class<'_> {
         match self.ends[0] {
             End::Pod(_) | End::Workload(_) => format!("{}/{}", self.group, self.name),
             End::Node(_) => format!("node/{}", self.name),
+            End::Host(_) => format!("host/{}", self.name),
             End::Address(_) => self.name.clone(),
         }
     }
@@ -106,6 +110,7 @@ fn group_of(end: &End) -> String {
         End::Pod(name) => name.namespace.to_string(),
         End::Workload(name) => name.namespace.to_string(),
         End::Node(_) | End::Address(_) => NODES.to_string(),
+        End::Host(_) => SERVERS.to_string(),
     }
 }
 
@@ -113,7 +118,7 @@ fn name_of(end: &End) -> String {
     match end {
         End::Pod(name) => name.name.to_string(),
         End::Workload(name) => format!("{}/{}", name.kind, name.name),
-        End::Node(name) => name.to_string(),
+        End::Node(name) | End::Host(name) => name.to_string(),
         End::Address(address) => address.to_string(),
     }
 }

@@ -94,6 +94,9 @@ fn print_testimony(out: &mut impl Write, snapshot: &Snapshot, testimony: &Testim
     for host in &decision.host {
         writeln!(out, "      {host}")?;
     }
+    if let Some(server) = &decision.server {
+        writeln!(out, "      {server}")?;
+    }
     writeln!(out, "    tables: {}", tables.verdict)?;
     for ban in &tables.bans {
         writeln!(out, "      {ban}")?;

@@ -3,13 +3,14 @@
 //! Nothing is made of a file with anything in it that cannot be read: whom half of it admits nobody meant.
 
 mod safety;
+pub(crate) mod server;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 use palisade_core::host_policy::FAILSAFE_PORTS;
-use palisade_core::{Diagnostic, HostPeer, HostPolicy, HostPolicyName, HostPort, Level, Selector};
+use palisade_core::{Diagnostic, HostPolicy, HostPolicyName, HostPort, Level, Selector};
 
 use crate::document::{self, Places};
 use crate::host_policy::{self, host_port, optional_selector};
@@ -21,10 +22,13 @@ use crate::restrict_ip::take;
 use crate::tree::{Span, shortened};
 use crate::{SourceText, syntax};
 
+pub use palisade_core::AddressType;
 pub use safety::Safety;
 
 /// `kind`.
 pub const KIND: &str = "NodeAllowlist";
+/// What an error in it means.
+pub(crate) const NOTHING: &str = "nothing is made of the file";
 
 /// What the file says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,33 +58,6 @@ pub struct ClusterSource {
     pub address_types: Vec<AddressType>,
 }
 
-/// Which addresses of a node are meant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum AddressType {
-    /// `status.addresses` of this type.
-    InternalIP,
-    /// `status.addresses` of this type.
-    ExternalIP,
-    /// `spec.podCIDRs`: for clusters that do not hide pods behind their node.
-    PodCIDR,
-}
-
-impl AddressType {
-    /// Every type.
-    pub const ALL: [AddressType; 3] = [AddressType::InternalIP, AddressType::ExternalIP, AddressType::PodCIDR];
-    /// Those of nodes whose file names none.
-    pub const DEFAULT: [AddressType; 2] = [AddressType::InternalIP, AddressType::ExternalIP];
-
-    /// As it is written.
-    pub fn name(self) -> &'static str {
-        match self {
-            AddressType::InternalIP => "InternalIP",
-            AddressType::ExternalIP => "ExternalIP",
-            AddressType::PodCIDR => "PodCIDR",
-        }
-    }
-}
-
 impl NodeAllowlist {
     /// Reads the text of a file; `None` if anything in it is an error. With it, what is wrong, in the order of the file.
     pub fn parse(source: &SourceText) -> (Option<NodeAllowlist>, Vec<Diagnostic>) {
@@ -99,22 +76,19 @@ impl NodeAllowlist {
         let object = found.as_ref().map(|list: &NodeAllowlist| format!("{KIND} {}", list.name));
         let mut report = Report::new(std::slice::from_ref(source));
         let origin = Origin { source: 0, span: Span::default(), line: 1 };
-        report.problems(reading.problems, origin, object.as_deref(), Some("nothing is made of the file"));
+        report.problems(reading.problems, origin, object.as_deref(), Some(NOTHING));
         (found.filter(|_| !is_wrong), report.diagnostics)
     }
 
     /// The policy that it comes to, for the server itself, if the nodes have these addresses.
     pub fn policy(&self, nodes: impl IntoIterator<Item = IpNet>) -> HostPolicy {
         let admitted = nodes.into_iter().chain(self.static_cidrs.iter().copied());
-        HostPolicy {
-            ports: self.allow.clone(),
-            from: admitted.map(|cidr| HostPeer::Block { cidr, except: Vec::new() }).collect(),
-            ..host_policy::guarding_nothing(HostPolicyName::Object(Arc::clone(&self.name)))
-        }
+        HostPolicy::of_blocks(HostPolicyName::Object(Arc::clone(&self.name)), self.allow.clone(), admitted)
     }
 }
 
-fn read(root: &At<'_>, reading: &mut Reading) -> Option<NodeAllowlist> {
+/// Reads the file; what it comes to counts only if no problem is an error.
+pub(crate) fn read(root: &At<'_>, reading: &mut Reading) -> Option<NodeAllowlist> {
     root.known_fields(&["apiVersion", "kind", "metadata", "spec"], Level::Error, reading)?;
     is_to_be(root, "apiVersion", host_policy::VERSION, reading)?;
     is_to_be(root, "kind", KIND, reading)?;

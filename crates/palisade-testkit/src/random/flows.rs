@@ -175,6 +175,7 @@ fn who(snapshot: &Snapshot, end: &End) -> Who {
             _ => Who::Pod,
         },
         End::Workload(_) => Who::Pod,
+        End::Host(_) => Who::Outside,
         End::Node(name) => Who::Node(name.clone()),
         End::Address(address) => {
             let has = |pod: &Pod| !pod.finished && !pod.host_network && pod.addresses.contains(address);
@@ -192,6 +193,7 @@ fn has_family(snapshot: &Snapshot, end: &End, family: Family) -> bool {
     match end {
         End::Pod(name) => snapshot.pods.get(name).is_some_and(|pod| any(&pod.addresses)),
         End::Node(name) => snapshot.nodes.get(name).is_some_and(|node| any(&node.addresses)),
+        End::Host(name) => snapshot.servers.get(name).is_some_and(|server| any(&server.addresses)),
         End::Address(address) => Family::of(*address) == family,
         End::Workload(_) => false,
     }
