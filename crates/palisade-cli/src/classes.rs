@@ -43,7 +43,22 @@ impl Class<'_> {
         }
     }
 
-    /// Whether it holds addresses outside the cluster.
+    /// Whether it holds pods.
+    pub fn is_pod(&self) -> bool {
+        matches!(self.ends[0], End::Pod(_) | End::Workload(_))
+    }
+
+    /// Whether it holds a node, or an address of one.
+    pub fn is_node(&self) -> bool {
+        self.group == NODES
+    }
+
+    /// Whether it is a server outside the cluster that has a list of nodes.
+    pub fn is_server(&self) -> bool {
+        self.group == SERVERS
+    }
+
+    /// Whether it holds addresses outside the cluster that are no server's.
     pub fn is_outside(&self) -> bool {
         self.group == OUTSIDE
     }
@@ -174,16 +189,18 @@ fn outside_classes<'a>(
 /// The name of the addresses that are in no block of their own.
 const OTHERS: &str = "other";
 
-/// Every block that a policy names, but for those that hold a whole family.
+/// Every block that a policy or the list of a server names, but for those that hold a whole family.
 fn blocks(snapshot: &Snapshot) -> BTreeSet<IpNet> {
     let rules = |direction| snapshot.policies.values().filter_map(move |policy| policy.rules[direction].as_ref());
     let peers = Direction::ALL.into_iter().flat_map(rules).flatten().flat_map(|rule| rule.peers.iter().flatten());
     let mut blocks = BTreeSet::new();
     for peer in peers {
         if let Peer::Block { cidr, except } = peer {
-            blocks.extend([cidr].into_iter().chain(except).map(IpNet::trunc).filter(|block| block.prefix_len() > 0));
+            blocks.extend([cidr].into_iter().chain(except).map(IpNet::trunc));
         }
     }
+    blocks.extend(snapshot.servers.values().flat_map(|server| &server.static_cidrs));
+    blocks.retain(|block| block.prefix_len() > 0);
     blocks
 }
 

@@ -117,7 +117,7 @@ impl fmt::Display for ServerDecision {
                     None => write!(f, "{} is no address of a node, nor in staticCIDRs", source.address)?,
                 }
                 match (&source.owner, &source.node) {
-                    (Owner::Pod(_), Some(node)) => write!(f, "; hidden behind its node it would be node/{node}"),
+                    (Owner::Pod(_), Some(node)) => write!(f, "; if its node hides it, it comes as node/{node}"),
                     _ => Ok(()),
                 }
             }

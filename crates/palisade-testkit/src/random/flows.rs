@@ -138,7 +138,7 @@ fn add_port_edges(edges: &mut BTreeSet<(Transport, Port)>, port: &PortMatch) {
 }
 
 /// The first and the last address of the block, one inside, and the two just outside.
-fn address_edges(net: IpNet) -> Vec<IpAddr> {
+pub(super) fn address_edges(net: IpNet) -> Vec<IpAddr> {
     let step = |address: IpAddr, up: bool| match address {
         IpAddr::V4(address) => {
             let bits = address.to_bits();
@@ -154,7 +154,7 @@ fn address_edges(net: IpNet) -> Vec<IpAddr> {
 }
 
 /// Whether a host may have the address and another may send to it over a router.
-fn can_be_sent(address: IpAddr) -> bool {
+pub(super) fn can_be_sent(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => {
             let first = address.octets()[0];
