@@ -153,7 +153,7 @@ pub fn endpoints(snapshot: &Snapshot, end: &End) -> Result<Vec<Endpoint>, Resolv
             None => {
                 let known = snapshot.servers.keys().map(|server| format!("host/{server}"));
                 let hint = match snapshot.servers.len() {
-                    0 => "the input has no NodeAllowlist; a pod of a namespace called 'host' is 'pod:host/NAME'"
+                    0 => "the input has no NodeAllowlist, or none that can be read; a pod of a namespace called 'host' is 'pod:host/NAME'"
                         .to_string(),
                     _ => suggestion(&end.to_string(), known),
                 };

@@ -60,3 +60,54 @@ fn traffic(server: &Server) -> Vec<Traffic> {
     }
     with_unnamed(ports, ranges)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use palisade_core::HostPort;
+
+    use super::*;
+    use crate::plan::plan;
+
+    fn addresses(texts: &[&str]) -> Vec<IpAddr> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    /// Who is tried with a server that has these addresses, and the traffic.
+    fn check(server: &[&str], families: &[Family], sources: &str, traffic: &str) {
+        let mut snapshot = Snapshot::default();
+        let node = Node { addresses: addresses(&["10.0.0.1", "10.0.0.2", "fd00::1"]), ..Node::default() };
+        snapshot.nodes.insert("n1".into(), Arc::new(node));
+        let port = |number: u16| Port::new(number).unwrap();
+        let range = PortRange::new(port(80), port(82)).unwrap();
+        let server = Server {
+            addresses: addresses(server),
+            static_cidrs: vec!["203.0.113.4/31".parse().unwrap()],
+            ports: vec![HostPort { transport: Transport::Tcp, range }],
+            ..Server::default()
+        };
+        snapshot.servers.insert("pg".into(), Arc::new(server));
+        let flows = plan(&snapshot, families);
+        let found = |text: &dyn Fn(&Flow) -> String| {
+            let mut found: Vec<String> = flows.iter().map(text).collect();
+            found.dedup();
+            found
+        };
+        assert_eq!(found(&|flow| flow.source.to_string()).join(" "), sources);
+        let first: Vec<String> = flows.iter().map(|flow| flow.traffic.to_string()).collect();
+        let count = first.iter().position(|traffic| traffic == "icmp").map_or(0, |last| last + 1);
+        assert_eq!(first[..count].join(", "), traffic);
+        assert!(flows.iter().all(|flow| flow.destination.to_string() == "host/pg"));
+    }
+
+    #[test]
+    fn nodes_and_the_edges_of_blocks_are_tried() {
+        let traffic = "tcp 79, tcp 80, tcp 81, tcp 82, tcp 83, tcp 4242, udp 4242, sctp 4242, icmp";
+        let v4 = "node/n1 10.0.0.2 192.0.2.1 203.0.113.3 203.0.113.4 203.0.113.5 203.0.113.6";
+        check(&["10.95.0.1", "fd95::1"], &Family::ALL, &format!("{v4} 2001:db8::1"), traffic);
+        check(&["10.95.0.1", "fd95::1"], &[Family::V4], v4, traffic);
+        check(&["fd95::1"], &Family::ALL, "node/n1 2001:db8::1", traffic);
+        check(&["fd95::1"], &[Family::V4], "", "");
+    }
+}
