@@ -10,6 +10,7 @@ use crate::host_reason::HostDecision;
 use crate::packet::{Endpoint, Owner, Packet};
 use crate::reason::{Decision, DirectionDecision, Outcome};
 use crate::resolve::{ResolveError, pods_meant, resolve};
+use crate::server_reason::ServerOutcome;
 
 /// What is decided about a flow, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +40,7 @@ pub fn explain(snapshot: &Snapshot, flow: &Flow, families: &[Family]) -> Result<
     for packet in resolve(snapshot, flow, families)? {
         let mut decision = decide(snapshot, &packet);
         let ends = [(&flow.source, &packet.source), (&flow.destination, &packet.destination)];
-        let is_listed = decision.server.is_some();
+        let is_listed = decision.server.as_ref().is_some_and(|server| server.outcome != ServerOutcome::NotGuarded);
         let by_invention = |directions: &[DirectionDecision], host: &[HostDecision]| {
             let is_asked =
                 is_listed || !host.is_empty() || directions.iter().any(|direction| !direction.isolated_by.is_empty());

@@ -134,6 +134,17 @@ fn an_invented_address_decides() {
 }
 
 #[test]
+fn the_invented_node_of_a_host_network_pod_decides() {
+    let cluster = with(server("role=worker", &[], &[])).pod_with("ops/agent", "", |pod| {
+        pod.host_network = true;
+        pod.assumed.node = true;
+        pod.addresses.clear();
+    });
+    cluster.check("ops/agent -> host/pg tcp 5432", "deny (assumed)");
+    cluster.check("ops/agent -> host/pg tcp 80", "allow");
+}
+
+#[test]
 fn where_a_server_is_was_invented() {
     let to = |peers: &[_]| with(server("", &[], &[])).policy(egress("web/p", "", &[rule(peers, &[])]));
     let blocks = [block("10.95.0.0/16", &[]), block("fd95::/16", &[])];

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use palisade_core::{AddressType, AdmittedNodes, End, Flow, Node, Server, ServerName, Snapshot, Traffic};
 
 use super::flows::{address_edges, can_be_sent};
@@ -37,7 +37,7 @@ pub fn to_servers(case: &mut Case, rng: &mut Rng, flow_count: usize) {
     case.flows = (0..flow_count).map(|_| flow()).collect();
 }
 
-/// Most addresses are `InternalIP`; some are of another type, of both, or of none.
+/// Most addresses are `InternalIP`; some are of another type, of both, or of none. Now and then a node claims all there are for its pods.
 fn tell_types(node: &mut Node, rng: &mut Rng) {
     for address in &node.addresses {
         let types = match rng.below(10) {
@@ -47,6 +47,9 @@ fn tell_types(node: &mut Node, rng: &mut Rng) {
             _ => continue,
         };
         node.other_types.insert(*address, types);
+    }
+    if rng.percent(5) {
+        node.pod_cidrs.extend([IpNet::from(Ipv4Net::default()), IpNet::from(Ipv6Net::default())]);
     }
 }
 
