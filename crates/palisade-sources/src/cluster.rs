@@ -59,7 +59,7 @@ pub fn snapshot(mut objects: Objects, options: &Options, reading: &mut Reading, 
         pods,
         ..Snapshot::default()
     };
-    Snapshot { servers: server::place(allowlists, &snapshot, &options.families), ..snapshot }
+    Snapshot { servers: server::place(allowlists, &snapshot, &options.families, report), ..snapshot }
 }
 
 fn draft(object: PodObject, origin: Origin, reading: &mut Reading) -> Draft {

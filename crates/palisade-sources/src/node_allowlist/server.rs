@@ -5,11 +5,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use palisade_core::{AdmittedNodes, Family, Server, ServerName, Snapshot};
+use palisade_core::{AdmittedNodes, Diagnostic, Family, Level, Server, ServerName, Snapshot};
 
-use super::{ClusterSource, NodeAllowlist};
+use super::{ClusterSource, KIND, NodeAllowlist};
 use crate::addresses::Range;
 use crate::objects::Placed;
+use crate::report::Report;
 
 /// Where the addresses of servers come from: the first of each family.
 const NETWORKS: [IpNet; 2] = [
@@ -22,6 +23,7 @@ pub fn place(
     lists: BTreeMap<ServerName, Placed<NodeAllowlist>>,
     snapshot: &Snapshot,
     families: &[Family],
+    report: &mut Report<'_>,
 ) -> BTreeMap<ServerName, Arc<Server>> {
     let of_nodes = snapshot.nodes.values().flat_map(|node| &node.addresses);
     let of_pods = snapshot.pods.values().flat_map(|pod| &pod.addresses);
@@ -32,10 +34,21 @@ pub fn place(
         networks.map(|network| Range::new(network, 1).filter(|address| !taken.contains(address))).collect();
     let mut servers = BTreeMap::new();
     for (name, list) in lists {
+        tell_of_several_clusters(&list, report);
         let addresses = free.iter_mut().filter_map(Iterator::next).collect();
         servers.insert(name, Arc::new(server(list.object, addresses)));
     }
     servers
+}
+
+/// The nodes of several clusters are the same here, which is not what the list means.
+fn tell_of_several_clusters(Placed { origin, object }: &Placed<NodeAllowlist>, report: &mut Report<'_>) {
+    let names: Vec<&str> = object.clusters.iter().map(|cluster| &*cluster.name).collect();
+    if names.len() > 1 {
+        let message = format!("the nodes of the input stand for those of each of its clusters: {}", names.join(", "));
+        let object = Some(format!("{KIND} {}", object.name));
+        report.add(*origin, Diagnostic { object, ..Diagnostic::new(Level::Note, message) });
+    }
 }
 
 /// What the list says. How API servers are reached, and what of their answers is believed when, is no matter of one moment.
