@@ -49,6 +49,10 @@ impl Soak {
             if seed % 3 == 0 {
                 random::through_services(&mut case, &mut Rng::new(seed), FLOWS);
             }
+            // In another third they go to servers outside, and come from them.
+            if seed % 3 == 1 {
+                random::to_servers(&mut case, &mut Rng::new(seed), FLOWS);
+            }
             let report = judge(&lab, &case).with_context(|| format!("seed {seed}"))?;
             if report.disagreements().next().is_some() {
                 drop(lab);
@@ -113,5 +117,6 @@ fn described(case: Case, first_seed: u64) -> String {
         Ok(report) => format!("made small:\n{}", said(&report)),
         Err(error) => format!("{error:#}\n"),
     };
-    format!("{said}{}{:#?}", to_yaml(&small.snapshot), small.snapshot.services)
+    let Snapshot { services, servers, .. } = &small.snapshot;
+    format!("{said}{}{services:#?}{servers:#?}", to_yaml(&small.snapshot))
 }

@@ -143,7 +143,7 @@ fn endpoint(snapshot: &Snapshot, address: IpAddr) -> Endpoint {
 fn pod(snapshot: &Snapshot, address: IpAddr) -> Option<String> {
     match endpoint(snapshot, address).owner {
         Owner::Pod(name) => Some(name.to_string()),
-        Owner::Node | Owner::Outside => None,
+        Owner::Node | Owner::Server(_) | Owner::Outside => None,
     }
 }
 

@@ -24,6 +24,7 @@ pub enum Command {
         arg_required_else_help = true,
         after_help = "Examples:
   palisade explain -f examples/shop 'shop/orders -> data/postgres tcp 5432'
+  palisade explain -f examples/outside-host 'node/n1 -> host/prod-to-postgres tcp 5432'
   kubectl get ns,no,po,svc,netpol -A -o yaml | palisade explain -f - --flows flows
 
 Exit status: 0 every flow is allowed, 1 a flow is denied, 2 no answer."
@@ -223,7 +224,7 @@ pub struct RenderArguments {
     #[command(flatten)]
     pub input: InputArguments,
 
-    /// The node
+    /// The node, or host/NAME: a server outside, by the name of its NodeAllowlist
     #[arg(long, value_name = "NAME")]
     pub node: String,
 }
@@ -283,7 +284,7 @@ pub struct LabExecArguments {
     #[arg(short = 'f', long = "filename", value_name = "PATH", required = true)]
     pub paths: Vec<PathBuf>,
 
-    /// The pod, or node/NAME
+    /// The pod, or node/NAME, or host/NAME
     #[arg(value_name = "POD")]
     pub pod: String,
 

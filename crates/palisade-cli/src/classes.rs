@@ -18,6 +18,9 @@ const OUTSIDE: &str = "outside the cluster";
 /// The heading of nodes.
 const NODES: &str = "nodes of the cluster";
 
+/// The heading of servers that have lists of nodes.
+const SERVERS: &str = "servers outside";
+
 /// Ends that nothing tells apart.
 #[derive(Debug)]
 pub struct Class<'a> {
@@ -35,11 +38,27 @@ impl Class<'_> {
         match self.ends[0] {
             End::Pod(_) | End::Workload(_) => format!("{}/{}", self.group, self.name),
             End::Node(_) => format!("node/{}", self.name),
+            End::Host(_) => format!("host/{}", self.name),
             End::Address(_) => self.name.clone(),
         }
     }
 
-    /// Whether it holds addresses outside the cluster.
+    /// Whether it holds pods.
+    pub fn is_pod(&self) -> bool {
+        matches!(self.ends[0], End::Pod(_) | End::Workload(_))
+    }
+
+    /// Whether it holds a node, or an address of one.
+    pub fn is_node(&self) -> bool {
+        self.group == NODES
+    }
+
+    /// Whether it is a server outside the cluster that has a list of nodes.
+    pub fn is_server(&self) -> bool {
+        self.group == SERVERS
+    }
+
+    /// Whether it holds addresses outside the cluster that are no server's.
     pub fn is_outside(&self) -> bool {
         self.group == OUTSIDE
     }
@@ -106,6 +125,7 @@ fn group_of(end: &End) -> String {
         End::Pod(name) => name.namespace.to_string(),
         End::Workload(name) => name.namespace.to_string(),
         End::Node(_) | End::Address(_) => NODES.to_string(),
+        End::Host(_) => SERVERS.to_string(),
     }
 }
 
@@ -113,7 +133,7 @@ fn name_of(end: &End) -> String {
     match end {
         End::Pod(name) => name.name.to_string(),
         End::Workload(name) => format!("{}/{}", name.kind, name.name),
-        End::Node(name) => name.to_string(),
+        End::Node(name) | End::Host(name) => name.to_string(),
         End::Address(address) => address.to_string(),
     }
 }
@@ -169,16 +189,18 @@ fn outside_classes<'a>(
 /// The name of the addresses that are in no block of their own.
 const OTHERS: &str = "other";
 
-/// Every block that a policy names, but for those that hold a whole family.
+/// Every block that a policy or the list of a server names, but for those that hold a whole family.
 fn blocks(snapshot: &Snapshot) -> BTreeSet<IpNet> {
     let rules = |direction| snapshot.policies.values().filter_map(move |policy| policy.rules[direction].as_ref());
     let peers = Direction::ALL.into_iter().flat_map(rules).flatten().flat_map(|rule| rule.peers.iter().flatten());
     let mut blocks = BTreeSet::new();
     for peer in peers {
         if let Peer::Block { cidr, except } = peer {
-            blocks.extend([cidr].into_iter().chain(except).map(IpNet::trunc).filter(|block| block.prefix_len() > 0));
+            blocks.extend([cidr].into_iter().chain(except).map(IpNet::trunc));
         }
     }
+    blocks.extend(snapshot.servers.values().flat_map(|server| &server.static_cidrs));
+    blocks.retain(|block| block.prefix_len() > 0);
     blocks
 }
 

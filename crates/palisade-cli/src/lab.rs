@@ -147,6 +147,9 @@ fn in_words(before: &Snapshot, change: &Change) -> String {
             (format!("{} {name}", name.kind()), before.host_policies.contains_key(name), now.is_some())
         }
         Change::BanList(name, now) => (format!("BanList {name}"), before.ban_lists.contains_key(name), now.is_some()),
+        Change::Server(name, now) => {
+            (format!("NodeAllowlist {name}"), before.servers.contains_key(name), now.is_some())
+        }
     };
     let verb = match (was, is) {
         (false, _) => "new",

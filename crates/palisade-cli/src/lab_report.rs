@@ -36,14 +36,16 @@ pub fn print_row(out: &mut impl Write, text: &str, row: &Row) -> io::Result<()> 
     writeln!(out, "{text}: {words}")
 }
 
-/// What the cluster is: `12 pods on 2 nodes, 22 policies`.
+/// What the cluster is: `12 pods on 2 nodes, 22 policies`; and how many servers are outside, if any.
 pub fn print_cluster(out: &mut impl Write, snapshot: &Snapshot) -> io::Result<()> {
-    let Snapshot { pods, nodes, policies, .. } = snapshot;
+    let Snapshot { pods, nodes, policies, servers, .. } = snapshot;
     let policies = match policies.len() {
         1 => "1 policy".to_string(),
         count => format!("{count} policies"),
     };
-    writeln!(out, "{} on {}, {policies}", counted(pods.len(), "pod"), counted(nodes.len(), "node"))
+    let servers =
+        if servers.is_empty() { String::new() } else { format!(", {} outside", counted(servers.len(), "server")) };
+    writeln!(out, "{} on {}, {policies}{servers}", counted(pods.len(), "pod"), counted(nodes.len(), "node"))
 }
 
 /// What the witnesses say all in all: disagreements in full, what was not sent, and the sum.
@@ -93,6 +95,9 @@ fn print_testimony(out: &mut impl Write, snapshot: &Snapshot, testimony: &Testim
     }
     for host in &decision.host {
         writeln!(out, "      {host}")?;
+    }
+    if let Some(server) = &decision.server {
+        writeln!(out, "      {server}")?;
     }
     writeln!(out, "    tables: {}", tables.verdict)?;
     for ban in &tables.bans {

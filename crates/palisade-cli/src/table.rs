@@ -37,7 +37,8 @@ fn openings<'a>(reaches: &Reaches<'a>, classes: &[Class<'a>], width: usize) -> S
     let nobody = BTreeSet::new();
     let mut entries: Vec<(Vec<String>, String)> = Vec::new();
     let mut outside_begins = None;
-    for destination in classes {
+    let is_tried = |class: &&Class<'a>| classes.iter().any(|from| reach_between(reaches, from, class).is_some());
+    for destination in classes.iter().filter(is_tried) {
         let without = if destination.is_outside() { &roamers } else { &nobody };
         if destination.is_outside() && outside_begins.is_none() {
             outside_begins = Some(entries.len());
@@ -151,9 +152,12 @@ fn named_sources(sources: &BTreeSet<usize>, classes: &[Class<'_>], destination: 
         let mut matching = (0..classes.len()).filter(|index| test(&classes[*index])).peekable();
         matching.peek().is_some() && matching.all(held)
     };
-    let every_pod = all_where(&|class| !class.is_outside());
+    let every_pod = all_where(&|class| class.is_pod());
     let every_address = !destination.is_outside() && all_where(&|class| class.is_outside());
-    if every_pod && every_address {
+    let every_node = all_where(&|class| class.is_node());
+    // Nodes are tried with servers alone.
+    let are_nodes_tried = destination.is_server();
+    if every_pod && every_address && (every_node || !are_nodes_tried) {
         return "everyone".to_string();
     }
     let mut names: Vec<String> = Vec::new();
@@ -163,11 +167,13 @@ fn named_sources(sources: &BTreeSet<usize>, classes: &[Class<'_>], destination: 
     for (index, class) in sources.iter().map(|index| (*index, &classes[*index])) {
         let name = if class.is_outside() && every_address {
             "everybody outside".to_string()
-        } else if !class.is_outside() && every_pod {
+        } else if class.is_pod() && every_pod {
             continue;
+        } else if class.is_node() && every_node {
+            "every node".to_string()
         } else if is_destination(class) {
             EACH_OTHER.to_string()
-        } else if !class.is_outside()
+        } else if class.is_pod()
             && classes.iter().filter(|other| other.group == class.group && !is_destination(other)).count() > 1
             && all_where(&|other| other.group == class.group)
         {

@@ -73,6 +73,8 @@ impl Cluster {
                     }
                 }
                 Change::BanList(name, new) => drop(touched.ban_lists.insert(name.clone(), new.clone())),
+                // No node asks about them: they are compiled by themselves.
+                Change::Server(..) => {}
             }
         }
         // As many changes pay for it.

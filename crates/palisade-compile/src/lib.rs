@@ -5,7 +5,7 @@
 //!
 //! Read in this order: `grants` (what the policies of a pod grant, rule by rule), `subject` (from grants to the
 //! entries of one address), `atom` and `peers` (who is meant), `digest` (its name in the tables), `host` (the guards
-//! of nodes), `bans` (what is banned), `compiler` (what a change touches), `room` (how much of it a node holds).
+//! of nodes), `server` (a server outside), `bans` (what is banned), `compiler` (what a change touches), `room` (how much of it a node holds).
 
 mod atom;
 mod bans;
@@ -19,12 +19,14 @@ mod named;
 mod peers;
 mod ranges;
 mod room;
+mod server;
 mod settings;
 mod subject;
 
 pub use compiler::Compiler;
 pub use host::guards;
 pub use matching::selects;
+pub use server::{admissible, compile_server, server_compiler, server_policy};
 pub use settings::{Settings, UnknownPods};
 
 use palisade_core::{Change, NodeName, Snapshot, Tables};

@@ -5,13 +5,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use palisade_compile::{Compiler, Settings, UnknownPods, compile};
+use palisade_compile::{Compiler, Settings, UnknownPods, compile, compile_server};
+use palisade_core::server::machine;
 use palisade_core::tables::Subjects;
 use palisade_core::{
     Admit, Audit, Change, Direction, Family, NetworkPolicy, NodeName, Pod, PodName, Rest, Snapshot, Tables,
     TablesChange, Verdict,
 };
-use palisade_sim::{Endpoint, Owner, Packet, decide, isolators, resolve, walk};
+use palisade_sim::{Endpoint, Owner, Packet, ServerOutcome, decide, isolators, resolve, walk};
 use palisade_sources::{Limits, Options, SourceText, parse};
 use palisade_testkit::manifest::{to_configs, to_yaml};
 use palisade_testkit::mutate::mutate;
@@ -53,6 +54,27 @@ fn oracle_and_tables_agree_through_services() {
         judged += check(seed, case);
     }
     assert!(judged >= 10_000 && hidden >= 2_000 && led_back >= 200, "{judged} judged, {hidden}, {led_back}");
+}
+
+/// Servers outside are told whom they admit by the nodes that there are.
+#[test]
+fn oracle_and_tables_agree_about_servers() {
+    let (mut judged, mut outcomes) = (0, BTreeMap::new());
+    for seed in 0..400 {
+        let mut case = random::case(seed, 40);
+        random::to_servers(&mut case, &mut Rng::new(seed), 60);
+        for packet in packets(&case) {
+            let Some(decision) = decide(&case.snapshot, &packet).server else { continue };
+            let outcome = match decision.outcome {
+                ServerOutcome::Denied { closest } => format!("denied {}", closest.is_some()),
+                other => format!("{other:?}").split(' ').next().unwrap_or_default().to_string(),
+            };
+            *outcomes.entry(outcome).or_insert(0) += 1;
+        }
+        judged += check(seed, case);
+    }
+    assert!(judged >= 10_000, "only {judged} packets were judged");
+    assert!(outcomes.len() == 5 && outcomes.values().all(|count| *count >= 200), "{outcomes:?}");
 }
 
 #[test]
@@ -428,7 +450,9 @@ fn packets(case: &Case) -> Vec<Packet> {
 }
 
 fn tables_of_every_node(snapshot: &Snapshot) -> BTreeMap<NodeName, Tables> {
-    snapshot.nodes.keys().map(|node| (node.clone(), compile(snapshot, node))).collect()
+    let of_nodes = snapshot.nodes.keys().map(|node| (node.clone(), compile(snapshot, node)));
+    let servers = snapshot.servers.iter();
+    of_nodes.chain(servers.map(|(name, server)| (machine(name), compile_server(snapshot, name, server)))).collect()
 }
 
 fn tables_with(snapshot: &Snapshot, settings: &Settings) -> BTreeMap<NodeName, Tables> {
@@ -458,7 +482,7 @@ fn report(seed: u64, case: Case) -> ! {
         println!("audited policies, tables: {}", trace.shadow.verdict);
         trace.shadow.steps.iter().for_each(|step| println!("  {step}"));
     }
-    println!("{:#?}", small.snapshot.services);
+    println!("{:#?}{:#?}", small.snapshot.services, small.snapshot.servers);
     let configs = to_configs(&small.snapshot).join("---\n");
     panic!("oracle and tables disagree with seed {seed}:\n{}\nconfig files:\n{configs}", to_yaml(&small.snapshot));
 }

@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use crate::name::{NodeName, PodName, WorkloadKind, WorkloadName};
 use crate::net::{Port, Traffic, Transport};
+use crate::server::ServerName;
 
 /// What a client sends: who, to whom, what.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,6 +29,8 @@ pub enum End {
     Workload(WorkloadName),
     /// `node/NAME`: the node itself, and every hostNetwork pod on it.
     Node(NodeName),
+    /// `host/NAME`: a server outside of the cluster, by the name of its `NodeAllowlist`.
+    Host(ServerName),
     /// An address; one that a pod has means that pod, in that family alone.
     Address(IpAddr),
 }
@@ -115,10 +118,7 @@ impl FromStr for End {
         }
         match parts.as_slice() {
             ["node", name] if !explicit_pod => Ok(End::Node((*name).into())),
-            ["host", _] if !explicit_pod => error(
-                format!("'{text}' names a host outside the cluster, which no input describes"),
-                "write a pod of a namespace called 'host' as 'pod:host/NAME'",
-            ),
+            ["host", name] if !explicit_pod => Ok(End::Host((*name).into())),
             [namespace, name] => Ok(End::Pod(PodName::new(*namespace, *name))),
             [namespace, kind, name] => match WorkloadKind::from_name(kind) {
                 Some(kind) => {
@@ -141,6 +141,7 @@ impl fmt::Display for End {
             End::Pod(name) => write!(f, "{name}"),
             End::Workload(name) => write!(f, "{name}"),
             End::Node(name) => write!(f, "node/{name}"),
+            End::Host(name) => write!(f, "host/{name}"),
             End::Address(address) => write!(f, "{address}"),
         }
     }
@@ -163,6 +164,7 @@ mod tests {
             "web/deployment/front -> 203.0.113.7 udp 53",
             "2001:db8::1 -> pod:node/x sctp 9999",
             "node/n1 -> db/pg icmp",
+            "pod:host/x -> host/prod-to-postgres tcp 5432",
         ] {
             assert_eq!(text.parse::<Flow>().unwrap().to_string(), text);
         }
@@ -181,6 +183,5 @@ mod tests {
         check("web/front -> db/pg icmp 8", "takes no port");
         check("front -> db/pg icmp", "neither a name nor an address");
         check("web/frob/x -> db/pg icmp", "unknown kind 'frob'");
-        check("host/db1 -> db/pg icmp", "outside the cluster");
     }
 }

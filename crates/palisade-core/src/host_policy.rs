@@ -170,6 +170,24 @@ impl fmt::Display for HostGroup {
 }
 
 impl HostPolicy {
+    /// A policy of every node: its ports are for these blocks, and nobody else.
+    pub fn of_blocks(
+        name: HostPolicyName,
+        ports: Vec<HostPort>,
+        blocks: impl IntoIterator<Item = IpNet>,
+    ) -> HostPolicy {
+        HostPolicy {
+            name,
+            nodes: Selector::everything(),
+            ports,
+            scope: HostScope::Everything,
+            from: blocks.into_iter().map(|cidr| HostPeer::Block { cidr, except: Vec::new() }).collect(),
+            audit: false,
+            otherwise: Otherwise::Drop,
+            unreadable: None,
+        }
+    }
+
     /// With whom the policy admits together.
     pub fn group(&self) -> HostGroup {
         match &self.name {

@@ -12,6 +12,7 @@ use crate::labels::Labels;
 use crate::name::{NamespaceName, NodeName, PodName, PolicyName, WorkloadName};
 use crate::net::{Family, Port, Transport};
 use crate::policy::NetworkPolicy;
+use crate::server::{AddressType, Server, ServerName};
 use crate::service::{Service, ServiceName};
 
 /// The cluster at one moment. Objects are shared, so that a copy costs little.
@@ -29,6 +30,8 @@ pub struct Snapshot {
     pub host_policies: BTreeMap<HostPolicyName, Arc<HostPolicy>>,
     /// Every `BanList`.
     pub ban_lists: BTreeMap<BanListName, Arc<BanList>>,
+    /// Every server outside of the cluster that has a `NodeAllowlist`.
+    pub servers: BTreeMap<ServerName, Arc<Server>>,
     /// Every Service. What they lead to is settled before anything is judged.
     pub services: BTreeMap<ServiceName, Arc<Service>>,
     /// The pods of each workload and of each Service, by name. For naming ends of a flow, and for where Services lead; it has no say in verdicts.
@@ -49,10 +52,19 @@ pub struct Node {
     pub labels: Labels,
     /// `status.addresses` that are IP addresses: every one of them, both families.
     pub addresses: Vec<IpAddr>,
+    /// The types of those of them that are not `InternalIP` alone. A host name that is written as an address has none.
+    pub other_types: BTreeMap<IpAddr, Vec<AddressType>>,
     /// `spec.podCIDRs`.
     pub pod_cidrs: Vec<IpNet>,
     /// Whether the addresses were invented.
     pub assumed: bool,
+}
+
+impl Node {
+    /// The types of one of its addresses.
+    pub fn types_of(&self, address: IpAddr) -> &[AddressType] {
+        self.other_types.get(&address).map_or(&[AddressType::InternalIP], Vec::as_slice)
+    }
 }
 
 /// A pod.
@@ -122,6 +134,8 @@ pub enum Change {
     HostPolicy(HostPolicyName, Option<Arc<HostPolicy>>),
     /// A ban list.
     BanList(BanListName, Option<Arc<BanList>>),
+    /// A server outside of the cluster.
+    Server(ServerName, Option<Arc<Server>>),
 }
 
 impl Snapshot {
@@ -135,6 +149,7 @@ impl Snapshot {
         let (before, now) = (&self.host_policies, &other.host_policies);
         difference(before, now, |name, new| changes.push(Change::HostPolicy(name, new)));
         difference(&self.ban_lists, &other.ban_lists, |name, new| changes.push(Change::BanList(name, new)));
+        difference(&self.servers, &other.servers, |name, new| changes.push(Change::Server(name, new)));
         changes
     }
 }

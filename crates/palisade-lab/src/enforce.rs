@@ -125,8 +125,8 @@ impl Enforced {
     }
 }
 
-/// What the kernel of a node holds of a table.
-fn held(kernel: &mut Kernel, table: Table, node: &NodeName) -> Result<Ruleset, LabError> {
+/// What the kernel of a node, or of a server, holds of a table.
+pub(crate) fn held(kernel: &mut Kernel, table: Table, node: &NodeName) -> Result<Ruleset, LabError> {
     let have = kernel.read_back().map_err(|error| refused(node, error))?;
     Ok(have.unwrap_or_else(|| Ruleset::nothing(table)))
 }
@@ -149,6 +149,6 @@ fn forget_probes_soon() {
     }
 }
 
-fn refused(node: &NodeName, source: impl std::error::Error + Send + Sync + 'static) -> LabError {
+pub(crate) fn refused(node: &NodeName, source: impl std::error::Error + Send + Sync + 'static) -> LabError {
     LabError::Rules { node: node.clone(), source: Box::new(source) }
 }

@@ -76,7 +76,7 @@ fn system(operation: &'static str) -> impl FnOnce(rustix::io::Errno) -> ExecErro
     move |errno| ExecError::System { operation, source: errno.into() }
 }
 
-/// Runs a command in the network namespace of `end` (`web/front`, `node/n1`, `outside`) in the lab that this user
+/// Runs a command in the network namespace of `end` (`web/front`, `node/n1`, `host/NAME`, `outside`) in the lab that this user
 /// runs for `paths`. Returns its exit code, or 128 plus the signal that killed it, like a shell.
 ///
 /// Call it in a process with a single thread, as the user who started the lab; not after

@@ -16,6 +16,7 @@ mod enforce;
 mod error;
 pub mod exec;
 mod link;
+mod lists;
 mod netns;
 mod plan;
 mod probe;

@@ -1,11 +1,14 @@
 //! Which flows show what the policies of a snapshot do.
 //!
 //! Every pod with every pod and every external address that a policy draws a line at, in both directions, over every
-//! port that somebody declares or names.
+//! port that somebody declares or names; and everybody with every server outside of the cluster.
+
+mod servers;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use ipnet::IpNet;
 use palisade_core::{
     Direction, End, Family, Flow, Peer, Pod, PodName, Port, PortMatch, PortRange, Ports, Rule, Snapshot, Traffic,
     Transport,
@@ -42,6 +45,7 @@ pub fn plan(snapshot: &Snapshot, families: &[Family]) -> Vec<Flow> {
             add(&End::Address(*address), &End::Pod((*pod).clone()));
         }
     }
+    flows.extend(servers::flows(snapshot, families, &externals));
     flows
 }
 
@@ -68,11 +72,9 @@ fn external_addresses(snapshot: &Snapshot, families: &[Family]) -> BTreeSet<IpAd
     let mut addresses = BTreeSet::from([WORLD4, WORLD6]);
     for peer in rules(snapshot).filter_map(|rule| rule.peers.as_ref()).flatten() {
         let Peer::Block { cidr, except } = peer else { continue };
-        for block in std::iter::once(cidr).chain(except) {
-            let (first, last) = (block.network(), block.broadcast());
-            addresses.extend([Some(first), Some(last), before(first), after(last)].into_iter().flatten());
-        }
+        addresses.extend(std::iter::once(cidr).chain(except).flat_map(around));
     }
+    addresses.extend(snapshot.servers.values().flat_map(|server| &server.static_cidrs).flat_map(around));
     let of_pods: BTreeSet<IpAddr> = snapshot
         .pods
         .values()
@@ -81,6 +83,11 @@ fn external_addresses(snapshot: &Snapshot, families: &[Family]) -> BTreeSet<IpAd
         .collect();
     addresses.retain(|address| families.contains(&Family::of(*address)) && !of_pods.contains(address));
     addresses
+}
+
+fn around(block: &IpNet) -> impl Iterator<Item = IpAddr> {
+    let (first, last) = (block.network(), block.broadcast());
+    [Some(first), Some(last), before(first), after(last)].into_iter().flatten()
 }
 
 fn before(address: IpAddr) -> Option<IpAddr> {
@@ -114,6 +121,14 @@ fn traffic(snapshot: &Snapshot) -> Vec<Traffic> {
             }
         }
     }
+    with_unnamed(ports, ranges)
+}
+
+/// These ports, a port of each transport that is in none of these ranges either, and an echo request.
+fn with_unnamed(
+    mut ports: BTreeMap<Transport, BTreeSet<Port>>,
+    mut ranges: BTreeMap<Transport, Vec<PortRange>>,
+) -> Vec<Traffic> {
     let mut traffic = Vec::new();
     for transport in Transport::ALL {
         let mut of_transport = ports.remove(&transport).unwrap_or_default();

@@ -11,11 +11,12 @@ use std::thread::JoinHandle;
 
 use palisade_core::{Family, NodeName, Snapshot, Tables, Traffic};
 use palisade_nft::{Origin, Translation};
-use palisade_sim::{Door, Endpoint, Owner, Packet, Via};
+use palisade_sim::{Door, Endpoint, Packet, Via};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 
 use crate::enforce::Enforcer;
 use crate::error::LabError;
+use crate::lists::Lists;
 use crate::probe::{Dial, Outcome, Prober, Progress, Shot, unsendable};
 use crate::rendezvous::{Directory, Rendezvous};
 use crate::services;
@@ -47,7 +48,7 @@ impl Lab {
         Lab::start_with(Some(Enforcer::default()), snapshot, families)
     }
 
-    /// The same with nodes that hold no rules: somebody else is to bring them, such as an agent on each node.
+    /// The same with nodes that hold no rules: somebody else is to bring them, such as an agent on each node. Servers hold theirs.
     ///
     /// # Errors
     ///
@@ -111,22 +112,29 @@ impl Lab {
         answer.recv().map_err(|_| LabError::Stopped)?
     }
 
-    /// The compiled tables that the nodes enforce.
+    /// The compiled tables that the nodes enforce, and those of servers, under the [names](palisade_core::server::machine) that those have among nodes.
     ///
     /// # Errors
     ///
     /// Only if the lab has stopped.
     pub fn tables(&self) -> Result<BTreeMap<NodeName, Tables>, LabError> {
-        self.ask(|machine| machine.enforcer.as_ref().map(Enforcer::tables).unwrap_or_default())
+        self.ask(|machine| {
+            let of_nodes = machine.enforcer.as_ref().map(Enforcer::tables).unwrap_or_default();
+            of_nodes.into_iter().chain(machine.lists.tables()).collect()
+        })
     }
 
-    /// Reads the rules of every node back; returns the nodes whose kernel does not hold exactly what is wanted.
+    /// Reads the rules of every node and server back; returns those whose kernel does not hold exactly what is wanted.
     ///
     /// # Errors
     ///
     /// Where a kernel cannot be read.
     pub fn strayed(&self) -> Result<Vec<NodeName>, LabError> {
-        self.ask(|machine| machine.enforcer.as_mut().map_or(Ok(Vec::new()), Enforcer::strayed))?
+        self.ask(|machine| {
+            let mut strayed = machine.enforcer.as_mut().map_or(Ok(Vec::new()), Enforcer::strayed)?;
+            strayed.extend(machine.lists.strayed()?);
+            Ok(strayed)
+        })?
     }
 
     /// Runs something on a thread that is inside the network namespace of a node, as its agent would be.
@@ -195,6 +203,7 @@ struct Machine {
     topology: Topology,
     /// `None` where somebody else brings the rules.
     enforcer: Option<Enforcer>,
+    lists: Lists,
     prober: Prober,
     families: Vec<Family>,
     directory: Arc<Directory>,
@@ -207,8 +216,8 @@ struct Machine {
 impl Machine {
     fn new(enforcer: Option<Enforcer>, families: Vec<Family>, directory: Arc<Directory>) -> Result<Machine, LabError> {
         let topology = Topology::new(&families)?;
-        let (translations, contested) = (BTreeMap::new(), BTreeMap::new());
-        Ok(Machine { topology, enforcer, prober: Prober::new()?, families, directory, translations, contested })
+        let (lists, translations, contested) = (Lists::default(), BTreeMap::new(), BTreeMap::new());
+        Ok(Machine { topology, enforcer, lists, prober: Prober::new()?, families, directory, translations, contested })
     }
 
     /// Does jobs, and serves the servers in between, until nobody can ask any more.
@@ -240,6 +249,9 @@ impl Machine {
         let gone = self.topology.remove_unwanted(&wanted)?;
         self.prober.forget(&gone);
         self.topology.add_nodes(&wanted)?;
+        self.topology.add_servers(&wanted)?;
+        self.lists.forget(&gone);
+        self.lists.update(&self.topology, &snapshot)?;
         if let Some(enforcer) = &mut self.enforcer {
             enforcer.forget(&gone);
             // Rules before pods: a new pod sends no packet that its policies have not judged.
@@ -376,5 +388,5 @@ impl Machine {
 fn balanced_to(packet: &Packet) -> Option<&NodeName> {
     let via = packet.via.as_ref()?;
     let is_balanced = matches!(via.door, Door::External(_)) && via.to.node.is_none();
-    via.node.as_ref().filter(|_| is_balanced && packet.source.owner == Owner::Outside)
+    via.node.as_ref().filter(|_| is_balanced && packet.source.owner.is_outside())
 }

@@ -5,12 +5,13 @@
 //!   web/api ────┤ node/n1 ──┐
 //!               └───────────┤
 //!                           core ── outside (every external address)
-//!   db/pg ────── node/n2 ───┘
+//!   db/pg ────── node/n2 ───┤
+//!                           └────── host/prod-to-postgres
 //! ```
 //!
 //! Everything is routed, with one route per address. A pod knows its node and nothing else; a node knows its pods,
 //! and leads the rest to the core; the core knows which node every pod and node address is at, and leads the rest
-//! outside. Only nodes filter. Every node, and `outside`, has one more address of each family that no snapshot
+//! outside. Only nodes filter, and servers outside of the cluster what comes to themselves. Every node and server, and `outside`, has one more address of each family that no snapshot
 //! knows: control flows use it (see `probe`), so that they work whatever the input leaves out.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,7 +20,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsFd;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use palisade_core::{Family, NodeName, PodName, Snapshot};
+use palisade_core::{Family, NodeName, PodName, ServerName, Snapshot};
 use palisade_sim::{Endpoint, Owner};
 
 use crate::error::LabError;
@@ -37,6 +38,8 @@ pub enum Place {
     Pod(PodName),
     /// A node, and every hostNetwork pod on it.
     Node(NodeName),
+    /// A server outside of the cluster.
+    Server(ServerName),
     /// All external addresses.
     Outside,
 }
@@ -47,6 +50,7 @@ impl Place {
         match (&end.owner, &end.node) {
             (Owner::Pod(name), _) => Some(Place::Pod(name.clone())),
             (Owner::Node, node) => node.clone().map(Place::Node),
+            (Owner::Server(name), _) => Some(Place::Server(name.clone())),
             (Owner::Outside, _) => Some(Place::Outside),
         }
     }
@@ -57,6 +61,7 @@ impl fmt::Display for Place {
         match self {
             Place::Pod(name) => write!(f, "{name}"),
             Place::Node(name) => write!(f, "node/{name}"),
+            Place::Server(name) => write!(f, "host/{name}"),
             Place::Outside => f.write_str("outside"),
         }
     }
@@ -67,6 +72,7 @@ impl fmt::Display for Place {
 pub(crate) struct Wanted {
     nodes: BTreeMap<NodeName, BTreeSet<IpAddr>>,
     pods: BTreeMap<PodName, (NodeName, BTreeSet<IpAddr>)>,
+    servers: BTreeMap<ServerName, BTreeSet<IpAddr>>,
     /// Addresses that several claim, and a sentence about each.
     pub(crate) contested: BTreeMap<IpAddr, String>,
 }
@@ -90,6 +96,9 @@ impl Wanted {
                 wanted.pods.insert(name.clone(), (node.clone(), addresses));
             }
         }
+        for (name, server) in &snapshot.servers {
+            wanted.servers.insert(name.clone(), server.addresses.iter().filter(usable).copied().collect());
+        }
         wanted.leave_out_contested();
         wanted
     }
@@ -99,7 +108,8 @@ impl Wanted {
         let mut owners: BTreeMap<IpAddr, Place> = BTreeMap::new();
         let nodes = self.nodes.iter().map(|(name, addresses)| (Place::Node(name.clone()), addresses));
         let pods = self.pods.iter().map(|(name, (_, addresses))| (Place::Pod(name.clone()), addresses));
-        for (place, addresses) in nodes.chain(pods) {
+        let servers = self.servers.iter().map(|(name, addresses)| (Place::Server(name.clone()), addresses));
+        for (place, addresses) in nodes.chain(pods).chain(servers) {
             for address in addresses {
                 if let Some(first) = owners.insert(*address, place.clone()) {
                     self.contested.insert(*address, format!("belongs to both {first} and {place}"));
@@ -107,7 +117,8 @@ impl Wanted {
             }
         }
         let contested = &self.contested;
-        self.nodes.values_mut().for_each(|addresses| addresses.retain(|address| !contested.contains_key(address)));
+        let routed = self.nodes.values_mut().chain(self.servers.values_mut());
+        routed.for_each(|addresses| addresses.retain(|address| !contested.contains_key(address)));
         self.pods.values_mut().for_each(|(_, addresses)| addresses.retain(|address| !contested.contains_key(address)));
         self.pods.retain(|_, (_, addresses)| !addresses.is_empty());
     }
@@ -151,7 +162,7 @@ pub(crate) struct Topology {
     balanced: BTreeMap<IpAddr, NodeName>,
     /// Gives each pair of links its hardware address.
     links_made: u32,
-    /// Gives each node its number.
+    /// Gives each node and server its number.
     nodes_made: u32,
 }
 
@@ -188,12 +199,20 @@ impl Topology {
         self.members.iter()
     }
 
+    /// The machine that a place is on, or that it is; `None` for `outside`, which is many.
+    pub(crate) fn machine_of(&self, place: &Place) -> Option<Place> {
+        match place {
+            Place::Server(_) => Some(place.clone()),
+            _ => self.node_of(place).map(Place::Node),
+        }
+    }
+
     /// The node that a place is on, or that it is.
     pub(crate) fn node_of(&self, place: &Place) -> Option<NodeName> {
         match place {
             Place::Node(name) => Some(name.clone()),
             Place::Pod(_) => self.members.get(place)?.node.clone(),
-            Place::Outside => None,
+            Place::Server(_) | Place::Outside => None,
         }
     }
 
@@ -211,6 +230,7 @@ impl Topology {
         let keep = |place: &Place, member: &Member| match place {
             Place::Outside => true,
             Place::Node(name) => kept_nodes.contains(name),
+            Place::Server(name) => wanted.servers.get(name) == Some(&member.addresses),
             Place::Pod(name) => wanted.pods.get(name).is_some_and(|(node, addresses)| {
                 *addresses == member.addresses && member.node.as_ref() == Some(node) && kept_nodes.contains(node)
             }),
@@ -232,23 +252,37 @@ impl Topology {
     pub(crate) fn add_nodes(&mut self, wanted: &Wanted) -> Result<Vec<NodeName>, LabError> {
         let mut added = Vec::new();
         for (name, addresses) in &wanted.nodes {
-            let place = Place::Node(name.clone());
-            if self.members.contains_key(&place) {
-                continue;
+            if self.add_machine(&Place::Node(name.clone()), addresses, true)? {
+                added.push(name.clone());
             }
-            self.nodes_made += 1;
-            let number = u16::try_from(self.nodes_made).unwrap_or(u16::MAX);
-            let mut node = member(&self.wire, &place.to_string(), &self.families, true, number)?;
-            node.addresses.clone_from(addresses);
-            self.members.insert(place.clone(), node);
-            let link = self.connect_to_core(&place)?;
-            for address in addresses {
-                self.own(&place, UPLINK, *address)?;
-                self.wire.add_route(&self.core.socket, *address, link)?;
-            }
-            added.push(name.clone());
         }
         Ok(added)
+    }
+
+    /// Adds the servers that are missing.
+    pub(crate) fn add_servers(&mut self, wanted: &Wanted) -> Result<(), LabError> {
+        for (name, addresses) in &wanted.servers {
+            self.add_machine(&Place::Server(name.clone()), addresses, false)?;
+        }
+        Ok(())
+    }
+
+    /// Adds a machine at the core; whether it was missing.
+    fn add_machine(&mut self, place: &Place, addresses: &BTreeSet<IpAddr>, forwards: bool) -> Result<bool, LabError> {
+        if self.members.contains_key(place) {
+            return Ok(false);
+        }
+        self.nodes_made += 1;
+        let number = u16::try_from(self.nodes_made).unwrap_or(u16::MAX);
+        let mut machine = member(&self.wire, &place.to_string(), &self.families, forwards, number)?;
+        machine.addresses.clone_from(addresses);
+        self.members.insert(place.clone(), machine);
+        let link = self.connect_to_core(place)?;
+        for address in addresses {
+            self.own(place, UPLINK, *address)?;
+            self.wire.add_route(&self.core.socket, *address, link)?;
+        }
+        Ok(true)
     }
 
     /// Adds the pods that are missing. Their nodes must be there.
@@ -301,7 +335,7 @@ impl Topology {
         Ok(())
     }
 
-    /// The address of a node, or of `outside`, that only control flows use.
+    /// The address of a node or server, or of `outside`, that only control flows use.
     pub(crate) fn control_address(&self, place: &Place, family: Family) -> Option<IpAddr> {
         self.members.get(place).map(|member| control_address(member.number, family))
     }
@@ -357,7 +391,7 @@ impl Topology {
         }
     }
 
-    /// Links a node or `outside` with the core; returns the index of the core's end.
+    /// Links a node, a server or `outside` with the core; returns the index of the core's end.
     fn connect_to_core(&mut self, place: &Place) -> Result<u32, LabError> {
         let hardware_address = self.next_hardware_address();
         let index = self.core.next_index;
@@ -385,7 +419,7 @@ impl Topology {
         Ok(index)
     }
 
-    /// Gives a node an address, which `outside` loses if it had it.
+    /// Gives a machine an address, which `outside` loses if it had it.
     fn own(&mut self, place: &Place, link: u32, address: IpAddr) -> Result<(), LabError> {
         self.take_from_outside(address)?;
         let Some(member) = self.members.get(place) else { return Ok(()) };

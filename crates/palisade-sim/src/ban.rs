@@ -19,6 +19,10 @@ use crate::rule::namespace_problem;
 
 /// The bans that a packet meets, by list: that of its source, then that of its destination.
 pub(crate) fn bans(snapshot: &Snapshot, packet: &Packet, asked: Asked) -> Vec<Banned> {
+    // What never comes to the cluster meets none of its nodes.
+    if packet.source.owner.is_outside() && packet.destination.owner.is_outside() {
+        return Vec::new();
+    }
     let (source, destination) = (packet.source.address, packet.destination.address);
     let mut bans = Vec::new();
     for list in snapshot.ban_lists.values() {

@@ -20,6 +20,7 @@ use crate::matching::selects;
 use crate::packet::{Endpoint, Leg, Owner, Packet, Stage};
 use crate::reason::{Banned, Decision, DirectionDecision, Exemption, Grant, Isolator, Near, Outcome, Shadow};
 use crate::rule::{Matched, NamedPod, Question};
+use crate::server::Listed;
 
 /// Judges one packet, the first of a flow; replies are not judged.
 ///
@@ -36,7 +37,8 @@ pub fn decide(snapshot: &Snapshot, packet: &Packet) -> Decision {
         let (verdict, assumed, directions) = then.judge();
         Shadow { verdict, assumed, directions, host: then.host(), bans: then.bans }
     });
-    Decision { verdict, assumed, directions, host: now.host(), bans: now.bans, shadow }
+    let server = now.listed.as_ref().map(Listed::decision);
+    Decision { verdict, assumed, directions, host: now.host(), server, bans: now.bans, shadow }
 }
 
 /// Everything that is asked about a packet.
@@ -44,6 +46,7 @@ pub fn decide(snapshot: &Snapshot, packet: &Packet) -> Decision {
 struct Judged<'a> {
     sides: Vec<Side<'a>>,
     guarded: Vec<Guarded<'a>>,
+    listed: Option<Listed<'a>>,
     bans: Vec<Banned>,
 }
 
@@ -56,6 +59,7 @@ impl<'a> Judged<'a> {
             if !judged.guarded.iter().any(|guarded| *guarded.packet == leg.packet) {
                 judged.guarded.extend(Guarded::of(snapshot, leg, asked));
             }
+            judged.listed = judged.listed.or_else(|| Listed::of(snapshot, &leg.packet));
             for ban in bans(snapshot, &leg.packet, asked) {
                 if !judged.bans.contains(&ban) {
                     judged.bans.push(ban);
@@ -77,12 +81,15 @@ impl<'a> Judged<'a> {
 
     /// Whether all allow, whether that rests on something invented, and what each side says.
     fn judge(&self) -> (Verdict, bool, Vec<DirectionDecision>) {
-        let admits =
-            |reading| self.bans.is_empty() && self.guarded.iter().all(|guarded| guarded.outcome(reading).admits());
+        let admits = |reading| {
+            let is_listed = self.listed.as_ref().is_none_or(|listed| listed.outcome(reading).admits());
+            self.bans.is_empty() && is_listed && self.guarded.iter().all(|guarded| guarded.outcome(reading).admits())
+        };
         let allows = |reading| self.sides.iter().all(|side| side.outcome(reading).allows()) && admits(reading);
         // More matches never turn an allow into a deny, so the two extreme readings bound all others.
         let invented = self.sides.iter().any(|side| side.peer_assumed || side.subject.1.assumed.node)
-            || self.guarded.iter().any(|guarded| guarded.peer_assumed);
+            || self.guarded.iter().any(|guarded| guarded.peer_assumed)
+            || self.listed.as_ref().is_some_and(Listed::is_assumed);
         let assumed = invented && allows(Reading::Against) != allows(Reading::InFavour);
         let directions: Vec<DirectionDecision> = self.sides.iter().map(Side::decision).collect();
         let allowed = directions.iter().all(|decision| decision.outcome.allows()) && admits(Reading::AsInvented);
@@ -139,9 +146,10 @@ pub(crate) fn pods_at(snapshot: &Snapshot, address: IpAddr) -> Vec<NamedPod<'_>>
     pods
 }
 
-/// Whether the address was invented, for a pod, a node or a Service.
+/// Whether the address was invented, for a pod, a node, a Service or a server, of which no input names one.
 pub(crate) fn is_assumed(snapshot: &Snapshot, address: IpAddr) -> bool {
     snapshot.nodes.values().any(|node| node.assumed && node.addresses.contains(&address))
+        || snapshot.servers.values().any(|server| server.addresses.contains(&address))
         || snapshot.services.values().any(|service| service.assumed && service.addresses.contains(&address))
         || snapshot.pods.values().any(|pod| pod.assumed.addresses && !pod.finished && pod.addresses.contains(&address))
 }

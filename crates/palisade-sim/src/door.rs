@@ -196,7 +196,7 @@ impl Way<'_> {
     ) -> Result<Vec<Option<NodeName>>, ResolveError> {
         match &self.door {
             Door::NodePort(_) | Door::HostPort(_) => Ok(vec![to.node.clone()]),
-            Door::Service(_) | Door::External(_) if source.owner != Owner::Outside => Ok(vec![source.node.clone()]),
+            Door::Service(_) | Door::External(_) if !source.owner.is_outside() => Ok(vec![source.node.clone()]),
             Door::Service(name) => self.not_from_outside(source, name),
             Door::External(_) if to.node.is_some() => Ok(vec![to.node.clone()]),
             // The balancer in front chooses any node, or with the traffic policy Local one that has a server.

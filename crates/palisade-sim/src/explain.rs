@@ -10,6 +10,7 @@ use crate::host_reason::HostDecision;
 use crate::packet::{Endpoint, Owner, Packet};
 use crate::reason::{Decision, DirectionDecision, Outcome};
 use crate::resolve::{ResolveError, pods_meant, resolve};
+use crate::server_reason::ServerOutcome;
 
 /// What is decided about a flow, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,8 +40,10 @@ pub fn explain(snapshot: &Snapshot, flow: &Flow, families: &[Family]) -> Result<
     for packet in resolve(snapshot, flow, families)? {
         let mut decision = decide(snapshot, &packet);
         let ends = [(&flow.source, &packet.source), (&flow.destination, &packet.destination)];
+        let is_listed = decision.server.as_ref().is_some_and(|server| server.outcome != ServerOutcome::NotGuarded);
         let by_invention = |directions: &[DirectionDecision], host: &[HostDecision]| {
-            let is_asked = !host.is_empty() || directions.iter().any(|direction| !direction.isolated_by.is_empty());
+            let is_asked =
+                is_listed || !host.is_empty() || directions.iter().any(|direction| !direction.isolated_by.is_empty());
             ends.iter().any(|(end, endpoint)| means_by_invention(snapshot, end, endpoint, is_asked))
                 || is_asked && is_led_by_invention(snapshot, &packet)
         };
@@ -62,7 +65,7 @@ fn means_by_invention(snapshot: &Snapshot, end: &End, endpoint: &Endpoint, is_as
             let mut pods = pods_meant(snapshot, end).into_iter();
             is_asked && pods.any(|pod| pod.host_network && pod.assumed.node)
         }
-        End::Pod(_) | End::Workload(_) | End::Node(_) => false,
+        End::Pod(_) | End::Workload(_) | End::Node(_) | End::Host(_) => false,
     }
 }
 
@@ -70,7 +73,7 @@ fn means_by_invention(snapshot: &Snapshot, end: &End, endpoint: &Endpoint, is_as
 fn is_led_by_invention(snapshot: &Snapshot, packet: &Packet) -> bool {
     let invented = |end: &Endpoint| match &end.owner {
         Owner::Pod(name) => snapshot.pods.get(name).is_some_and(|pod| pod.assumed.node),
-        Owner::Node | Owner::Outside => false,
+        Owner::Node | Owner::Server(_) | Owner::Outside => false,
     };
     packet.via.as_ref().is_some_and(|via| via.by_node) && (invented(&packet.source) || invented(&packet.destination))
 }
@@ -235,6 +238,7 @@ fn outline((packet, decision): &(Packet, Decision)) -> Vec<String> {
         outline.push(format!("{direction}: {}: {decided}", policies.join(",")));
     }
     outline.extend(decision.host.iter().chain(decision.audit_host()).map(ToString::to_string));
+    outline.extend(decision.server.as_ref().map(ToString::to_string));
     outline.extend(decision.bans.iter().chain(decision.audit_bans()).map(ToString::to_string));
     outline
 }
@@ -267,6 +271,7 @@ impl Group<'_> {
         lines.extend(decision.bans.iter().map(ToString::to_string));
         lines.extend(decision.directions.iter().map(ToString::to_string));
         lines.extend(decision.host.iter().map(ToString::to_string));
+        lines.extend(decision.server.as_ref().map(ToString::to_string));
         if lines.len() == before {
             lines.push("no NetworkPolicy applies, neither end is a pod".to_string());
         }

@@ -16,6 +16,8 @@ pub mod packet;
 pub mod reason;
 pub mod resolve;
 mod rule;
+mod server;
+pub mod server_reason;
 pub mod walk;
 
 pub use ban::{Spared, Standing, standings};
@@ -26,4 +28,5 @@ pub use matching::selects;
 pub use packet::{Door, Endpoint, Owner, Packet, Via};
 pub use reason::{Banned, Decision, DirectionDecision, Outcome, Shadow};
 pub use resolve::{ResolveError, endpoints, owners, resolve};
+pub use server_reason::{ServerDecision, ServerOutcome};
 pub use walk::{Trace, Way, walk};

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use palisade_core::{Family, NodeName, PodName, ServiceName, Traffic};
+use palisade_core::{Family, NodeName, PodName, ServerName, ServiceName, Traffic};
 
 /// The packet that opens a flow, after every Service, `NodePort` and `hostPort` has been resolved.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -137,8 +137,17 @@ pub enum Owner {
     Pod(PodName),
     /// A node, or a hostNetwork pod on it: the two cannot be told apart.
     Node,
+    /// A server outside of the cluster.
+    Server(ServerName),
     /// Nobody the snapshot knows.
     Outside,
+}
+
+impl Owner {
+    /// Whether it is no part of the cluster.
+    pub fn is_outside(&self) -> bool {
+        matches!(self, Owner::Server(_) | Owner::Outside)
+    }
 }
 
 impl fmt::Display for Endpoint {
@@ -147,6 +156,7 @@ impl fmt::Display for Endpoint {
         match (&self.owner, &self.node) {
             (Owner::Pod(name), _) => write!(f, "{name}"),
             (Owner::Node, Some(node)) => write!(f, "node/{node}"),
+            (Owner::Server(name), _) => write!(f, "host/{name}"),
             (Owner::Node, None) | (Owner::Outside, _) => write!(f, "{}", self.address),
         }
     }

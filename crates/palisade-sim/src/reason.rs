@@ -13,6 +13,7 @@ use palisade_core::{
 use crate::host_reason::HostDecision;
 pub use crate::matching::{Labelled, Unmet};
 use crate::packet::Endpoint;
+use crate::server_reason::ServerDecision;
 
 /// The answer to a packet, with its reasons.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub struct Decision {
     pub directions: Vec<DirectionDecision>,
     /// What guards the ports of nodes that the packet goes to, in its order: one that it is sent to and translated at, and one that it arrives at.
     pub host: Vec<HostDecision>,
+    /// What the list of a server says, if the packet goes to one. No list is audited.
+    pub server: Option<ServerDecision>,
     /// The bans that the packet meets; each of them denies it.
     pub bans: Vec<Banned>,
     /// What would be with all audited policies in force; `None` if no audited policy selects what is judged,

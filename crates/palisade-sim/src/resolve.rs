@@ -42,7 +42,7 @@ pub(crate) fn error<T>(message: String, hint: impl Into<String>) -> Result<T, Re
 /// An end that the snapshot does not have or that has no address, and ends without a family in common; and where a Service leads nowhere.
 pub fn resolve(snapshot: &Snapshot, flow: &Flow, families: &[Family]) -> Result<Vec<Packet>, ResolveError> {
     let sources = endpoints(snapshot, &flow.source)?;
-    let is_outside = sources.iter().all(|source| source.owner == Owner::Outside);
+    let is_outside = sources.iter().all(|source| source.owner.is_outside());
     let destinations = match front(snapshot, &flow.destination, is_outside) {
         Some(front) => front?,
         None => endpoints(snapshot, &flow.destination)?,
@@ -74,7 +74,7 @@ fn front(snapshot: &Snapshot, end: &End, is_outside: bool) -> Option<Result<Vec<
     let name = match end {
         End::Workload(name) => name,
         End::Pod(name) if !snapshot.pods.contains_key(name) => short_name(snapshot, name).ok()?,
-        End::Pod(_) | End::Node(_) | End::Address(_) => return None,
+        End::Pod(_) | End::Node(_) | End::Host(_) | End::Address(_) => return None,
     };
     let service = ServiceName::new(name.namespace.clone(), name.name.clone());
     let service = snapshot.services.get(&service).filter(|_| name.kind == WorkloadKind::Service)?;
@@ -94,7 +94,7 @@ fn front(snapshot: &Snapshot, end: &End, is_outside: bool) -> Option<Result<Vec<
     Some(Ok(first_of_each_family(addresses).map(to).collect()))
 }
 
-/// Whose an address is: a pod's, or else a node's, or else nobody's in the cluster. There is one answer, but for
+/// Whose an address is: a pod's, or else a node's, or else a server's, or else nobody's. There is one answer, but for
 /// an address that several pods have.
 pub fn owners(snapshot: &Snapshot, address: IpAddr) -> Vec<Endpoint> {
     let mut owners = Vec::new();
@@ -103,7 +103,7 @@ pub fn owners(snapshot: &Snapshot, address: IpAddr) -> Vec<Endpoint> {
     }
     if owners.is_empty() {
         let node = node_at(snapshot, address);
-        let owner = if node.is_some() { Owner::Node } else { Owner::Outside };
+        let owner = if node.is_some() { Owner::Node } else { server_at(snapshot, address) };
         owners.push(Endpoint { address, owner, node });
     }
     owners
@@ -114,6 +114,11 @@ fn node_at(snapshot: &Snapshot, address: IpAddr) -> Option<NodeName> {
     let node = snapshot.nodes.iter().find(|(_, node)| node.addresses.contains(&address));
     let pod = snapshot.pods.values().find(|pod| pod.host_network && !pod.finished && pod.addresses.contains(&address));
     node.map(|(name, _)| name.clone()).or_else(|| pod?.node.clone())
+}
+
+fn server_at(snapshot: &Snapshot, address: IpAddr) -> Owner {
+    let server = snapshot.servers.iter().find(|(_, server)| server.addresses.contains(&address));
+    server.map_or(Owner::Outside, |(name, _)| Owner::Server(name.clone()))
 }
 
 /// The addresses of an end as a client, the first of each family for each pod or node; a Service is its pods.
@@ -135,6 +140,24 @@ pub fn endpoints(snapshot: &Snapshot, end: &End) -> Result<Vec<Endpoint>, Resolv
             None => {
                 let known = snapshot.nodes.keys().map(|node| format!("node/{node}"));
                 error(format!("there is no node {name}"), suggestion(&end.to_string(), known))
+            }
+        },
+        End::Host(name) => match snapshot.servers.get(name) {
+            Some(server) if server.addresses.is_empty() => {
+                error(format!("{end} has no address"), "the range of those that are invented has none left")
+            }
+            Some(server) => {
+                let owned = |address| Endpoint { address, owner: Owner::Server(name.clone()), node: None };
+                Ok(first_of_each_family(&server.addresses).map(owned).collect())
+            }
+            None => {
+                let known = snapshot.servers.keys().map(|server| format!("host/{server}"));
+                let hint = match snapshot.servers.len() {
+                    0 => "the input has no NodeAllowlist, or none that can be read; a pod of a namespace called 'host' is 'pod:host/NAME'"
+                        .to_string(),
+                    _ => suggestion(&end.to_string(), known),
+                };
+                error(format!("there is no NodeAllowlist {name}"), hint)
             }
         },
         End::Pod(name) => match snapshot.pods.get(name) {
@@ -160,7 +183,7 @@ pub(crate) fn pods_meant<'a>(snapshot: &'a Snapshot, end: &End) -> Vec<&'a Pod> 
             None => short_name(snapshot, name).ok(),
         },
         End::Workload(name) => Some(name),
-        End::Node(_) | End::Address(_) => None,
+        End::Node(_) | End::Host(_) | End::Address(_) => None,
     };
     let names = workload.and_then(|workload| snapshot.workloads.get(workload));
     names

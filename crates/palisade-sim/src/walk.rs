@@ -1,11 +1,12 @@
 //! The second witness: a packet's way through the compiled tables of the nodes it crosses, with the entries
-//! that decided.
+//! that decided. A server outside of the cluster has tables, too, among those of the nodes under a [name](machine) of its own.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use palisade_core::server::machine;
 use palisade_core::tables::{PeerGroup, SubjectPort, Subjects, Tables};
 use palisade_core::{
     AddressSet, Admit, BanTables, Direction, GuardedPorts, Guards, HostScope, HostTables, Layer, NodeName, PortRange,
@@ -152,6 +153,7 @@ fn go(tables: &BTreeMap<NodeName, Tables>, leg: &Leg, layer: Layer, way: &mut Wa
             way.guards.push(step);
         }
     }
+    way.ask_server(tables, leg, layer);
     for node in forwarding_nodes(tables, leg) {
         let Some(tables) = tables.get(node) else { continue };
         for direction in Direction::ALL {
@@ -166,6 +168,24 @@ fn go(tables: &BTreeMap<NodeName, Tables>, leg: &Leg, layer: Layer, way: &mut Wa
                 way.verdict = verdict;
                 return;
             }
+        }
+    }
+}
+
+impl Way {
+    /// The server that the packet goes to, unless it sends to itself: it knows itself by whatever address.
+    fn ask_server(&mut self, tables: &BTreeMap<NodeName, Tables>, leg: &Leg, layer: Layer) {
+        let Packet { source, destination, traffic, .. } = &leg.packet;
+        let (Owner::Server(server), Traffic::Port(transport, port)) = (&destination.owner, *traffic) else { return };
+        let name = machine(server);
+        let Some(tables) = tables.get(&name).filter(|_| source.owner != destination.owner) else { return };
+        let own = tables.host.layer(layer).own.as_ref().or(tables.host.guards.own.as_ref());
+        let Some(guard) = own.and_then(|own| tables.host.definitions.get(own)) else { return };
+        let is_asked = |ports: &&GuardedPorts| ports.transport == transport && ports.range.contains(port);
+        for ports in guard.ports.iter().filter(is_asked) {
+            let step = ask_guard(&tables.host, &name, ports, source.address);
+            self.verdict = self.verdict.min(step.verdict);
+            self.guards.push(step);
         }
     }
 }
@@ -281,7 +301,7 @@ fn forwarding_nodes<'p>(tables: &'p BTreeMap<NodeName, Tables>, leg: &'p Leg) ->
         let node = match (&end.owner, &end.node) {
             (Owner::Pod(_), node) => node.as_ref(),
             (Owner::Node, _) => None,
-            (Owner::Outside, _) => {
+            (Owner::Server(_) | Owner::Outside, _) => {
                 tables.iter().find(|(_, tables)| in_pod_ranges(tables, end.address)).map(|(node, _)| node)
             }
         };

@@ -15,6 +15,7 @@ use palisade_core::{
 
 use crate::Options;
 use crate::metadata::Owner;
+use crate::node_allowlist::server;
 use crate::objects::{Objects, Placed};
 use crate::placement::{self, Draft};
 use crate::pod::{PodObject, Template};
@@ -42,7 +43,8 @@ pub fn snapshot(mut objects: Objects, options: &Options, reading: &mut Reading, 
     let nodes = placement::place(nodes, &mut pods, options, report);
     foreign(&objects.foreign, report);
     let pods: BTreeMap<PodName, Arc<Pod>> = pods.into_iter().map(|(name, draft)| (name, Arc::new(draft.pod))).collect();
-    Snapshot {
+    let allowlists = std::mem::take(&mut objects.allowlists);
+    let snapshot = Snapshot {
         services: service::place(&objects.services, &nodes, &pods, options),
         workloads: workloads(&objects, &pods, owners),
         namespaces: namespaces(&mut objects, &pods, reading),
@@ -55,7 +57,9 @@ pub fn snapshot(mut objects: Objects, options: &Options, reading: &mut Reading, 
         policies: objects.policies.into_iter().map(|(name, policy)| (name, Arc::new(policy.object))).collect(),
         nodes,
         pods,
-    }
+        ..Snapshot::default()
+    };
+    Snapshot { servers: server::place(allowlists, &snapshot, &options.families, report), ..snapshot }
 }
 
 fn draft(object: PodObject, origin: Origin, reading: &mut Reading) -> Draft {

@@ -44,16 +44,7 @@ pub fn effect(policy: &HostPolicy) -> &'static str {
 
 /// A policy of every node, about no port.
 pub fn guarding_nothing(name: HostPolicyName) -> HostPolicy {
-    HostPolicy {
-        name,
-        nodes: Selector::everything(),
-        ports: Vec::new(),
-        scope: HostScope::Everything,
-        from: Vec::new(),
-        audit: false,
-        otherwise: Otherwise::Drop,
-        unreadable: None,
-    }
+    HostPolicy::of_blocks(name, Vec::new(), [])
 }
 
 /// What is left of a policy that cannot be read: it admits nobody to its ports, without the failsafe ones.

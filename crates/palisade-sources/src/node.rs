@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use palisade_core::Node;
+use palisade_core::{AddressType, Node};
 
 use crate::metadata::Metadata;
 use crate::reading::{At, Reading};
@@ -27,6 +27,7 @@ pub fn read(root: &At<'_>, metadata: Metadata, reading: &mut Reading) -> Node {
             address(&item, &mut node, reading);
         }
     }
+    node.other_types.retain(|_, types| *types != [AddressType::InternalIP]);
     node
 }
 
@@ -47,9 +48,13 @@ fn address(at: &At<'_>, node: &mut Node, reading: &mut Reading) {
     };
     match text.parse::<IpAddr>() {
         Ok(address) => {
-            if !node.addresses.contains(&address.to_canonical()) {
-                node.addresses.push(address.to_canonical());
+            let address = address.to_canonical();
+            if !node.addresses.contains(&address) {
+                node.addresses.push(address);
             }
+            let types = node.other_types.entry(address).or_default();
+            let found = AddressType::DEFAULT.into_iter().find(|known| known.name() == kind);
+            types.extend(found.filter(|found| !types.contains(found)));
         }
         Err(_) => {
             if matches!(kind, "InternalIP" | "ExternalIP") {

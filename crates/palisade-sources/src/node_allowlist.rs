@@ -5,6 +5,7 @@
 mod clusters;
 mod mode;
 mod safety;
+pub(crate) mod server;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -12,7 +13,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use palisade_core::host_policy::FAILSAFE_PORTS;
-use palisade_core::{Diagnostic, HostPeer, HostPolicy, HostPolicyName, HostPort, Level};
+use palisade_core::{Diagnostic, HostPolicy, HostPolicyName, HostPort, Level};
 
 use crate::document::{self, Places};
 use crate::host_policy::{self, host_port};
@@ -24,12 +25,15 @@ use crate::restrict_ip::take;
 use crate::tree::{Span, shortened};
 use crate::{SourceText, syntax};
 
-pub use clusters::{AddressType, ClusterSource, SelectedPods};
+pub use clusters::ClusterSource;
 pub use mode::{Export, ExportFormat, Mode, NamedSet, SetPlace};
+pub use palisade_core::{AddressType, SelectedPods};
 pub use safety::{OnStale, Safety};
 
 /// `kind`.
 pub const KIND: &str = "NodeAllowlist";
+/// What an error in it means.
+pub(crate) const NOTHING: &str = "nothing is made of the file";
 
 /// What the file says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,7 +72,7 @@ impl NodeAllowlist {
         let object = found.as_ref().map(|list: &NodeAllowlist| format!("{KIND} {}", list.name));
         let mut report = Report::new(std::slice::from_ref(source));
         let origin = Origin { source: 0, span: Span::default(), line: 1 };
-        report.problems(reading.problems, origin, object.as_deref(), Some("nothing is made of the file"));
+        report.problems(reading.problems, origin, object.as_deref(), Some(NOTHING));
         (found.filter(|_| !is_wrong), report.diagnostics)
     }
 
@@ -79,16 +83,12 @@ impl NodeAllowlist {
 
     /// The policy that it comes to, for the server itself, if the nodes have these addresses.
     pub fn policy(&self, nodes: impl IntoIterator<Item = IpNet>) -> HostPolicy {
-        let block = |cidr| HostPeer::Block { cidr, except: Vec::new() };
-        HostPolicy {
-            ports: self.allow.clone(),
-            from: self.admitted(nodes).into_iter().map(block).collect(),
-            ..host_policy::guarding_nothing(HostPolicyName::Object(Arc::clone(&self.name)))
-        }
+        HostPolicy::of_blocks(HostPolicyName::Object(Arc::clone(&self.name)), self.allow.clone(), self.admitted(nodes))
     }
 }
 
-fn read(root: &At<'_>, reading: &mut Reading) -> Option<NodeAllowlist> {
+/// Reads the file; what it comes to counts only if no problem is an error.
+pub(crate) fn read(root: &At<'_>, reading: &mut Reading) -> Option<NodeAllowlist> {
     root.known_fields(&["apiVersion", "kind", "metadata", "spec"], Level::Error, reading)?;
     is_to_be(root, "apiVersion", host_policy::VERSION, reading)?;
     is_to_be(root, "kind", KIND, reading)?;

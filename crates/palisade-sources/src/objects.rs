@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use palisade_core::{
     BanList, BanListName, Diagnostic, HostPolicy, HostPolicyName, Level, Namespace, NamespaceName, NetworkPolicy,
-    Node as ClusterNode, NodeName, ObjectName, PodName, PolicyName, WorkloadName,
+    Node as ClusterNode, NodeName, ObjectName, PodName, PolicyName, ServerName, WorkloadName,
 };
 
 use crate::Limits;
 use crate::document::{Broken, Document};
 use crate::metadata::{self, Metadata, Scope};
+use crate::node_allowlist::{self, NodeAllowlist};
 use crate::pod::{self, PodObject};
 use crate::reading::{At, Reading};
 use crate::report::{Origin, Report};
@@ -40,6 +41,7 @@ pub struct Objects {
     pub policies: BTreeMap<PolicyName, Placed<NetworkPolicy>>,
     pub host_policies: BTreeMap<HostPolicyName, Placed<HostPolicy>>,
     pub ban_lists: BTreeMap<BanListName, Placed<BanList>>,
+    pub allowlists: BTreeMap<ServerName, Placed<NodeAllowlist>>,
     /// The texts of those that ban lists may name.
     pub config_maps: BTreeMap<String, Vec<String>>,
     /// How many objects of each policy kind of another engine.
@@ -125,6 +127,7 @@ impl<'r, 's> Reader<'r, 's> {
             Kind::List(item_kind) => self.list(tree, origin, item_kind.zip(version)),
             Kind::Foreign => *self.objects.foreign.entry(kind.to_string()).or_default() += 1,
             Kind::ConfigMap => self.objects.config_maps.extend(config_map::read(tree)),
+            Kind::NodeAllowlist => self.allowlist(tree, origin),
             Kind::Other => {}
             known => {
                 if version.is_none() && !matches!(known, Kind::NetworkPolicy(_) | Kind::HostPolicy | Kind::BanList) {
@@ -175,6 +178,7 @@ impl<'r, 's> Reader<'r, 's> {
             Kind::ConfigMap | Kind::Other => {
                 self.complain(Level::Error, broken.message.clone(), at, "the object is passed over");
             }
+            Kind::NodeAllowlist => self.complain(Level::Error, broken.message.clone(), at, node_allowlist::NOTHING),
             Kind::Foreign => {
                 *self.objects.foreign.entry(kind.to_string()).or_default() += 1;
                 self.complain(Level::Error, broken.message.clone(), at, "the object is passed over");
@@ -271,6 +275,7 @@ impl<'r, 's> Reader<'r, 's> {
             Kind::NetworkPolicy(_)
             | Kind::HostPolicy
             | Kind::BanList
+            | Kind::NodeAllowlist
             | Kind::ConfigMap
             | Kind::List(_)
             | Kind::Foreign
@@ -352,6 +357,19 @@ impl<'r, 's> Reader<'r, 's> {
         self.report.problems(problems, origin, Some(object), Some(ban_list::effect(&list)));
         let before = replace(&mut self.objects.ban_lists, name, Placed { origin, object: list });
         self.twice(before, origin, object);
+    }
+
+    /// A list with an error in it counts for nothing, as where it would be in force.
+    fn allowlist(&mut self, tree: &Node<'_>, origin: Origin) {
+        let list = node_allowlist::read(&At::root(tree), &mut self.reading);
+        let problems = std::mem::take(&mut self.reading.problems);
+        let is_wrong = problems.iter().any(|problem| problem.level == Level::Error);
+        let object = list.as_ref().map(|list| format!("{} {}", node_allowlist::KIND, list.name));
+        self.report.problems(problems, origin, object.as_deref(), Some(node_allowlist::NOTHING));
+        let Some(list) = list.filter(|_| !is_wrong) else { return };
+        let name = Arc::clone(&list.name);
+        let before = replace(&mut self.objects.allowlists, name, Placed { origin, object: list });
+        self.twice(before, origin, object.as_deref().unwrap_or_default());
     }
 
     /// The version of a kind of ours.

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use palisade_core::{Family, HostPeer, Selector};
-use palisade_sources::SourceText;
+use palisade_core::{Family, HostPeer, Selector, Snapshot};
 use palisade_sources::node_allowlist::{
     AddressType, ExportFormat, Mode, NamedSet, NodeAllowlist, OnStale, Safety, SelectedPods, SetPlace,
 };
+use palisade_sources::{Options, SourceText};
 
 const GOOD: &str = r#"apiVersion: palisade.dev/v1alpha1
 kind: NodeAllowlist
@@ -182,4 +182,84 @@ fn the_documented_files_are_right() {
         let (list, diagnostics) = parse(&text);
         assert!(list.is_some() && diagnostics.is_empty(), "{diagnostics:?}");
     }
+}
+
+/// What manifests come to, and what is wrong with them.
+fn snapshot(text: &str) -> (Snapshot, Vec<String>) {
+    let parsed =
+        palisade_sources::parse(&[SourceText { file: "a.yaml".into(), text: text.into() }], &Options::default());
+    (parsed.snapshot, parsed.diagnostics.iter().map(ToString::to_string).collect())
+}
+
+#[test]
+fn among_manifests_a_list_is_a_server() {
+    let (found, diagnostics) = snapshot(GOOD);
+    let note = "a.yaml:1:1: note: NodeAllowlist prod-to-postgres: the nodes of the input stand for those of each of its clusters: prod, test";
+    assert_eq!(diagnostics, [note]);
+    let server = &found.servers["prod-to-postgres"];
+    assert_eq!(server.addresses.iter().map(ToString::to_string).collect::<Vec<_>>(), ["10.95.0.1", "fd95::1"]);
+    assert_eq!(server.clusters.iter().map(|cluster| &*cluster.name).collect::<Vec<_>>(), ["prod", "test"]);
+    assert_eq!(server.clusters[0].address_types, [AddressType::InternalIP, AddressType::PodCIDR]);
+    let list = parse(GOOD).0.unwrap();
+    assert_eq!((&server.static_cidrs, &server.ports), (&list.static_cidrs, &list.allow));
+    assert_eq!(server.within, list.safety.within);
+}
+
+#[test]
+fn what_manifests_cannot_show_is_told() {
+    let (found, diagnostics) = snapshot(&with("  mode: SetOnly\n  setOnly: {ipset4: nodes}\n"));
+    assert!(found.servers.is_empty());
+    assert_eq!(diagnostics.len(), 1);
+    assert!(diagnostics[0].contains("no server is made of the list"), "{diagnostics:?}");
+    let egress = GOOD.replace("nodeSelector: {", "egressAnnotation: a/b\n    podSelector: {}\n    nodeSelector: {");
+    let (found, diagnostics) = snapshot(&egress);
+    assert_eq!(found.servers["prod-to-postgres"].clusters[0].pods, Some(SelectedPods::default()));
+    assert!(
+        diagnostics.iter().any(|found| found.contains("cluster prod: what egressAnnotation names is not read here"))
+    );
+}
+
+#[test]
+fn servers_have_addresses_that_nobody_else_has() {
+    let node = "---\napiVersion: v1\nkind: Node\nmetadata: {name: n1}\nstatus: {addresses: [{type: InternalIP, address: 10.95.0.1}]}\n";
+    let second = GOOD.replace("prod-to-postgres", "b");
+    let (found, _) = snapshot(&format!("{GOOD}---\n{second}{node}"));
+    let of = |name: &str| found.servers[name].addresses.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(
+        (of("b"), of("prod-to-postgres")),
+        (vec!["10.95.0.2".into(), "fd95::1".into()], vec!["10.95.0.3".into(), "fd95::2".into()])
+    );
+}
+
+#[test]
+fn a_list_with_an_error_is_no_server() {
+    let check = |text: &str, expected: &str| {
+        let (found, diagnostics) = snapshot(&format!("{text}---\napiVersion: v1\nkind: Pod\nmetadata: {{name: p}}\n"));
+        assert!(found.servers.is_empty() && found.pods.len() == 1, "{text}");
+        assert!(diagnostics.iter().any(|found| found.contains(expected)), "{text}: {diagnostics:?}");
+    };
+    check(
+        &GOOD.replace("port: 5432, ", ""),
+        "a.yaml:12:11: error: NodeAllowlist prod-to-postgres: spec.allow[0]: port: expected a number, found nothing",
+    );
+    check(&GOOD.replace("palisade.dev/v1alpha1", "palisade.dev/v2"), "expected palisade.dev/v1alpha1");
+    check(&GOOD.replace("metadata: {name: prod-to-postgres}", "metadata: {}"), "name: expected a name");
+    check(&GOOD.replace("mode: OwnChain", "mode: ["), "error: ");
+    let (found, diagnostics) = snapshot(&format!("{GOOD}---\n{GOOD}"));
+    assert_eq!(found.servers.len(), 1);
+    assert!(diagnostics[0].contains("written twice: this one counts, and not that of a.yaml:1"), "{diagnostics:?}");
+}
+
+#[test]
+fn addresses_of_nodes_keep_their_types() {
+    let addresses = "[{type: InternalIP, address: 10.0.0.1}, {type: ExternalIP, address: 10.0.0.1}, {type: InternalIP, address: 10.0.0.2}, \
+                     {type: ExternalIP, address: 10.0.0.3}, {type: Hostname, address: 10.0.0.4}, {type: Hostname, address: n1}]";
+    let text = format!("apiVersion: v1\nkind: Node\nmetadata: {{name: n1}}\nstatus: {{addresses: {addresses}}}\n");
+    let (found, diagnostics) = snapshot(&text);
+    assert_eq!(diagnostics, [""; 0]);
+    let node = &found.nodes["n1"];
+    let types: Vec<&[AddressType]> = node.addresses.iter().map(|address| node.types_of(*address)).collect();
+    let expected: [&[AddressType]; 4] =
+        [&AddressType::DEFAULT, &[AddressType::InternalIP], &[AddressType::ExternalIP], &[]];
+    assert_eq!(types, expected);
 }

@@ -128,7 +128,7 @@ fn node(index: usize, families: &[Family]) -> Node {
             })
             .collect(),
         pod_cidrs: families.iter().map(|family| pod_cidr(index, *family)).collect(),
-        assumed: false,
+        ..Node::default()
     }
 }
 

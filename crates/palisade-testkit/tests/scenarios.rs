@@ -73,6 +73,7 @@ fn exists(moment: &Moment<'_>, end: &End) -> bool {
         End::Pod(name) => snapshot.pods.get(name).is_some_and(|pod| !pod.finished),
         End::Workload(name) => snapshot.workloads.contains_key(name),
         End::Node(name) => snapshot.nodes.contains_key(name),
+        End::Host(name) => snapshot.servers.contains_key(name),
         End::Address(_) => true,
     }
 }

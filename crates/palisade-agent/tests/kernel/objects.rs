@@ -50,8 +50,8 @@ pub fn steps(from: &Snapshot, to: &Snapshot) -> Vec<Step> {
                 changed.ban_lists.insert(name, object);
                 continue;
             }
-            // A config file is none of its business.
-            Change::HostPolicy(HostPolicyName::File(_), _) => continue,
+            // A config file, and a server outside, are none of its business.
+            Change::HostPolicy(HostPolicyName::File(_), _) | Change::Server(..) => continue,
             Change::HostPolicy(name, None) => ("hostpolicies", None, name.to_string()),
             Change::HostPolicy(name, Some(object)) => {
                 changed.host_policies.insert(name, object);

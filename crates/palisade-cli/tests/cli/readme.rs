@@ -17,6 +17,18 @@ fn readme_shows_what_is_printed() {
     }
 }
 
+#[test]
+fn the_page_of_outside_hosts_shows_what_is_printed() {
+    let read = |file| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
+    let page = read("../../docs/outside-hosts.md");
+    let transcript = read("tests/cli/explain-servers.md");
+    let printed: Vec<&str> = transcript.lines().collect();
+    let start = page.find("$ palisade explain").unwrap();
+    for line in page[start..].split("```").next().unwrap().lines() {
+        assert!(printed.contains(&line), "docs/outside-hosts.md shows '{line}', which no transcript has");
+    }
+}
+
 /// What the scenarios prove is what users apply.
 #[test]
 fn scenarios_have_the_files_of_the_examples() {
@@ -26,4 +38,6 @@ fn scenarios_have_the_files_of_the_examples() {
     let config = read("../../examples/kube-restrict-ip/config.yaml");
     assert!(read("../../scenarios/32-restrict-ip.md").contains(&format!("```config\n{config}```\n")));
     assert!(read("../../docs/host-policies.md").contains(&format!("```yaml\n{config}```\n")));
+    let list = read("../../examples/outside-host/nodes.yaml");
+    assert!(read("../../docs/outside-hosts.md").contains(&format!("```yaml\n{list}```\n")));
 }

@@ -14,9 +14,10 @@ fn nft_takes_what_is_rendered() {
     // nft is asked, and can say no.
     assert!(nft_check("table inet broken { chain a { no such rule } }\n").is_err());
     let shop = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/shop");
-    for node in ["n1", "n2"] {
+    let outside = shop.with_file_name("outside-host");
+    for (input, node) in [(&shop, "n1"), (&shop, "n2"), (&outside, "host/prod-to-postgres")] {
         let arguments = ["render", "--node", node, "-f"];
-        let output = Command::new(env!("CARGO_BIN_EXE_palisade")).args(arguments).arg(&shop).output().unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_palisade")).args(arguments).arg(input).output().unwrap();
         assert!(output.status.success());
         let ruleset = String::from_utf8(output.stdout).unwrap();
         assert!(ruleset.contains("table inet palisade"), "{ruleset}");

@@ -3,25 +3,7 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-
-/// What no node has, whoever says so: unspecified, loopback, multicast and broadcast addresses.
-const NEVER: [(IpAddr, u8); 7] = [
-    (v4([0, 0, 0, 0]), 8),
-    (v4([127, 0, 0, 0]), 8),
-    (v4([224, 0, 0, 0]), 4),
-    (v4([255, 255, 255, 255]), 32),
-    (v6(0, 0), 128),
-    (v6(0, 1), 128),
-    (v6(0xff00, 0), 8),
-];
-
-const fn v4(octets: [u8; 4]) -> IpAddr {
-    IpAddr::V4(std::net::Ipv4Addr::new(octets[0], octets[1], octets[2], octets[3]))
-}
-
-const fn v6(first: u16, last: u16) -> IpAddr {
-    IpAddr::V6(std::net::Ipv6Addr::new(first, 0, 0, 0, 0, 0, 0, last))
-}
+use palisade_compile::admissible;
 
 /// An address, or a block of them, as an API server writes it; or why it is not admitted.
 pub fn judge(text: &str, within: &[IpNet]) -> Result<IpNet, String> {
@@ -29,18 +11,7 @@ pub fn judge(text: &str, within: &[IpNet]) -> Result<IpNet, String> {
     let Some(net) = address().or_else(|| text.parse::<IpNet>().ok()) else {
         return Err("it is neither an address nor a block of addresses".to_string());
     };
-    let net = net.trunc();
-    if matches!(net.addr(), IpAddr::V6(address) if address.to_ipv4_mapped().is_some()) {
-        return Err("an IPv4 block within IPv6 is ambiguous".to_string());
-    }
-    let never = NEVER.iter().filter_map(|(address, length)| IpNet::new(*address, *length).ok());
-    if never.into_iter().any(|never| never.contains(&net) || net.contains(&never)) {
-        return Err("no node has an unspecified, loopback, multicast or broadcast address".to_string());
-    }
-    if !within.is_empty() && !within.iter().any(|within| within.contains(&net)) {
-        return Err("it is outside of spec.safety.within".to_string());
-    }
-    Ok(net)
+    admissible(net, within).map_err(str::to_string)
 }
 
 /// As people write it: one address without its length.

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use palisade_compile::Compiler;
-use palisade_core::{Change, HostPolicy, Node, NodeName};
+use palisade_compile::{Compiler, server_compiler};
+use palisade_core::{Change, HostPolicy};
 use palisade_nft::{
     Denied, Established, Kernel, KernelError, Monitor, Ruleset, Settings as Layout, Table, diff, lower_host,
 };
@@ -25,11 +25,7 @@ pub struct OwnChain {
 impl OwnChain {
     /// For the network namespace of the calling thread, in which nothing is changed yet.
     pub fn open() -> Result<OwnChain, KernelError> {
-        let own: NodeName = "server".into();
-        let mut compiler = Compiler::new(own.clone());
-        // The one node that there is: what its own routing table calls local is guarded.
-        compiler.update(&[Change::Node(own, Some(Arc::new(Node::default())))]);
-        Ok(OwnChain { compiler, kernel: Kernel::open_table(Table::Host)?, holds: None })
+        Ok(OwnChain { compiler: server_compiler(), kernel: Kernel::open_table(Table::Host)?, holds: None })
     }
 
     /// Listens to what others do to the table.

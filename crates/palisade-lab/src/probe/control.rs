@@ -10,8 +10,8 @@ use crate::topology::{Place, Topology};
 /// The flows that must be answered before the silence of a packet counts.
 pub(crate) fn controls(topology: &Topology, shot: &Shot) -> Vec<Shot> {
     let family = shot.family();
-    let from_node = topology.node_of(&shot.from).map(Place::Node);
-    let to_node = topology.node_of(&shot.to).map(Place::Node);
+    let from_machine = topology.machine_of(&shot.from);
+    let to_machine = topology.machine_of(&shot.to);
     let address = |place: &Place| topology.control_address(place, family);
     let echo = |from: &Place, source: IpAddr, to: &Place| {
         Some(Shot {
@@ -26,7 +26,7 @@ pub(crate) fn controls(topology: &Topology, shot: &Shot) -> Vec<Shot> {
 
     let mut controls = Vec::new();
     // The server answers: its node asks, since nobody forbids it to; outside, where an address may be banned, the server's own place.
-    let asker = to_node.clone().unwrap_or(Place::Outside);
+    let asker = to_machine.clone().unwrap_or(Place::Outside);
     if let Some(source) = address(&asker) {
         controls.push(Shot {
             from: asker,
@@ -38,21 +38,21 @@ pub(crate) fn controls(topology: &Topology, shot: &Shot) -> Vec<Shot> {
         });
     }
     // Who asks itself proves nothing about the core. All external addresses are at the end of one route.
-    let ends = [(&shot.from, &from_node), (&shot.to, &to_node)];
-    for node in ends.into_iter().filter_map(|(_, node)| node.as_ref()) {
-        if ends.iter().any(|(place, _)| **place == Place::Outside) || shot.to == *node {
-            controls.extend(address(&Place::Outside).and_then(|source| echo(&Place::Outside, source, node)));
+    let ends = [(&shot.from, &from_machine), (&shot.to, &to_machine)];
+    for machine in ends.into_iter().filter_map(|(_, machine)| machine.as_ref()) {
+        if ends.iter().any(|(place, _)| **place == Place::Outside) || shot.to == *machine {
+            controls.extend(address(&Place::Outside).and_then(|source| echo(&Place::Outside, source, machine)));
         }
     }
-    // The source can send: to its node, or across the core if it is a node. An external one may be banned.
-    let listener = match (&shot.from, &from_node) {
+    // The source can send: to its node, or across the core if it is a machine itself. An external one may be banned.
+    let listener = match (&shot.from, &from_machine) {
         (Place::Pod(_), Some(node)) => Some(node.clone()),
-        (Place::Node(_), _) => Some(Place::Outside),
+        (Place::Node(_) | Place::Server(_), _) => Some(Place::Outside),
         _ => None,
     };
     controls.extend(listener.and_then(|listener| echo(&shot.from, shot.source, &listener)));
-    // The nodes reach one another.
-    if let (Some(from), Some(to)) = (&from_node, &to_node)
+    // The machines reach one another.
+    if let (Some(from), Some(to)) = (&from_machine, &to_machine)
         && from != to
     {
         controls.extend(address(from).and_then(|source| echo(from, source, to)));

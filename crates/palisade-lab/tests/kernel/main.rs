@@ -13,6 +13,7 @@ mod lifetime;
 mod live;
 mod node;
 mod packets;
+mod servers;
 mod services;
 
 use std::panic::catch_unwind;
@@ -20,7 +21,7 @@ use std::process::{Command, ExitCode};
 
 use palisade_testkit::kernel::{self, Test};
 
-const TESTS: [Test; 24] = [
+const TESTS: [Test; 27] = [
     ("everybody reaches everybody without policies", packets::everybody_reaches_everybody),
     ("policies silence what they should", packets::policies_silence),
     ("changes of the cluster are followed", packets::changes_are_followed),
@@ -32,6 +33,9 @@ const TESTS: [Test; 24] = [
     ("a Service leads past no host policy", host::a_service_leads_past_no_host_policy),
     ("a policy of sockets lets NodePorts alone", host::a_policy_of_sockets_lets_node_ports_alone),
     ("live connections through Services are cut", services::live_connections_through_services_are_cut),
+    ("servers outside are tried by everybody", servers::servers_are_tried_by_everybody),
+    ("a list cuts live connections to its server", servers::a_list_cuts_live_connections),
+    ("a server outside that lost its table disagrees", servers::a_server_that_lost_its_table_disagrees),
     ("an unknown pod is denied until it is known", denied::an_unknown_pod_is_denied_until_it_is_known),
     ("neighbour discovery of unknown pods passes", denied::neighbour_discovery_of_unknown_pods_passes),
     ("denied packets are counted", denied::denied_packets_are_counted),

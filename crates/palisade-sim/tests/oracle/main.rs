@@ -9,5 +9,6 @@ mod invented;
 mod isolation;
 mod peers;
 mod ports;
+mod servers;
 mod services;
 mod text;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use palisade_core::{Level, Selector};
+use palisade_core::{AddressType, Level, SelectedPods, Selector};
 
 use super::{is_empty, needed, path};
 use crate::host_policy::optional_selector;
@@ -29,50 +29,6 @@ pub struct ClusterSource {
     pub address_types: Vec<AddressType>,
     /// `egressAnnotation`: an annotation of nodes that names the addresses their packets come from.
     pub egress_annotation: Option<String>,
-}
-
-/// Pods that single out the nodes on which they run.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SelectedPods {
-    /// `podSelector`.
-    pub pods: Selector,
-    /// `podNamespaceSelector`; `None` is every namespace, whose labels then are of no interest.
-    pub namespaces: Option<Selector>,
-}
-
-/// Which addresses of a node are meant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum AddressType {
-    /// `status.addresses` of this type.
-    InternalIP,
-    /// `status.addresses` of this type.
-    ExternalIP,
-    /// `spec.podCIDRs`: for clusters that do not hide pods behind their node.
-    PodCIDR,
-    /// What `egressAnnotation` names; it is not written in `addressTypes`.
-    Egress,
-}
-
-impl AddressType {
-    /// Those that `addressTypes` may name.
-    pub const WRITTEN: [AddressType; 3] = [AddressType::InternalIP, AddressType::ExternalIP, AddressType::PodCIDR];
-    /// Those of nodes whose file names none.
-    pub const DEFAULT: [AddressType; 2] = [AddressType::InternalIP, AddressType::ExternalIP];
-
-    /// As it is written.
-    pub fn name(self) -> &'static str {
-        match self {
-            AddressType::InternalIP => "InternalIP",
-            AddressType::ExternalIP => "ExternalIP",
-            AddressType::PodCIDR => "PodCIDR",
-            AddressType::Egress => "Egress",
-        }
-    }
-
-    /// The type with this name.
-    pub fn named(name: &str) -> Option<AddressType> {
-        AddressType::WRITTEN.into_iter().chain([AddressType::Egress]).find(|known| known.name() == name)
-    }
 }
 
 impl ClusterSource {

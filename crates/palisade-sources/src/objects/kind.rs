@@ -15,6 +15,8 @@ pub enum Kind<'a> {
     NetworkPolicy(Version),
     HostPolicy,
     BanList,
+    /// A file of a server outside of clusters, which no API server has.
+    NodeAllowlist,
     /// Of a ban list, or no business of ours.
     ConfigMap,
     /// `List`, or a list of one kind, whose name it holds.
@@ -64,6 +66,7 @@ impl<'a> Kind<'a> {
             },
             "HostPolicy" if is(&["palisade.dev"]) => Kind::HostPolicy,
             "BanList" if is(&["palisade.dev"]) => Kind::BanList,
+            "NodeAllowlist" if is(&["palisade.dev"]) => Kind::NodeAllowlist,
             "CiliumNetworkPolicy"
             | "CiliumClusterwideNetworkPolicy"
             | "AdminNetworkPolicy"
@@ -81,7 +84,7 @@ impl<'a> Kind<'a> {
     /// Whether its objects have a namespace.
     pub fn scope(&self) -> Scope {
         match self {
-            Kind::Namespace | Kind::Node | Kind::HostPolicy | Kind::BanList => Scope::Cluster,
+            Kind::Namespace | Kind::Node | Kind::HostPolicy | Kind::BanList | Kind::NodeAllowlist => Scope::Cluster,
             _ => Scope::Namespace,
         }
     }

@@ -172,5 +172,6 @@ fn apply(snapshot: &mut Snapshot, change: Change) -> bool {
         Change::Policy(name, new) => set(&mut snapshot.policies, name, new),
         Change::HostPolicy(name, new) => set(&mut snapshot.host_policies, name, new),
         Change::BanList(name, new) => set(&mut snapshot.ban_lists, name, new),
+        Change::Server(name, new) => set(&mut snapshot.servers, name, new),
     }
 }

@@ -28,6 +28,7 @@ fn told(update: &Update) -> Vec<String> {
         Change::Policy(name, new) => format!("{}NetworkPolicy {name}", sign(new.is_some())),
         Change::HostPolicy(name, new) => format!("{}{} {name}", sign(new.is_some()), name.kind()),
         Change::BanList(name, new) => format!("{}BanList {name}", sign(new.is_some())),
+        Change::Server(name, new) => format!("{}NodeAllowlist {name}", sign(new.is_some())),
     };
     update.changes.iter().map(change).collect()
 }

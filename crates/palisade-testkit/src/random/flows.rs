@@ -138,7 +138,7 @@ fn add_port_edges(edges: &mut BTreeSet<(Transport, Port)>, port: &PortMatch) {
 }
 
 /// The first and the last address of the block, one inside, and the two just outside.
-fn address_edges(net: IpNet) -> Vec<IpAddr> {
+pub(super) fn address_edges(net: IpNet) -> Vec<IpAddr> {
     let step = |address: IpAddr, up: bool| match address {
         IpAddr::V4(address) => {
             let bits = address.to_bits();
@@ -154,7 +154,7 @@ fn address_edges(net: IpNet) -> Vec<IpAddr> {
 }
 
 /// Whether a host may have the address and another may send to it over a router.
-fn can_be_sent(address: IpAddr) -> bool {
+pub(super) fn can_be_sent(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => {
             let first = address.octets()[0];
@@ -175,6 +175,7 @@ fn who(snapshot: &Snapshot, end: &End) -> Who {
             _ => Who::Pod,
         },
         End::Workload(_) => Who::Pod,
+        End::Host(_) => Who::Outside,
         End::Node(name) => Who::Node(name.clone()),
         End::Address(address) => {
             let has = |pod: &Pod| !pod.finished && !pod.host_network && pod.addresses.contains(address);
@@ -192,6 +193,7 @@ fn has_family(snapshot: &Snapshot, end: &End, family: Family) -> bool {
     match end {
         End::Pod(name) => snapshot.pods.get(name).is_some_and(|pod| any(&pod.addresses)),
         End::Node(name) => snapshot.nodes.get(name).is_some_and(|node| any(&node.addresses)),
+        End::Host(name) => snapshot.servers.get(name).is_some_and(|server| any(&server.addresses)),
         End::Address(address) => Family::of(*address) == family,
         End::Workload(_) => false,
     }

@@ -58,7 +58,7 @@ fn scope(rng: &mut Rng) -> HostScope {
 }
 
 /// Ports that flows and rules of pods use, too, and now and then one without which a node is lost.
-fn host_port(rng: &mut Rng) -> HostPort {
+pub(super) fn host_port(rng: &mut Rng) -> HostPort {
     match rng.below(10) {
         0 => rng.pick(&FAILSAFE_PORTS),
         1..7 => HostPort { transport: transport(rng), range: PortRange::single(known_port(rng)) },

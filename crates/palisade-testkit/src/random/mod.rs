@@ -6,6 +6,7 @@ mod bans;
 mod flows;
 mod hosts;
 mod policies;
+mod servers;
 mod services;
 
 use std::collections::BTreeSet;
@@ -22,6 +23,7 @@ pub(crate) use bans::ban_list;
 pub use flows::flows;
 pub(crate) use hosts::{config_file, host_policy};
 pub(crate) use policies::policy;
+pub use servers::to_servers;
 pub use services::through_services;
 
 /// A cluster and flows to ask about.

@@ -185,7 +185,7 @@ fn documents(block: &Block<'_>) -> Result<Vec<Manifest>, Wrong> {
 
 /// Whether objects of the kind are in no namespace.
 fn is_of_cluster(kind: &str) -> bool {
-    matches!(kind, "Node" | "Namespace" | "HostPolicy" | "BanList" | ObjectKey::CONFIG)
+    matches!(kind, "Node" | "Namespace" | "HostPolicy" | "BanList" | "NodeAllowlist" | ObjectKey::CONFIG)
 }
 
 /// A config file; its `ipChain` tells which it is.
