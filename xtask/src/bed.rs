@@ -5,6 +5,7 @@ mod api;
 mod binaries;
 mod component;
 pub(crate) mod files;
+mod guest;
 mod host;
 mod images;
 mod leftovers;
@@ -26,6 +27,7 @@ use serde::{Deserialize, Serialize};
 pub use api::ApiServer;
 pub use binaries::{Binaries, version};
 pub use component::Component;
+pub use guest::Guest;
 pub use host::Host;
 pub use images::{AGNHOST, PAUSE};
 pub use netns::Network;
@@ -178,6 +180,16 @@ impl Bed {
     /// The host outside the cluster, on the same segment as its nodes; it knows the way to pods, not to Services.
     pub fn outside(&self) -> &Host {
         &self.outside
+    }
+
+    /// Boots a further host that is not of the cluster, on the same segment, with nothing on it. `number` tells those apart that are
+    /// there at the same time.
+    ///
+    /// # Errors
+    ///
+    /// It does not boot.
+    pub fn guest(&self, name: &str, number: u8) -> anyhow::Result<Guest> {
+        Guest::boot(self, Host::new(name, &directory()), network::GUESTS + number)
     }
 
     /// The network of a pod that runs, given by its `metadata.uid`.

@@ -1,5 +1,6 @@
 //! What is served on `--listen`: `/metrics` for Prometheus, `/healthz` and `/readyz` for the kubelet.
 
+use std::future::pending;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,34 +33,62 @@ const CONNECTION_PATIENCE: Duration = Duration::from_secs(20);
 const HEAD_BYTES_MAX: usize = 8 << 10;
 /// After a connection that cannot be taken (out of file descriptors, say) the next one is taken so much later.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+const SILENT: &str = "the loop does not answer\n";
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Listens; whether the port is free shows here.
+///
+/// # Errors
+///
+/// If it is not.
 pub fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     let listener = TcpListener::bind(address)?;
     listener.set_nonblocking(true)?;
     Ok(listener)
 }
 
-#[derive(Clone)]
-struct Served {
-    engine: mpsc::Sender<Message>,
-    metrics: Arc<Metrics>,
+/// A loop that is asked.
+pub trait Asked: Clone + Send + Sync + 'static {
+    /// The figures, in the `OpenMetrics` format.
+    fn metrics(&self) -> impl Future<Output = String> + Send;
+
+    /// What has to come about before it is ready; `None` if it does not answer.
+    fn waits(&self) -> impl Future<Output = Option<Vec<String>>> + Send;
 }
 
-/// Serves for as long as the engine runs. A connection is for one question.
-pub async fn serve(listener: TcpListener, engine: mpsc::Sender<Message>, metrics: Arc<Metrics>) {
-    let served = Served { engine: engine.clone(), metrics };
+/// The agent.
+#[derive(Clone, Debug)]
+pub struct Agent {
+    /// Its loop.
+    pub engine: mpsc::Sender<Message>,
+    /// Its figures.
+    pub metrics: Arc<Metrics>,
+}
+
+impl Asked for Agent {
+    async fn metrics(&self) -> String {
+        // Figures that are a little old are better than none.
+        let _ = timeout(PATIENCE, asked(&self.engine, Message::Scrape)).await;
+        self.metrics.text()
+    }
+
+    async fn waits(&self) -> Option<Vec<String>> {
+        asked(&self.engine, Message::Ready).await
+    }
+}
+
+/// Serves for as long as it is waited for. A connection is for one question.
+pub async fn serve<A: Asked>(listener: TcpListener, of: A) {
     let routes = Router::new()
-        .route("/metrics", get(metrics_text))
-        .route("/healthz", get(healthz))
-        .route("/readyz", get(readyz))
-        .with_state(served);
+        .route("/metrics", get(metrics_text::<A>))
+        .route("/healthz", get(healthz::<A>))
+        .route("/readyz", get(readyz::<A>))
+        .with_state(of);
     let listener = match tokio::net::TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => {
             tracing::error!("metrics and probes are not served: {error}");
-            return engine.closed().await;
+            return pending().await;
         }
     };
     let mut http = http1::Builder::new();
@@ -76,24 +105,22 @@ pub async fn serve(listener: TcpListener, engine: mpsc::Sender<Message>, metrics
     }
 }
 
-async fn metrics_text(State(served): State<Served>) -> Response {
-    // Figures that are a little old are better than none.
-    let _ = timeout(PATIENCE, asked(&served.engine, Message::Scrape)).await;
-    ([(header::CONTENT_TYPE, OPEN_METRICS)], served.metrics.text()).into_response()
+async fn metrics_text<A: Asked>(State(of): State<A>) -> Response {
+    ([(header::CONTENT_TYPE, OPEN_METRICS)], of.metrics().await).into_response()
 }
 
-async fn healthz(State(served): State<Served>) -> (StatusCode, String) {
-    match timeout(PATIENCE, asked(&served.engine, Message::Ready)).await {
+async fn healthz<A: Asked>(State(of): State<A>) -> (StatusCode, String) {
+    match timeout(PATIENCE, of.waits()).await {
         Ok(Some(_)) => (StatusCode::OK, "ok\n".to_string()),
-        _ => (StatusCode::SERVICE_UNAVAILABLE, "the loop of the agent does not answer\n".to_string()),
+        _ => (StatusCode::SERVICE_UNAVAILABLE, SILENT.to_string()),
     }
 }
 
-async fn readyz(State(served): State<Served>) -> (StatusCode, String) {
-    match timeout(PATIENCE, asked(&served.engine, Message::Ready)).await {
+async fn readyz<A: Asked>(State(of): State<A>) -> (StatusCode, String) {
+    match timeout(PATIENCE, of.waits()).await {
         Ok(Some(waits)) if waits.is_empty() => (StatusCode::OK, "ok\n".to_string()),
         Ok(Some(waits)) => (StatusCode::SERVICE_UNAVAILABLE, waits.join("\n") + "\n"),
-        _ => (StatusCode::SERVICE_UNAVAILABLE, "the loop of the agent does not answer\n".to_string()),
+        _ => (StatusCode::SERVICE_UNAVAILABLE, SILENT.to_string()),
     }
 }
 

@@ -37,7 +37,7 @@ mod file_news;
 pub mod files;
 mod host_policy;
 mod host_unit;
-mod http;
+pub mod http;
 mod lease;
 mod listening;
 mod message;

@@ -229,7 +229,7 @@ async fn serve(address: Option<SocketAddr>, engine: mpsc::Sender<Message>, metri
                 if was_taken {
                     tell_listening(&engine, address, None).await;
                 }
-                return http::serve(listener, engine, metrics).await;
+                return http::serve(listener, http::Agent { engine, metrics }).await;
             }
             Err(error) => error,
         };

@@ -1,20 +1,22 @@
 //! `palisade host`: on a server outside of clusters, lets their nodes reach its ports.
 #![expect(clippy::disallowed_methods, reason = "this file reads what the user names")]
 
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::{Args, Subcommand};
-use palisade_core::{HostPort, Port, PortRange, Selector, Transport};
-use palisade_host::cluster::shown;
-use palisade_host::{Settings, cleanup, export, store};
+use clap::{Args, Subcommand, ValueEnum};
+use palisade_core::{HostPort, Port, PortRange, Transport};
+use palisade_host::store::{self, Store};
+use palisade_host::{Ended, Settings, cleanup, export};
 use palisade_sources::SourceText;
-use palisade_sources::node_allowlist::{AddressType, ClusterSource, NodeAllowlist, Safety};
+use palisade_sources::node_allowlist::{ClusterSource, Export, ExportFormat, Mode, NodeAllowlist, Safety};
 
 use crate::logging::LogArguments;
 use crate::output::{Exit, Hinted, note};
-use crate::{diagnostics, host_status};
+use crate::{diagnostics, host_ask, host_status};
 
 /// The name of a list, and of its cluster, that no file names.
 const UNNAMED: &str = "nodes";
@@ -39,6 +41,14 @@ enum HostCommand {
         after_help = "Exit status: 0 in force, 1 not, nobody follows the clusters, or one was never listed, 2 nothing is known."
     )]
     Status(host_status::HostStatusArguments),
+
+    /// Let nodes go that stay admitted since safety kept them: those that 'palisade host status' names now
+    #[command(after_help = "Exit status: 0 they may go, 1 there are none, 2 error.")]
+    Accept(host_ask::AcceptArguments),
+
+    /// Keep the rules that --confirm-seconds would take back
+    #[command(after_help = "Exit status: 0 they stay, 1 none wait to be confirmed, 2 error.")]
+    Confirm(host_ask::ConfirmArguments),
 }
 
 /// How the list is enforced.
@@ -49,7 +59,7 @@ struct HostRunArguments {
     config: Option<PathBuf>,
 
     /// Instead of a file: the one cluster whose nodes are admitted
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["config", "cleanup"], requires = "allow")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["config", "cleanup"])]
     kubeconfig: Option<PathBuf>,
 
     /// With --kubeconfig: a port that they reach and nobody else, as tcp/5432 or tcp/5432-5440; may be given several times
@@ -57,17 +67,37 @@ struct HostRunArguments {
     allow: Vec<HostPort>,
 
     /// Say what is wrong with the file, and do nothing else
-    #[arg(long, requires = "config", conflicts_with_all = ["once", "cleanup"])]
+    #[arg(long, requires = "config", conflicts_with_all = ["once", "export", "cleanup"])]
     check: bool,
 
     /// Ask every cluster once, and end
     #[arg(long, conflicts_with = "cleanup")]
     once: bool,
 
-    /// Ask every cluster once, print the addresses one a line (- is standard output), and change nothing
-    #[arg(long, value_name = "FILE", value_parser = ["-"], hide_possible_values = true)]
-    #[arg(conflicts_with_all = ["check", "once", "cleanup"])]
-    export: Option<String>,
+    /// Instead of the kernel: keep the addresses in this file; - asks once and prints them
+    #[arg(long, value_name = "FILE", conflicts_with = "cleanup")]
+    export: Option<PathBuf>,
+
+    /// With --export: how they are written
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::List, requires = "export")]
+    format: Format,
+
+    /// With --export: a template of your own
+    #[arg(long, value_name = "FILE", requires = "export", conflicts_with = "format")]
+    template: Option<PathBuf>,
+
+    /// With --export, and last: a program that is run after each change of the file, with its arguments
+    #[arg(long, value_name = "PROGRAM", num_args = 1.., allow_hyphen_values = true, requires = "export")]
+    run: Vec<String>,
+
+    /// Take back the rules unless Enter, or 'palisade host confirm', comes within so many seconds
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=3600))]
+    #[arg(conflicts_with_all = ["check", "export", "cleanup"])]
+    confirm_seconds: Option<u32>,
+
+    /// Serve /metrics, /healthz and /readyz there
+    #[arg(long, value_name = "ADDRESS:PORT", conflicts_with_all = ["check", "once", "cleanup"])]
+    listen: Option<SocketAddr>,
 
     /// Take the rules out of the kernel, and do nothing else
     #[arg(long, conflicts_with = "config")]
@@ -82,12 +112,28 @@ struct HostRunArguments {
     log: LogArguments,
 }
 
+/// How exported addresses are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// One a line
+    List,
+    /// For 'ipset restore'
+    Ipset,
+    /// Two sets, for 'include' within a table
+    Nft,
+    /// One object, with the node of each
+    Json,
+}
+
 /// Runs the command.
 pub fn run(arguments: HostArguments) -> anyhow::Result<Exit> {
-    if let Some(HostCommand::Status(arguments)) = arguments.command {
-        return host_status::run(&arguments);
+    match arguments.command {
+        Some(HostCommand::Status(arguments)) => return host_status::run(&arguments),
+        Some(HostCommand::Accept(arguments)) => return host_ask::accept(&arguments),
+        Some(HostCommand::Confirm(arguments)) => return host_ask::confirm(&arguments),
+        None => {}
     }
-    let arguments = arguments.run;
+    let mut arguments = arguments.run;
     if arguments.cleanup {
         return take_out();
     }
@@ -100,18 +146,61 @@ pub fn run(arguments: HostArguments) -> anyhow::Result<Exit> {
                 return Err(Hinted { message, hint: "correct what is said above".to_string() }.into());
             }
         },
-        (None, Some(kubeconfig)) => of_flags(kubeconfig, arguments.allow)?,
+        (None, Some(kubeconfig)) => {
+            of_flags(kubeconfig, std::mem::take(&mut arguments.allow), arguments.export.is_some())?
+        }
         (None, None) => anyhow::bail!("--config or --kubeconfig says which clusters are meant"),
     };
     if arguments.check {
         return Ok(Exit::Clean);
     }
-    if arguments.export.is_some() {
-        return print(&list);
-    }
+    let list = match &arguments.export {
+        Some(path) if path.as_os_str() == "-" => return print(&list, &arguments.format(), &arguments.state_dir),
+        Some(path) => exporting(list, path, &arguments)?,
+        None => list,
+    };
     arguments.log.start();
-    let is_well = palisade_host::run(Settings { list, state_dir: arguments.state_dir, once: arguments.once })?;
-    Ok(if is_well { Exit::Clean } else { Exit::Found })
+    enforce(list, arguments)
+}
+
+impl HostRunArguments {
+    fn format(&self) -> ExportFormat {
+        match (&self.template, self.format) {
+            (Some(template), _) => ExportFormat::Template(template.clone()),
+            (None, Format::List) => ExportFormat::List,
+            (None, Format::Ipset) => ExportFormat::IpsetRestore,
+            (None, Format::Nft) => ExportFormat::NftInclude,
+            (None, Format::Json) => ExportFormat::Json,
+        }
+    }
+}
+
+fn enforce(list: NodeAllowlist, arguments: HostRunArguments) -> anyhow::Result<Exit> {
+    let confirm = arguments.confirm_seconds.map(|seconds| Duration::from_secs(seconds.into()));
+    if confirm.is_some() && list.mode == Mode::ExportOnly {
+        anyhow::bail!("--confirm-seconds takes back what the kernel holds, and mode ExportOnly leaves it alone");
+    }
+    if confirm.is_some() && io::stdin().is_terminal() {
+        note("Enter keeps the rules");
+        let store = Store::at(&arguments.state_dir);
+        std::thread::spawn(move || host_ask::confirm_by_enter(&store));
+    }
+    let HostRunArguments { state_dir, once, listen, .. } = arguments;
+    match palisade_host::run(Settings { list, state_dir, once, confirm, listen })? {
+        Ended::Well => Ok(Exit::Clean),
+        Ended::Unwell => Ok(Exit::Found),
+        Ended::WentBack => {
+            note("nobody confirmed in time: what the kernel held before is back");
+            Ok(Exit::Found)
+        }
+    }
+}
+
+/// The list with this file in place of the kernel and of other files.
+fn exporting(list: NodeAllowlist, path: &Path, arguments: &HostRunArguments) -> anyhow::Result<NodeAllowlist> {
+    let path = std::path::absolute(path).context("cannot tell where the file is to be")?;
+    let export = Export { path, format: arguments.format(), command: arguments.run.clone() };
+    Ok(NodeAllowlist { mode: Mode::ExportOnly, allow: Vec::new(), exports: vec![export], ..list })
 }
 
 fn take_out() -> anyhow::Result<Exit> {
@@ -120,14 +209,14 @@ fn take_out() -> anyhow::Result<Exit> {
     Ok(Exit::Clean)
 }
 
-/// The addresses as they are now, one a line.
-fn print(list: &NodeAllowlist) -> anyhow::Result<Exit> {
-    let exported = export(list)?;
+/// The addresses as they are now.
+fn print(list: &NodeAllowlist, format: &ExportFormat, state_dir: &Path) -> anyhow::Result<Exit> {
+    let exported = export(list, state_dir)?;
     for warning in &exported.warnings {
         note(&format!("warning: {warning}"));
     }
-    let lines: String = exported.addresses.iter().map(|net| shown(*net) + "\n").collect();
-    io::stdout().write_all(lines.as_bytes()).context("cannot print the addresses")?;
+    let text = exported.addresses.text(format)?;
+    io::stdout().write_all(text.as_bytes()).context("cannot print the addresses")?;
     Ok(Exit::Clean)
 }
 
@@ -141,16 +230,22 @@ fn read(path: &Path) -> anyhow::Result<Option<NodeAllowlist>> {
 }
 
 /// What the flags say that stand for a file.
-fn of_flags(kubeconfig: &Path, allow: Vec<HostPort>) -> anyhow::Result<NodeAllowlist> {
+fn of_flags(kubeconfig: &Path, allow: Vec<HostPort>, is_exported: bool) -> anyhow::Result<NodeAllowlist> {
+    if allow.is_empty() && !is_exported {
+        let message = "--kubeconfig says who is admitted, and nothing says to what".to_string();
+        let hint = "--allow tcp/5432 guards a port, --export FILE writes the addresses".to_string();
+        return Err(Hinted { message, hint }.into());
+    }
     let kubeconfig = std::path::absolute(kubeconfig).context("cannot tell where the kubeconfig is")?;
-    let cluster = ClusterSource {
+    Ok(NodeAllowlist {
         name: UNNAMED.into(),
-        kubeconfig,
-        nodes: Selector::everything(),
-        address_types: AddressType::DEFAULT.into(),
-    };
-    let safety = Safety::default();
-    Ok(NodeAllowlist { name: UNNAMED.into(), clusters: vec![cluster], static_cidrs: Vec::new(), allow, safety })
+        clusters: vec![ClusterSource::whole(UNNAMED.into(), kubeconfig)],
+        static_cidrs: Vec::new(),
+        allow,
+        mode: Mode::OwnChain,
+        exports: Vec::new(),
+        safety: Safety::default(),
+    })
 }
 
 /// `tcp/5432`, or `tcp/5432-5440`.

@@ -8,11 +8,12 @@ use anyhow::Context as _;
 use clap::Args;
 use palisade_agent::Timestamp;
 use palisade_host::cluster::{ClusterState, Stay, shown};
-use palisade_host::store::{self, State, Store};
+use palisade_host::store::{self, State};
 use serde::Serialize;
 
 use crate::args::OutputFormat;
-use crate::output::{Exit, Hinted};
+use crate::host_ask::known;
+use crate::output::Exit;
 use crate::status::{columns, length};
 
 /// Arguments of `host status`.
@@ -39,12 +40,7 @@ struct Told<'a> {
 
 /// Runs the command.
 pub fn run(arguments: &HostStatusArguments) -> anyhow::Result<Exit> {
-    let store = Store::at(&arguments.state_dir);
-    let Some(state) = store.load()? else {
-        let message = format!("nothing is known in {}", arguments.state_dir.display());
-        let hint = "'palisade host' is to run on this server; --state-dir says where it keeps the nodes".to_string();
-        return Err(Hinted { message, hint }.into());
-    };
+    let (store, state) = known(&arguments.state_dir)?;
     let told = Told { running: store.is_locked()?, state: &state };
     let text = match arguments.output {
         OutputFormat::Text => text(&told, Timestamp::now()),
@@ -57,19 +53,35 @@ pub fn run(arguments: &HostStatusArguments) -> anyhow::Result<Exit> {
 
 fn text(told: &Told<'_>, now: Timestamp) -> String {
     let state = told.state;
+    let name = &state.name;
     let mut text = match (told.running, state.in_force_since) {
-        (true, Some(since)) => format!("NodeAllowlist {}: in force, changed {} ago\n", state.name, length(since, now)),
-        (true, None) => format!("NodeAllowlist {}: not in force\n", state.name),
+        (true, Some(since)) => format!("NodeAllowlist {name}: in force, changed {} ago\n", length(since, now)),
+        (true, None) => format!("NodeAllowlist {name}: not in force\n"),
         (false, _) => {
-            format!("NodeAllowlist {}: nobody follows the clusters; what the kernel holds stays in force\n", state.name)
+            format!("NodeAllowlist {name}: nobody follows the clusters; what the kernel holds stays in force\n")
         }
     };
+    let mut line = |said: String| {
+        let _ = writeln!(text, "  {}", said.replace('\n', "\n    "));
+    };
     if let Some(error) = &state.error {
-        let _ = writeln!(text, "  error: {error}");
+        line(format!("error: {error}"));
     }
-    let _ = writeln!(text, "  ports: {}", state.ports.join(", "));
-    if !state.static_cidrs.is_empty() {
-        let _ = writeln!(text, "  admitted besides nodes: {}", state.static_cidrs.join(", "));
+    if let Some(until) = state.unconfirmed_until {
+        line(format!("taken back in {}, unless 'palisade host confirm' comes before", length(now, until)));
+    }
+    state.obstacles.iter().for_each(|obstacle| line(format!("warning: {obstacle}")));
+    for (what, items) in [("ports", &state.ports), ("in", &state.sets), ("admitted besides nodes", &state.static_cidrs)]
+    {
+        if !items.is_empty() {
+            line(format!("{what}: {}", items.join(", ")));
+        }
+    }
+    for export in &state.exports {
+        line(match &export.error {
+            None => format!("file {}: up to date", export.path),
+            Some(error) => format!("file {}: {error}", export.path),
+        });
     }
     for (name, cluster) in &state.clusters {
         text.push_str(&of_cluster(name, cluster, now));
@@ -87,7 +99,7 @@ fn of_cluster(name: &str, cluster: &ClusterState, now: Timestamp) -> String {
         let _ = writeln!(text, "  the API server does not tell, and what it said holds on: {error}");
     }
     for kept in cluster.lacking.iter().chain(&cluster.too_few) {
-        let _ = writeln!(text, "  {kept}");
+        let _ = writeln!(text, "  {kept}\n    hint: 'palisade host accept' lets them go");
     }
     let mut rows = Vec::new();
     for (node, known) in &cluster.nodes {
@@ -118,8 +130,9 @@ mod tests {
         let stay =
             |until: &str| format!("{{\"kind\":\"InternalIP\",\"since\":\"2026-01-01T00:00:00Z\",\"until\":{until}}}");
         let json = format!(
-            r#"{{"version":1,"name":"pg","ports":["tcp 5432"],"staticCidrs":["192.0.2.1/32"],
-            "inForceSince":"2026-01-01T00:00:30Z","error":null,"clusters":{{
+            r#"{{"version":1,"name":"pg","mode":"OwnChain","ports":["tcp 5432"],"sets":[],"staticCidrs":["192.0.2.1/32"],
+            "inForceSince":"2026-01-01T00:00:30Z","error":null,"unconfirmedUntil":"2026-01-01T00:01:10Z",
+            "obstacles":["chain input drops\nhint: add"],"exports":[{{"path":"/a","error":null}},{{"path":"/b","error":"ufw failed"}}],"clusters":{{
             "prod":{{"listed":"2026-01-01T00:00:00Z","error":"403 Forbidden","lacking":"the list lacks 2 of 3 nodes","tooFew":null,
             "nodes":{{"n1":{{"addresses":{{"10.0.0.1/32":{}}},"refused":[{{"address":"8.8.8.8","reason":"it is outside"}}]}},
             "n2":{{"addresses":{{"10.0.0.2/32":{}}},"refused":[]}}}}}},
@@ -131,12 +144,18 @@ mod tests {
         let now = "2026-01-01T00:01:00Z".parse().unwrap();
         let expected = "\
 NodeAllowlist pg: in force, changed 30s ago
+  taken back in 10s, unless 'palisade host confirm' comes before
+  warning: chain input drops
+    hint: add
   ports: tcp 5432
   admitted besides nodes: 192.0.2.1/32
+  file /a: up to date
+  file /b: ufw failed
 
 cluster prod: 2 nodes, all listed 60s ago
   the API server does not tell, and what it said holds on: 403 Forbidden
   the list lacks 2 of 3 nodes
+    hint: 'palisade host accept' lets them go
   n1   10.0.0.1   admitted for 60s
   n1   8.8.8.8    refused: it is outside
   n2   10.0.0.2   gone, admitted for 40s yet

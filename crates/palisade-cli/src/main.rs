@@ -16,6 +16,7 @@ mod explain;
 #[cfg(target_os = "linux")]
 mod host;
 #[cfg(target_os = "linux")]
+mod host_ask;
 mod host_status;
 mod input;
 #[cfg(target_os = "linux")]

@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use palisade_core::{
-    AddressType, AdmittedNodes, Change, HostPolicy, HostPolicyName, Node, NodeName, Server, ServerName, Snapshot,
-    Tables,
+    AddressType, AdmittedNodes, Change, HostPolicy, HostPolicyName, NamespaceName, Node, NodeName, SelectedPods,
+    Server, ServerName, Snapshot, Tables,
 };
 
+use crate::cluster::is_on;
 use crate::compiler::Compiler;
 use crate::matching::selects;
 
@@ -65,7 +66,11 @@ pub fn server_compiler() -> Compiler {
 pub fn server_policy(snapshot: &Snapshot, name: &ServerName, server: &Server) -> HostPolicy {
     let mut admitted: BTreeSet<IpNet> = BTreeSet::new();
     for cluster in &server.clusters {
-        for node in snapshot.nodes.values().filter(|node| selects(&cluster.nodes, &node.labels)) {
+        let is_selected = |(name, node): &(&NodeName, &Arc<Node>)| {
+            selects(&cluster.nodes, &node.labels)
+                && cluster.pods.as_ref().is_none_or(|selected| runs(snapshot, name, selected))
+        };
+        for (_, node) in snapshot.nodes.iter().filter(is_selected) {
             admitted.extend(addresses(node, cluster).filter_map(|net| admissible(net, &server.within).ok()));
         }
     }
@@ -79,6 +84,16 @@ pub fn compile_server(snapshot: &Snapshot, name: &ServerName, server: &Server) -
     let policy = server_policy(snapshot, name, server);
     compiler.update(&[Change::HostPolicy(policy.name.clone(), Some(Arc::new(policy)))]);
     compiler.into_tables()
+}
+
+/// Whether a node runs a selected pod of a selected namespace.
+fn runs(snapshot: &Snapshot, node: &NodeName, selected: &SelectedPods) -> bool {
+    let is_of_namespace = |namespace: &NamespaceName| match &selected.namespaces {
+        None => true,
+        Some(wanted) => snapshot.namespaces.get(namespace).is_some_and(|found| selects(wanted, &found.labels)),
+    };
+    let mut running = snapshot.pods.iter().filter(|(_, pod)| !pod.finished && is_on(pod, node));
+    running.any(|(name, pod)| selects(&selected.pods, &pod.labels) && is_of_namespace(&name.namespace))
 }
 
 /// The addresses of a node that are of the types asked for.

@@ -32,7 +32,7 @@ pub use labels::{Labels, Operator, Requirement, Selector};
 pub use name::{NamespaceName, NodeName, ObjectName, PodName, PolicyName, WorkloadKind, WorkloadName};
 pub use net::{Family, Port, PortRange, Traffic, Transport};
 pub use policy::{Direction, NetworkPolicy, Peer, PerDirection, PortMatch, Ports, Rule};
-pub use server::{AddressType, AdmittedNodes, Server, ServerName};
+pub use server::{AddressType, AdmittedNodes, SelectedPods, Server, ServerName};
 pub use service::{Service, ServiceName, ServicePort, TargetPort, TrafficPolicy};
 pub use snapshot::{Assumed, Change, ContainerPort, Namespace, Node, Pod, Snapshot};
 pub use tables::{Admit, GroupId, Layer, PeerGroup, Rest, RestId, Tables, TablesChange};

@@ -34,8 +34,19 @@ pub struct AdmittedNodes {
     pub name: Arc<str>,
     /// `nodeSelector`; absent selects every node.
     pub nodes: Selector,
+    /// `podSelector` and `podNamespaceSelector`: only nodes that run such a pod.
+    pub pods: Option<SelectedPods>,
     /// `addressTypes`: by which of their addresses.
     pub address_types: Vec<AddressType>,
+}
+
+/// Pods that single out the nodes on which they run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SelectedPods {
+    /// `podSelector`.
+    pub pods: Selector,
+    /// `podNamespaceSelector`; `None` is every namespace, whose labels then are of no interest.
+    pub namespaces: Option<Selector>,
 }
 
 /// Which addresses of a node are meant.
@@ -47,11 +58,13 @@ pub enum AddressType {
     ExternalIP,
     /// `spec.podCIDRs`: for clusters that do not hide pods behind their node.
     PodCIDR,
+    /// What `egressAnnotation` names; it is not written in `addressTypes`.
+    Egress,
 }
 
 impl AddressType {
-    /// Every type.
-    pub const ALL: [AddressType; 3] = [AddressType::InternalIP, AddressType::ExternalIP, AddressType::PodCIDR];
+    /// Those that `addressTypes` may name.
+    pub const WRITTEN: [AddressType; 3] = [AddressType::InternalIP, AddressType::ExternalIP, AddressType::PodCIDR];
     /// Those of nodes whose file names none.
     pub const DEFAULT: [AddressType; 2] = [AddressType::InternalIP, AddressType::ExternalIP];
 
@@ -61,7 +74,13 @@ impl AddressType {
             AddressType::InternalIP => "InternalIP",
             AddressType::ExternalIP => "ExternalIP",
             AddressType::PodCIDR => "PodCIDR",
+            AddressType::Egress => "Egress",
         }
+    }
+
+    /// The type with this name.
+    pub fn named(name: &str) -> Option<AddressType> {
+        AddressType::WRITTEN.into_iter().chain([AddressType::Egress]).find(|known| known.name() == name)
     }
 }
 

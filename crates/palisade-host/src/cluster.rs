@@ -14,9 +14,10 @@ use std::time::Duration;
 use ipnet::IpNet;
 use palisade_agent::Timestamp;
 use palisade_compile::selects;
-use palisade_sources::node_allowlist::{AddressType, ClusterSource, Safety};
+use palisade_sources::node_allowlist::{AddressType, ClusterSource, OnStale, Safety};
 use serde::{Deserialize, Serialize};
 
+use address::judge;
 pub use address::shown;
 pub use news::{Event, News, Observed, Refusal};
 
@@ -43,16 +44,22 @@ pub struct Stay {
 
 /// What is known of a cluster, for people and for the next start.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", default)]
 pub struct ClusterState {
     /// When a list was complete last.
     pub listed: Option<Timestamp>,
     /// Why the API server does not tell more, if so.
     pub error: Option<String>,
+    /// Since when, if so.
+    pub failing_since: Option<Timestamp>,
     /// Why nodes stay that the last list lacked, if so.
     pub lacking: Option<String>,
+    /// Which they are.
+    pub doubted: BTreeSet<Arc<str>>,
     /// Why nodes stay whose time has passed, if so.
     pub too_few: Option<String>,
+    /// Nodes that may go whatever `safety` says, since somebody said so.
+    pub accepted: BTreeSet<Arc<str>>,
     /// The nodes.
     pub nodes: BTreeMap<Arc<str>, Known>,
 }
@@ -65,20 +72,18 @@ pub struct Cluster {
     state: ClusterState,
     /// The nodes of the list that is under way; with them those that it has and that are not selected.
     listing: Option<BTreeSet<Arc<str>>>,
-    /// The nodes that the last list lacked and that stay since it is not believed.
-    lacking: BTreeSet<Arc<str>>,
 }
 
 impl Cluster {
     /// As it was when somebody looked last.
     pub fn new(source: ClusterSource, safety: Safety, before: ClusterState) -> Cluster {
-        let mut cluster = Cluster { source, safety, state: before, listing: None, lacking: BTreeSet::new() };
+        let mut cluster = Cluster { source, safety, state: before, listing: None };
         // The file may admit less than it did.
-        let (types, within) = (&cluster.source.address_types, &cluster.safety.within);
+        let (source, within) = (&cluster.source, &cluster.safety.within);
         for known in cluster.state.nodes.values_mut() {
-            known
-                .addresses
-                .retain(|net, stay| types.contains(&stay.kind) && address::judge(&net.to_string(), within).is_ok());
+            let holds =
+                |net: &IpNet, stay: &mut Stay| source.admits(stay.kind) && judge(&net.to_string(), within).is_ok();
+            known.addresses.retain(holds);
         }
         cluster
     }
@@ -86,6 +91,11 @@ impl Cluster {
     /// Its name.
     pub fn name(&self) -> &Arc<str> {
         &self.source.name
+    }
+
+    /// What the list says of it.
+    pub fn source(&self) -> &ClusterSource {
+        &self.source
     }
 
     /// What is known of it.
@@ -110,13 +120,13 @@ impl Cluster {
                 self.put(&node, now, &mut news);
             }
             Event::Put(node) => {
-                self.state.error = None;
-                self.lacking.remove(&node.name);
+                self.is_told();
+                self.state.doubted.remove(&node.name);
                 self.put(&node, now, &mut news);
                 self.leave_lacking(now, &mut news);
             }
             Event::Deleted(name) => {
-                self.state.error = None;
+                self.is_told();
                 self.leave(&name, now, &mut news);
                 self.leave_lacking(now, &mut news);
             }
@@ -127,8 +137,27 @@ impl Cluster {
                     news.push(News::Failed(error.clone()));
                 }
                 self.state.error = Some(error);
+                self.state.failing_since.get_or_insert(now);
             }
         }
+        news.extend(self.expire(now));
+        news
+    }
+
+    /// Lets the nodes go that are doubted as of now, or stay too long, whatever `safety` says; their delay begins now.
+    pub fn accept(&mut self, names: &BTreeSet<Arc<str>>, now: Timestamp) -> Vec<News> {
+        let mut news = Vec::new();
+        let is_leaving = |known: &Known| !known.is_staying();
+        let known = names
+            .iter()
+            .filter(|name| self.state.doubted.contains(*name) || self.state.nodes.get(*name).is_some_and(is_leaving));
+        self.state.accepted = known.cloned().collect();
+        for name in self.state.accepted.clone() {
+            if self.state.doubted.remove(&name) {
+                self.leave(&name, now, &mut news);
+            }
+        }
+        self.leave_lacking(now, &mut news);
         news.extend(self.expire(now));
         news
     }
@@ -136,24 +165,50 @@ impl Cluster {
     /// Lets go of what has stayed long enough, unless too few nodes would be left.
     pub fn expire(&mut self, now: Timestamp) -> Vec<News> {
         let mut news = Vec::new();
-        let is_due = |stay: &Stay| stay.until.is_some_and(|until| until <= now);
-        let before = self.state.too_few.take();
-        let mut stays = self.state.nodes.values().flat_map(|known| known.addresses.values());
-        if !stays.any(is_due) {
-            return news;
+        // A list that is under way tells something, if it comes to its end.
+        if self.listing.is_none() && self.is_stale(now) {
+            self.let_go(&mut news, |_, _| true);
+            if !news.is_empty() {
+                news.push(News::Stale);
+            }
         }
+        let before = self.state.too_few.take();
         let (staying, least) = (self.staying(), self.safety.min_nodes);
-        if staying < least {
+        let is_due = |stay: &Stay| stay.until.is_some_and(|until| until <= now);
+        let accepted = std::mem::take(&mut self.state.accepted);
+        self.let_go(&mut news, |name, stay| is_due(stay) && (staying >= least || accepted.contains(name)));
+        self.state.accepted = accepted.into_iter().filter(|name| self.state.nodes.contains_key(name)).collect();
+        if self.state.nodes.values().flat_map(|known| known.addresses.values()).any(is_due) {
             let why = format!("nodes that are gone stay admitted: {staying} would be left, and minNodes is {least}");
             if before.as_ref() != Some(&why) {
                 news.push(News::Kept(why.clone()));
             }
             self.state.too_few = Some(why);
-            return news;
         }
+        news
+    }
+
+    /// When the next address is to be let go.
+    pub fn next(&self) -> Option<Timestamp> {
+        let stays = self.state.nodes.values().flat_map(|known| known.addresses.values());
+        stays.filter_map(|stay| stay.until).chain(self.stale_at()).min()
+    }
+
+    /// When all nodes leave if the API server goes on telling nothing.
+    fn stale_at(&self) -> Option<Timestamp> {
+        let (since, OnStale::Remove(patience)) = (self.state.failing_since?, self.safety.on_stale) else { return None };
+        Some(until(since, patience))
+    }
+
+    fn is_stale(&self, now: Timestamp) -> bool {
+        self.stale_at().is_some_and(|at| at <= now)
+    }
+
+    /// Takes out the addresses of which this holds.
+    fn let_go(&mut self, news: &mut Vec<News>, is_over: impl Fn(&Arc<str>, &Stay) -> bool) {
         for (name, known) in &mut self.state.nodes {
             known.addresses.retain(|net, stay| {
-                let leaves = is_due(stay);
+                let leaves = is_over(name, stay);
                 if leaves {
                     news.push(News::Left(Arc::clone(name), *net));
                 }
@@ -161,12 +216,11 @@ impl Cluster {
             });
         }
         self.state.nodes.retain(|_, known| !known.addresses.is_empty() || !known.refused.is_empty());
-        news
     }
 
-    /// When the next address is to be let go.
-    pub fn next(&self) -> Option<Timestamp> {
-        self.state.nodes.values().flat_map(|known| known.addresses.values()).filter_map(|stay| stay.until).min()
+    /// The API server tells something.
+    fn is_told(&mut self) {
+        (self.state.error, self.state.failing_since) = (None, None);
     }
 
     /// How many nodes are there, as far as is known.
@@ -178,10 +232,11 @@ impl Cluster {
         if !selects(&self.source.nodes, &node.labels) {
             return self.leave(&node.name, now, news);
         }
-        let wanted = node.addresses.iter().filter(|(kind, _)| self.source.address_types.contains(kind));
+        self.state.accepted.remove(&node.name);
+        let wanted = node.addresses.iter().filter(|(kind, _)| self.source.admits(*kind));
         let (mut admitted, mut refused) = (BTreeMap::new(), Vec::new());
         for (kind, text) in wanted {
-            match address::judge(text, &self.safety.within) {
+            match judge(text, &self.safety.within) {
                 Ok(net) => drop(admitted.entry(net).or_insert(*kind)),
                 Err(reason) => refused.push(Refusal { address: text.clone(), reason }),
             }
@@ -220,19 +275,20 @@ impl Cluster {
 
     fn list_ends(&mut self, now: Timestamp, news: &mut Vec<News>) {
         let Some(seen) = self.listing.take() else { return };
-        (self.state.listed, self.state.error) = (Some(now), None);
+        self.is_told();
+        self.state.listed = Some(now);
         // Of whom nothing is admitted, nothing stays.
         self.state.nodes.retain(|name, known| seen.contains(name) || !known.addresses.is_empty());
         let names = self.state.nodes.keys();
-        self.lacking = names.filter(|name| !seen.contains(*name)).cloned().collect();
+        self.state.doubted = names.filter(|name| !seen.contains(*name)).cloned().collect();
         self.leave_lacking(now, news);
     }
 
     /// Nodes that the last list lacked are gone, if it is to be believed: as far as is known now.
     fn leave_lacking(&mut self, now: Timestamp, news: &mut Vec<News>) {
         let nodes = &self.state.nodes;
-        self.lacking.retain(|name| nodes.get(name).is_some_and(Known::is_staying));
-        let (lost, staying) = (self.lacking.len(), self.staying());
+        self.state.doubted.retain(|name| nodes.get(name).is_some_and(Known::is_staying));
+        let (lost, staying) = (self.state.doubted.len(), self.staying());
         let Safety { min_nodes, max_shrink_percent, .. } = self.safety;
         let doubt = if lost == 0 {
             None
@@ -245,7 +301,7 @@ impl Cluster {
         };
         let before = self.state.lacking.take();
         let Some(doubt) = doubt else {
-            for name in std::mem::take(&mut self.lacking) {
+            for name in std::mem::take(&mut self.state.doubted) {
                 self.leave(&name, now, news);
             }
             return;
@@ -260,7 +316,7 @@ impl Cluster {
 
 impl Known {
     /// Whether it has an address that it is not about to lose.
-    fn is_staying(&self) -> bool {
+    pub fn is_staying(&self) -> bool {
         self.addresses.values().any(|stay| stay.until.is_none())
     }
 }

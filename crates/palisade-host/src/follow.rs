@@ -1,18 +1,26 @@
 //! The nodes of a cluster, as its API server tells of them.
 
-use std::pin::pin;
 use std::time::Instant;
 
-use futures_util::StreamExt as _;
-use k8s_openapi::api::core::v1::Node;
+use futures_util::stream::{BoxStream, StreamExt as _, select_all};
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
+use kube::core::PartialObjectMeta;
 use kube::runtime::watcher::{self, Event as Watched};
-use kube::{Api, Client};
+use kube::{Api, Client, ResourceExt as _};
 use palisade_agent::{Steadiness, chain};
+use palisade_core::Selector;
 use palisade_sources::node_allowlist::{AddressType, ClusterSource};
 use tokio::sync::mpsc;
 
 use crate::cluster::{Event, Observed};
+use crate::roster::{Heard, Roster, Told};
 use crate::run::Message;
+
+/// Pods that ended have no node any more.
+const RUNNING: &str = "status.phase!=Succeeded,status.phase!=Failed";
+
+/// What is heard, or why nothing is.
+type News = Result<Heard, watcher::Error>;
 
 /// Follows the nodes for as long as somebody listens. Whatever goes wrong, it begins anew: with the kubeconfig as it is then, since
 /// credentials are renewed, and with a list, so that nothing is missed.
@@ -20,8 +28,8 @@ pub async fn follow(number: usize, source: &ClusterSource, inbox: &mpsc::Sender<
     let mut steadiness = Steadiness::default();
     loop {
         steadiness.begins();
-        let failed = match palisade_agent::client(Some(&source.kubeconfig), None).await {
-            Ok(client) => match watch(client, number, inbox, &mut steadiness).await {
+        let failed = match palisade_agent::client(Some(&source.kubeconfig), source.context.as_deref()).await {
+            Ok(client) => match watch(client, number, source, inbox, &mut steadiness).await {
                 Some(failed) => failed,
                 None => return,
             },
@@ -38,32 +46,98 @@ pub async fn follow(number: usize, source: &ClusterSource, inbox: &mpsc::Sender<
 async fn watch(
     client: Client,
     number: usize,
+    source: &ClusterSource,
     inbox: &mpsc::Sender<Message>,
     steadiness: &mut Steadiness,
 ) -> Option<String> {
-    let mut events = pin!(watcher::watcher(Api::<Node>::all(client), watcher::Config::default()));
+    let mut roster = source.pods.as_ref().map(|pods| Roster::new(pods.namespaces.is_some()));
+    let mut heard = heard(&client, source);
     loop {
-        let event = match events.next().await {
-            Some(Ok(event)) => event,
+        let heard = match heard.next().await {
+            Some(Ok(heard)) => heard,
             Some(Err(error)) => return Some(chain(&error)),
             None => return Some("the watch ended".to_string()),
         };
-        let event = match event {
-            Watched::Init => Event::ListBegins,
-            Watched::InitApply(node) => Event::Listed(observed(&node)),
-            Watched::InitDone => {
-                steadiness.goes_well(Instant::now());
-                Event::ListEnds
-            }
-            Watched::Apply(node) => Event::Put(observed(&node)),
-            Watched::Delete(node) => Event::Deleted(node.metadata.name.unwrap_or_default().into()),
+        let events = match (&mut roster, heard) {
+            (Some(roster), heard) => roster.take(heard),
+            (None, Heard::Node(told)) => vec![plain(told)],
+            (None, Heard::Pod(_) | Heard::Namespace(_)) => Vec::new(),
         };
-        inbox.send(Message::Cluster(number, event)).await.ok()?;
+        for event in events {
+            if event == Event::ListEnds {
+                steadiness.goes_well(Instant::now());
+            }
+            inbox.send(Message::Cluster(number, event)).await.ok()?;
+        }
+    }
+}
+
+/// The nodes, and what singles them out.
+fn heard(client: &Client, source: &ClusterSource) -> BoxStream<'static, News> {
+    let nodes = watcher::watcher(Api::<Node>::all(client.clone()), watcher::Config::default());
+    let egress = source.egress_annotation.clone();
+    let nodes = nodes.map(move |event| {
+        Ok(Heard::Node(told(event?, |node| node.name_any().into(), |node| Some(observed(node, egress.as_deref())))))
+    });
+    let mut all: Vec<BoxStream<'static, News>> = vec![nodes.boxed()];
+    if let Some(selected) = &source.pods {
+        let config = selecting(&selected.pods).fields(RUNNING);
+        let pods = watcher::watcher(Api::<Pod>::all(client.clone()), config);
+        let key = |pod: &Pod| (pod.namespace().unwrap_or_default().into(), pod.name_any().into());
+        let node = |pod: &Pod| Some(pod.spec.as_ref()?.node_name.as_deref()?.into());
+        all.push(pods.map(move |event| Ok(Heard::Pod(told(event?, key, node)))).boxed());
+        if let Some(namespaces) = &selected.namespaces {
+            let namespaces =
+                watcher::watcher(Api::<PartialObjectMeta<Namespace>>::all(client.clone()), selecting(namespaces));
+            let name = |event| {
+                Ok(Heard::Namespace(told(
+                    event?,
+                    |namespace: &PartialObjectMeta<Namespace>| namespace.name_any().into(),
+                    |_| Some(()),
+                )))
+            };
+            all.push(namespaces.map(name).boxed());
+        }
+    }
+    select_all(all).boxed()
+}
+
+/// Has the API server tell of what is selected only.
+fn selecting(selector: &Selector) -> watcher::Config {
+    let config = watcher::Config::default();
+    if *selector == Selector::everything() { config } else { config.labels(&selector.to_string()) }
+}
+
+/// What of an object matters. It is as good as deleted while its `value` is `None`.
+fn told<O, K, T>(event: Watched<O>, key: impl Fn(&O) -> K, value: impl Fn(&O) -> Option<T>) -> Told<K, T> {
+    match event {
+        Watched::Init => Told::Begins,
+        Watched::InitApply(object) => match value(&object) {
+            Some(value) => Told::Listed(key(&object), value),
+            None => Told::Deleted(key(&object)),
+        },
+        Watched::InitDone => Told::Ends,
+        Watched::Apply(object) => match value(&object) {
+            Some(value) => Told::Put(key(&object), value),
+            None => Told::Deleted(key(&object)),
+        },
+        Watched::Delete(object) => Told::Deleted(key(&object)),
+    }
+}
+
+/// Where every node is meant.
+fn plain(told: Told<std::sync::Arc<str>, Observed>) -> Event {
+    match told {
+        Told::Begins => Event::ListBegins,
+        Told::Listed(_, node) => Event::Listed(node),
+        Told::Ends => Event::ListEnds,
+        Told::Put(_, node) => Event::Put(node),
+        Told::Deleted(name) => Event::Deleted(name),
     }
 }
 
 /// What of a node matters.
-fn observed(node: &Node) -> Observed {
+fn observed(node: &Node, egress: Option<&str>) -> Observed {
     let status = node.status.iter().flat_map(|status| status.addresses.iter().flatten());
     let addresses = status.filter_map(|address| {
         let kind = match address.type_.as_str() {
@@ -78,10 +152,13 @@ fn observed(node: &Node) -> Observed {
     let blocks = spec.and_then(|spec| spec.pod_cidrs.clone()).unwrap_or_default();
     let first = spec.and_then(|spec| spec.pod_cidr.clone()).filter(|first| !blocks.contains(first));
     let blocks = first.into_iter().chain(blocks).map(|block| (AddressType::PodCIDR, block));
+    let named = egress.and_then(|key| node.annotations().get(key));
+    let named = named.into_iter().flat_map(|text| text.split([',', ' ', '\n'])).filter(|text| !text.is_empty());
+    let named = named.map(|text| (AddressType::Egress, text.to_owned()));
     let labels = node.metadata.labels.iter().flatten();
     Observed {
         name: node.metadata.name.as_deref().unwrap_or_default().into(),
         labels: labels.map(|(key, value)| (key.as_str().into(), value.as_str().into())).collect(),
-        addresses: addresses.chain(blocks).collect(),
+        addresses: addresses.chain(blocks).chain(named).collect(),
     }
 }

@@ -1,18 +1,27 @@
-//! All clusters together, what the kernel holds of them, and what is written down.
+//! All clusters together, what the kernel and the files hold of them, and what is written down.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use palisade_agent::{Timestamp, chain};
-use palisade_sources::node_allowlist::NodeAllowlist;
+use palisade_sources::node_allowlist::{Mode, NodeAllowlist};
+use tokio::sync::mpsc;
 
+use crate::beside;
 use crate::cluster::{Cluster, Event, News};
-use crate::enforce::Enforcer;
+use crate::enforce::{Before, EnforceError, Enforcer};
+use crate::export::{Addresses, Finished, Kept};
+use crate::request::Accepted;
+use crate::run::Message;
 use crate::store::{State, Store};
 
 /// What failed is tried again so much later.
 const RETRY: Duration = Duration::from_secs(2);
+/// Sets of which the kernel does not tell what others do to them are read so often.
+const SILENT: Duration = Duration::from_secs(5);
+/// What stands beside us is looked at so often.
+const LOOK: Duration = Duration::from_mins(1);
 
 /// The state of the program.
 #[derive(Debug)]
@@ -20,20 +29,43 @@ pub struct Host {
     list: NodeAllowlist,
     clusters: Vec<Cluster>,
     enforcer: Enforcer,
+    exports: Vec<Kept>,
     store: Store,
+    inbox: mpsc::Sender<Message>,
     state: State,
     /// What is on disk; `None` if nobody knows.
     saved: Option<State>,
     /// What is in force; `None` if it has to be brought into force.
     in_force: Option<BTreeSet<IpNet>>,
-    /// Who changed the table, if somebody did.
+    /// Who changed what the kernel holds, if somebody did.
     drift: Option<String>,
+    confirming: Confirming,
     retry: Option<Timestamp>,
+    /// When sets are to be read again, of which the kernel tells nothing.
+    silent: Option<Timestamp>,
+    /// When to look at what stands beside us.
+    look: Option<Timestamp>,
+}
+
+/// Whether the rules wait for somebody to say that they may stay.
+#[derive(Debug)]
+enum Confirming {
+    /// They do not.
+    No,
+    /// The first that change something will.
+    Armed(Duration),
+    /// They do, or else what was before comes back.
+    Waiting {
+        /// What that is.
+        before: Before,
+        /// Until when.
+        until: Timestamp,
+    },
 }
 
 impl Host {
     /// As the last one left it.
-    pub fn new(list: NodeAllowlist, enforcer: Enforcer, store: Store) -> Host {
+    pub fn new(list: NodeAllowlist, enforcer: Enforcer, store: Store, inbox: mpsc::Sender<Message>) -> Host {
         let before = store.load().unwrap_or_else(|error| {
             tracing::error!("nobody is admitted until the clusters tell: {}", chain(&error));
             None
@@ -52,12 +84,29 @@ impl Host {
                 "cluster {name}: nothing is known of it yet; none of its nodes is admitted until it is listed"
             );
         }
-        let state = State::new(
-            list.name.clone(),
-            list.allow.iter().map(ToString::to_string).collect(),
-            list.static_cidrs.iter().map(ToString::to_string).collect(),
-        );
-        Host { list, clusters, enforcer, store, state, saved: None, in_force: None, drift: None, retry: None }
+        let state = State::new(&list);
+        let exports = list.exports.iter().cloned().map(Kept::new).collect();
+        Host {
+            list,
+            clusters,
+            enforcer,
+            exports,
+            store,
+            inbox,
+            state,
+            saved: None,
+            in_force: None,
+            drift: None,
+            confirming: Confirming::No,
+            retry: None,
+            silent: None,
+            look: Some(Timestamp::MIN),
+        }
+    }
+
+    /// The first rules that change something have to be confirmed within this time.
+    pub fn demand_confirmation(&mut self, within: Duration) {
+        self.confirming = Confirming::Armed(within);
     }
 
     /// Takes in what happened around a cluster.
@@ -67,11 +116,37 @@ impl Host {
         log(cluster, &news);
     }
 
-    /// Another program changed the table, or may have.
+    /// Somebody lets nodes go that are kept.
+    pub fn accept(&mut self, nodes: &Accepted, now: Timestamp) {
+        for cluster in &mut self.clusters {
+            let Some(nodes) = nodes.get(cluster.name()) else { continue };
+            tracing::info!("cluster {}: {} nodes may go, as somebody says", cluster.name(), nodes.len());
+            let news = cluster.accept(nodes, now);
+            log(cluster, &news);
+        }
+    }
+
+    /// Another program changed what the kernel holds, or may have.
     pub fn drifted(&mut self, program: String) {
         self.enforcer.doubt();
         self.in_force = None;
         self.drift = Some(program);
+    }
+
+    /// A command ended that a file is followed by.
+    pub fn exported(&mut self, finished: Finished, now: Timestamp) {
+        if self.exports.get_mut(finished.number).is_some_and(|kept| kept.finished(finished.result)) {
+            self.try_again(now);
+        }
+    }
+
+    /// The rules may stay.
+    pub fn confirm(&mut self) {
+        if matches!(self.confirming, Confirming::Waiting { .. }) {
+            tracing::info!("confirmed: the rules stay");
+            self.confirming = Confirming::No;
+            self.state.unconfirmed_until = None;
+        }
     }
 
     /// Brings everything that is known into force, and writes it down.
@@ -80,8 +155,16 @@ impl Host {
             let news = cluster.expire(now);
             log(cluster, &news);
         }
+        // What is due once more says so itself.
         self.retry = None;
+        if self.silent.is_some_and(|silent| silent <= now) {
+            self.in_force = None;
+        }
         self.enforce(now);
+        self.export(now);
+        if self.look.is_some_and(|look| look <= now) {
+            self.look_beside(now);
+        }
         let clusters = self.clusters.iter();
         self.state.clusters = clusters.map(|cluster| (cluster.name().clone(), cluster.state().clone())).collect();
         if self.saved.as_ref() != Some(&self.state) {
@@ -95,11 +178,38 @@ impl Host {
         }
     }
 
+    /// Goes back to what the kernel held before, if nobody confirmed in time; whether it did.
+    pub fn went_back(&mut self, now: Timestamp) -> Result<bool, EnforceError> {
+        match std::mem::replace(&mut self.confirming, Confirming::No) {
+            Confirming::Waiting { before, until } if until <= now => {
+                self.enforcer.go_back(before)?;
+                (self.state.in_force_since, self.state.unconfirmed_until) = (None, None);
+                self.state.error = Some("not confirmed in time: what the kernel held before is back".to_string());
+                // It is told by the error that the program ends with; the state is for those who ask later.
+                drop(self.store.save(&self.state));
+                Ok(true)
+            }
+            other => {
+                self.confirming = other;
+                Ok(false)
+            }
+        }
+    }
+
     /// When there is something to do though nothing happens.
     pub fn next(&self, now: Timestamp) -> Option<Timestamp> {
         let due = self.clusters.iter().filter_map(Cluster::next);
+        let until = match &self.confirming {
+            Confirming::Waiting { until, .. } => Some(*until),
+            Confirming::No | Confirming::Armed(_) => None,
+        };
         // What stays because too few would be left is due all the time.
-        due.filter(|due| *due > now).chain(self.retry).min()
+        due.filter(|due| *due > now).chain(self.retry).chain(until).chain(self.silent).chain(self.look).min()
+    }
+
+    /// What is known.
+    pub fn state(&self) -> &State {
+        &self.state
     }
 
     /// Whether the kernel holds what it should.
@@ -107,15 +217,27 @@ impl Host {
         self.in_force.is_some()
     }
 
+    /// Whether the files do, too, and their commands ran.
+    pub fn is_well(&self) -> bool {
+        self.is_in_force() && self.exports.iter().all(Kept::is_done)
+    }
+
+    /// Whether there is nothing more to wait for.
+    pub fn is_settled(&self) -> bool {
+        !matches!(self.confirming, Confirming::Waiting { .. }) && !self.exports.iter().any(Kept::is_running)
+    }
+
     fn enforce(&mut self, now: Timestamp) {
         let wanted: BTreeSet<IpNet> = self.clusters.iter().flat_map(Cluster::admitted).collect();
         if self.in_force.as_ref() == Some(&wanted) {
             return;
         }
-        match self.enforcer.enforce(self.list.policy(wanted.iter().copied())) {
+        let is_silent = self.enforcer.has_silent_sets();
+        self.silent = is_silent.then(|| later(now, SILENT));
+        match self.bring_into_force(&wanted, now) {
             Ok(changed) => {
                 if let Some(program) = self.drift.take().filter(|_| changed) {
-                    tracing::warn!("{program} changed the rules, which are repaired");
+                    tracing::warn!("{program} changed what the kernel holds, which is repaired");
                 }
                 if self.state.in_force_since.is_none() || changed {
                     self.state.in_force_since = Some(now);
@@ -135,9 +257,61 @@ impl Host {
         }
     }
 
-    fn try_again(&mut self, now: Timestamp) {
-        self.retry = now.checked_add(RETRY).ok();
+    fn bring_into_force(&mut self, wanted: &BTreeSet<IpNet>, now: Timestamp) -> Result<bool, EnforceError> {
+        let Confirming::Armed(within) = self.confirming else { return self.enforcer.enforce(&self.list, wanted) };
+        let before = self.enforcer.held()?;
+        let changed = self.enforcer.enforce(&self.list, wanted)?;
+        if changed {
+            let until = later(now, within);
+            tracing::warn!(
+                "'palisade host confirm' keeps these rules, if it comes within {} seconds; else what was before is back",
+                within.as_secs()
+            );
+            self.state.unconfirmed_until = Some(until);
+            self.confirming = Confirming::Waiting { before, until };
+        }
+        Ok(changed)
     }
+
+    /// Brings the files up to date. As long as a cluster was never listed they stay as they are: half a list shuts nodes out.
+    fn export(&mut self, now: Timestamp) {
+        if self.clusters.iter().any(|cluster| cluster.state().listed.is_none()) {
+            return;
+        }
+        let mut addresses = Addresses::of(&self.list.name, &self.list.static_cidrs);
+        self.clusters.iter().for_each(|cluster| addresses.add(cluster));
+        let mut again = false;
+        for (number, kept) in self.exports.iter_mut().enumerate() {
+            again |= kept.keep(&addresses, number, &self.inbox);
+        }
+        if again {
+            self.try_again(now);
+        }
+        self.state.exports = self.exports.iter().map(Kept::state).collect();
+    }
+
+    fn look_beside(&mut self, now: Timestamp) {
+        let mut found = if self.list.mode == Mode::ExportOnly { Vec::new() } else { beside::obstacles(&self.list) };
+        let unheld =
+            self.in_force.as_ref().map(|wanted| self.enforcer.unheld(&self.list.admitted(wanted.iter().copied())));
+        for family in unheld.into_iter().flatten() {
+            found.push(format!("there are {family} addresses, and spec.setOnly has no set for them"));
+        }
+        for obstacle in found.iter().filter(|obstacle| !self.state.obstacles.contains(obstacle)) {
+            tracing::warn!("{obstacle}");
+        }
+        self.state.obstacles = found;
+        self.look = Some(later(now, LOOK));
+    }
+
+    fn try_again(&mut self, now: Timestamp) {
+        self.retry = Some(later(now, RETRY));
+    }
+}
+
+/// A time beyond all time is never.
+fn later(now: Timestamp, delay: Duration) -> Timestamp {
+    now.checked_add(delay).unwrap_or(Timestamp::MAX)
 }
 
 fn log(cluster: &Cluster, news: &[News]) {

@@ -7,9 +7,11 @@ use std::sync::Arc;
 
 use palisade_agent::Timestamp;
 use palisade_agent::files::{self, FileError, Lock};
+use palisade_sources::node_allowlist::{Mode, NodeAllowlist};
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::ClusterState;
+use crate::export::ExportState;
 
 /// Where it is, unless another directory is named.
 pub const STATE_DIR: &str = "/var/lib/palisade-host";
@@ -25,23 +27,50 @@ pub struct State {
     version: u32,
     /// The name of the list.
     pub name: Arc<str>,
+    /// `spec.mode`.
+    pub mode: String,
     /// The ports, for people.
     pub ports: Vec<String>,
+    /// The sets that are filled, for people.
+    pub sets: Vec<String>,
     /// `spec.staticCIDRs`, for people.
     pub static_cidrs: Vec<String>,
     /// Since when the kernel holds it; `None` if it does not.
     pub in_force_since: Option<Timestamp>,
     /// Why it does not.
     pub error: Option<String>,
+    /// Until when it waits to be confirmed, if so.
+    pub unconfirmed_until: Option<Timestamp>,
+    /// What stands in the way, though it is in force.
+    pub obstacles: Vec<String>,
+    /// The files.
+    pub exports: Vec<ExportState>,
     /// The clusters.
     pub clusters: BTreeMap<Arc<str>, ClusterState>,
 }
 
 impl State {
     /// Of a list of which nothing is known yet.
-    pub fn new(name: Arc<str>, ports: Vec<String>, static_cidrs: Vec<String>) -> State {
-        let clusters = BTreeMap::new();
-        State { version: VERSION, name, ports, static_cidrs, in_force_since: None, error: None, clusters }
+    pub fn new(list: &NodeAllowlist) -> State {
+        let (mode, sets) = match &list.mode {
+            Mode::OwnChain => ("OwnChain", Vec::new()),
+            Mode::SetOnly(sets) => ("SetOnly", sets.iter().map(ToString::to_string).collect()),
+            Mode::ExportOnly => ("ExportOnly", Vec::new()),
+        };
+        State {
+            version: VERSION,
+            name: Arc::clone(&list.name),
+            mode: mode.to_string(),
+            ports: list.allow.iter().map(ToString::to_string).collect(),
+            sets,
+            static_cidrs: list.static_cidrs.iter().map(ToString::to_string).collect(),
+            in_force_since: None,
+            error: None,
+            unconfirmed_until: None,
+            obstacles: Vec::new(),
+            exports: Vec::new(),
+            clusters: BTreeMap::new(),
+        }
     }
 }
 
@@ -81,6 +110,11 @@ impl Store {
     /// If that cannot be told.
     pub fn is_locked(&self) -> Result<bool, FileError> {
         files::is_locked(&self.0.join(LOCK))
+    }
+
+    /// Where a request of people is put, see [`crate::request`].
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
     }
 
     /// What was written last; `None` if nothing was.

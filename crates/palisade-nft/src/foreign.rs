@@ -1,4 +1,8 @@
-//! What other programs keep in `nf_tables`, by name: read only, and only to tell people what stands beside us.
+//! What other programs keep in `nf_tables`, by name: read only, and only to tell people what stands beside us. But for one thing: the
+//! elements of a set that its owner has us fill.
+
+mod ipset;
+mod set;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,6 +13,19 @@ use crate::ruleset::Table;
 use crate::wire::attributes::Attributes;
 use crate::wire::message::{self, nf_tables};
 use crate::wire::numbers as n;
+
+pub use ipset::Ipset;
+pub use set::{ForeignSet, SetError};
+
+/// The families of tables, by their numbers.
+const FAMILIES: [(u8, &str); 6] = [
+    (n::NFPROTO_INET, "inet"),
+    (n::NFPROTO_IPV4, "ip"),
+    (n::NFPROTO_IPV6, "ip6"),
+    (n::NFPROTO_BRIDGE, "bridge"),
+    (n::NFPROTO_ARP, "arp"),
+    (n::NFPROTO_NETDEV, "netdev"),
+];
 
 /// A table of another program.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,6 +43,14 @@ pub struct ForeignTable {
 pub struct ForeignName {
     family: u8,
     name: String,
+}
+
+impl ForeignName {
+    /// A table by its family, as `nft` writes it, and its name; `None` if there is no such family.
+    pub fn new(family: &str, name: &str) -> Option<ForeignName> {
+        let (number, _) = FAMILIES.into_iter().find(|(_, known)| *known == family)?;
+        Some(ForeignName { family: number, name: name.to_string() })
+    }
 }
 
 /// The tables of other programs, in the network namespace of the calling thread. The list may be of no single state: others
@@ -93,15 +118,8 @@ fn table_name(family: u8, attributes: Attributes<'_>) -> Option<ForeignName> {
 
 impl fmt::Display for ForeignName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let family = match self.family {
-            n::NFPROTO_INET => "inet",
-            n::NFPROTO_IPV4 => "ip",
-            n::NFPROTO_IPV6 => "ip6",
-            n::NFPROTO_BRIDGE => "bridge",
-            n::NFPROTO_ARP => "arp",
-            n::NFPROTO_NETDEV => "netdev",
-            _ => "?",
-        };
+        let family = FAMILIES.into_iter().find(|(number, _)| *number == self.family);
+        let family = family.map_or("?", |(_, family)| family);
         write!(f, "{family} {}", self.name)
     }
 }

@@ -7,7 +7,8 @@
 //!      +--Held::lower_changes--------------+
 //! ```
 //!
-//! The kernel holds the tables of [`Table`], and nothing here ever names another, but for the [`Translation`] of a laboratory. A change to one is a
+//! The kernel holds the tables of [`Table`], and nothing here ever writes to another, but for the [`Translation`] of a laboratory and the elements of a
+//! [`ForeignSet`] that its owner has us fill. A change to one is a
 //! [`Transaction`] first: a value that can be printed, compared and thrown away.
 //! How packets are judged is written in [`mod@lower`], under which addresses pods may send in [`sources`], and nowhere else.
 
@@ -22,6 +23,7 @@ mod links;
 mod log;
 pub mod lower;
 mod monitor;
+mod plain_batch;
 pub mod ruleset;
 mod socket;
 pub mod sources;
@@ -35,7 +37,7 @@ mod wire;
 pub use bans::{Ban, BanHeld, lower_bans};
 pub use conntrack::{Conntrack, Occupancy, Swept};
 pub use diff::diff;
-pub use foreign::{ForeignName, ForeignTable, foreign_tables};
+pub use foreign::{ForeignName, ForeignSet, ForeignTable, Ipset, SetError, foreign_tables};
 pub use host::{Guarded, HostHeld, lower_host};
 pub use kernel::{Applied, ApplyError, Denials, GuardedCounts, Kernel, KernelError};
 pub use links::{Interfaces, Links, Master, PodLink};

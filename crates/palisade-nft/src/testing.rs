@@ -37,20 +37,25 @@ pub(crate) fn in_new_namespace(test: impl FnOnce() + Send) {
 
 /// Runs nft in the namespace of the calling thread; `None` if it is not installed.
 pub(crate) fn nft(arguments: &[&str], input: &str) -> Option<String> {
+    tool("nft", arguments, input)
+}
+
+/// Runs a tool in the namespace of the calling thread; `None` if it is not installed.
+pub(crate) fn tool(name: &str, arguments: &[&str], input: &str) -> Option<String> {
     let pipes = |command: &mut Command| {
         command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()
     };
-    let mut child = match pipes(&mut Command::new("nft")) {
+    let mut child = match pipes(&mut Command::new(name)) {
         Ok(child) => child,
         Err(error) => {
-            skip(&format!("cannot run nft: {error}"));
+            skip(&format!("cannot run {name}: {error}"));
             return None;
         }
     };
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "nft {arguments:?} says {errors}of\n{input}");
+    assert!(output.status.success(), "{name} {arguments:?} says {errors}of\n{input}");
     Some(String::from_utf8(output.stdout).unwrap())
 }
 

@@ -1,16 +1,18 @@
 //! The oracle for `NodeAllowlist` (palisade.dev/v1alpha1): whether a packet may reach a port of a server outside of the cluster.
 //!
 //! The meaning is that of `docs/semantics.md`: a port that the list does not name is open. One that it names is reached by the server
-//! itself, by `staticCIDRs`, and by the nodes that a cluster of the list selects: from addresses of theirs that are of the types asked for,
-//! that a node can have, and that are within `safety.within`.
+//! itself, by `staticCIDRs`, and by the nodes that a cluster of the list selects, by their labels and by the pods that they run: from
+//! addresses of theirs that are of the types asked for, that a node can have, and that are within `safety.within`.
 
 use ipnet::IpNet;
-use palisade_core::{AddressType, AdmittedNodes, Node, NodeName, Server, ServerName, Snapshot, Traffic};
+use palisade_core::{
+    AddressType, AdmittedNodes, Node, NodeName, Pod, SelectedPods, Server, ServerName, Snapshot, Traffic,
+};
 
 use crate::decide::{Reading, is_assumed};
-use crate::matching::Labelled;
+use crate::matching::{Labelled, selects};
 use crate::packet::{Owner, Packet};
-use crate::rule::{self, ask_block};
+use crate::rule::{self, ask_block, namespace_problem};
 use crate::server_reason::{ServerDecision, ServerGrant, ServerNear, ServerOutcome, ServerProblem};
 
 /// What no node has as its address: "unspecified, loopback, multicast, broadcast".
@@ -24,7 +26,7 @@ pub(crate) struct Listed<'a> {
     name: &'a ServerName,
     server: &'a Server,
     /// Whether the source's address was invented.
-    pub(crate) peer_assumed: bool,
+    peer_assumed: bool,
 }
 
 impl<'a> Listed<'a> {
@@ -34,6 +36,12 @@ impl<'a> Listed<'a> {
         let (name, server) = snapshot.servers.get_key_value(name)?;
         let peer_assumed = is_assumed(snapshot, packet.source.address);
         Some(Listed { snapshot, packet, name, server, peer_assumed })
+    }
+
+    /// Whether anything that is asked for may have been invented.
+    pub(crate) fn may_be_assumed(&self) -> bool {
+        let asks_for_pods = self.server.clusters.iter().any(|cluster| cluster.pods.is_some());
+        self.peer_assumed || asks_for_pods && self.snapshot.pods.values().any(|pod| pod.assumed.node)
     }
 
     pub(crate) fn decision(&self) -> ServerDecision {
@@ -96,10 +104,10 @@ impl<'a> Listed<'a> {
 
     /// Whether the source is at an address of a node. That an invented one is in the range of its node is an invention, too.
     fn is_at(&self, kind: AddressType, block: &IpNet, reading: Reading) -> bool {
-        match kind {
-            AddressType::PodCIDR => self.is_in(block, reading),
-            AddressType::InternalIP | AddressType::ExternalIP => block.contains(&self.packet.source.address),
+        if kind == AddressType::PodCIDR {
+            return self.is_in(block, reading);
         }
+        block.contains(&self.packet.source.address)
     }
 
     /// Whether the list admits the address of a node that the source is at; if not, how close it came and what failed.
@@ -113,23 +121,37 @@ impl<'a> Listed<'a> {
         if let Some(problem) = rule::problem(&cluster.nodes, &node.labels, || Labelled::Node(name.clone())) {
             return Err((1, ServerProblem::NotSelected(problem)));
         }
+        if let Some(selected) = cluster.pods.as_ref().filter(|selected| !self.runs(name, selected, reading)) {
+            return Err((2, ServerProblem::RunsNone(selected.clone())));
+        }
         if !cluster.address_types.contains(&kind) {
-            return Err((2, ServerProblem::OtherType(cluster.address_types.clone())));
+            return Err((3, ServerProblem::OtherType(cluster.address_types.clone())));
         }
         if NO_NODE.iter().filter_map(|never| never.parse::<IpNet>().ok()).any(|never| overlap(&never, block)) {
-            return Err((3, ServerProblem::NoNodesAddress));
+            return Err((4, ServerProblem::NoNodesAddress));
         }
         let within = &self.server.within;
-        let is_within = match kind {
-            AddressType::PodCIDR => within.iter().any(|within| within.contains(block)),
-            AddressType::InternalIP | AddressType::ExternalIP => {
-                within.iter().any(|within| self.is_in(within, reading))
-            }
+        let is_within = |within: &IpNet| match kind {
+            AddressType::PodCIDR => within.contains(block),
+            _ => self.is_in(within, reading),
         };
-        if !within.is_empty() && !is_within {
-            return Err((4, ServerProblem::NotWithin(within.clone())));
+        if !within.is_empty() && !within.iter().any(is_within) {
+            return Err((5, ServerProblem::NotWithin(within.clone())));
         }
         Ok(())
+    }
+
+    /// Whether the node runs a pod that is selected, of a namespace that is. One that has finished runs no more.
+    fn runs(&self, node: &NodeName, selected: &SelectedPods, reading: Reading) -> bool {
+        let is_there = |pod: &Pod| match reading {
+            Reading::Against if pod.assumed.node => false,
+            Reading::InFavour if pod.assumed.node => true,
+            _ => pod.node.as_ref() == Some(node),
+        };
+        self.snapshot.pods.iter().any(|(name, pod)| {
+            let wrong = selected.namespaces.as_ref().and_then(|wanted| namespace_problem(self.snapshot, name, wanted));
+            !pod.finished && is_there(pod) && selects(&selected.pods, &pod.labels) && wrong.is_none()
+        })
     }
 }
 

@@ -2,18 +2,21 @@
 //!
 //! Nothing is made of a file with anything in it that cannot be read: whom half of it admits nobody meant.
 
+mod clusters;
+mod mode;
 mod safety;
 pub(crate) mod server;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 use palisade_core::host_policy::FAILSAFE_PORTS;
-use palisade_core::{Diagnostic, HostPolicy, HostPolicyName, HostPort, Level, Selector};
+use palisade_core::{Diagnostic, HostPolicy, HostPolicyName, HostPort, Level};
 
 use crate::document::{self, Places};
-use crate::host_policy::{self, host_port, optional_selector};
+use crate::host_policy::{self, host_port};
 use crate::metadata::{self, Scope};
 use crate::network_policy::block;
 use crate::reading::{At, Reading};
@@ -22,8 +25,10 @@ use crate::restrict_ip::take;
 use crate::tree::{Span, shortened};
 use crate::{SourceText, syntax};
 
-pub use palisade_core::AddressType;
-pub use safety::Safety;
+pub use clusters::ClusterSource;
+pub use mode::{Export, ExportFormat, Mode, NamedSet, SetPlace};
+pub use palisade_core::{AddressType, SelectedPods};
+pub use safety::{OnStale, Safety};
 
 /// `kind`.
 pub const KIND: &str = "NodeAllowlist";
@@ -39,23 +44,14 @@ pub struct NodeAllowlist {
     pub clusters: Vec<ClusterSource>,
     /// `spec.staticCIDRs`: who is admitted whatever the clusters say.
     pub static_cidrs: Vec<IpNet>,
-    /// `spec.allow`: the ports that nodes reach, and nobody else.
+    /// `spec.allow`: the ports that nodes reach, and nobody else; of mode `OwnChain` alone.
     pub allow: Vec<HostPort>,
+    /// `spec.mode`, with `spec.setOnly`.
+    pub mode: Mode,
+    /// `spec.exports`: files with the addresses.
+    pub exports: Vec<Export>,
     /// `spec.safety`.
     pub safety: Safety,
-}
-
-/// A cluster whose nodes are admitted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClusterSource {
-    /// `name`, by which people know it.
-    pub name: Arc<str>,
-    /// `kubeconfig`: how to reach its API server.
-    pub kubeconfig: PathBuf,
-    /// `nodeSelector`: which of its nodes.
-    pub nodes: Selector,
-    /// `addressTypes`: which of their addresses.
-    pub address_types: Vec<AddressType>,
 }
 
 impl NodeAllowlist {
@@ -80,10 +76,15 @@ impl NodeAllowlist {
         (found.filter(|_| !is_wrong), report.diagnostics)
     }
 
+    /// Everybody who is admitted, if the nodes have these addresses.
+    pub fn admitted(&self, nodes: impl IntoIterator<Item = IpNet>) -> BTreeSet<IpNet> {
+        nodes.into_iter().chain(self.static_cidrs.iter().copied()).collect()
+    }
+
     /// The policy that it comes to, for the server itself, if the nodes have these addresses.
     pub fn policy(&self, nodes: impl IntoIterator<Item = IpNet>) -> HostPolicy {
-        let admitted = nodes.into_iter().chain(self.static_cidrs.iter().copied());
-        HostPolicy::of_blocks(HostPolicyName::Object(Arc::clone(&self.name)), self.allow.clone(), admitted)
+        let name = HostPolicyName::Object(Arc::clone(&self.name));
+        HostPolicy::of_blocks(name, self.allow.clone(), self.admitted(nodes))
     }
 }
 
@@ -94,16 +95,16 @@ pub(crate) fn read(root: &At<'_>, reading: &mut Reading) -> Option<NodeAllowlist
     is_to_be(root, "kind", KIND, reading)?;
     let name = metadata::read(root, Scope::Cluster, syntax::dns_subdomain, reading).name;
     let spec = root.required("spec", "clusters and allow", reading)?;
-    let known = ["clusters", "staticCIDRs", "allow", "mode", "safety"];
+    let known = ["clusters", "staticCIDRs", "allow", "mode", "setOnly", "exports", "safety"];
     spec.known_fields(&known, Level::Error, reading);
-    if let Some(mode) = spec.field("mode") {
-        only(&mode, "OwnChain", &["SetOnly"], reading);
-    }
+    let mode = mode::read(&spec, reading);
     let list = NodeAllowlist {
         name: name?,
-        clusters: clusters(&spec, reading),
+        clusters: clusters::read(&spec, reading),
         static_cidrs: blocks(&spec, "staticCIDRs", reading),
-        allow: allow(&spec, reading),
+        allow: allow(&spec, &mode, reading),
+        exports: mode::exports(&spec, &mode, reading),
+        mode,
         safety: spec.field("safety").map(|at| safety::read(&at, reading)).unwrap_or_default(),
     };
     Some(list)
@@ -120,65 +121,8 @@ fn is_to_be(root: &At<'_>, field: &str, expected: &str, reading: &mut Reading) -
     Some(())
 }
 
-/// A field that has one value as yet, and others to come.
-fn only(at: &At<'_>, supported: &str, to_come: &[&str], reading: &mut Reading) {
-    let Some(text) = at.text(reading) else { return };
-    if to_come.contains(&text) {
-        reading.error(at, format!("{text} is not supported by this version"));
-        reading.hint(format!("write {supported}, or leave it out"));
-    } else if text != supported {
-        reading.error(at, format!("expected {supported}, found '{}'", shortened(text)));
-    }
-}
-
-fn clusters(spec: &At<'_>, reading: &mut Reading) -> Vec<ClusterSource> {
-    let found = spec.field("clusters");
-    let items = found.as_ref().and_then(|at| at.items(reading));
-    let clusters: Vec<ClusterSource> = items.into_iter().flatten().filter_map(|item| cluster(&item, reading)).collect();
-    if found.as_ref().is_none_or(is_empty) {
-        reading.error(spec, "clusters: expected at least one cluster, found none");
-    }
-    for (index, cluster) in clusters.iter().enumerate() {
-        if clusters[..index].iter().any(|before| before.name == cluster.name) {
-            reading.error(spec, format!("clusters: two have the name {}", cluster.name));
-        }
-    }
-    clusters
-}
-
 fn is_empty(at: &At<'_>) -> bool {
     matches!(&at.node.value, crate::tree::Value::List(items) if items.is_empty())
-}
-
-fn cluster(at: &At<'_>, reading: &mut Reading) -> Option<ClusterSource> {
-    at.known_fields(&["name", "kubeconfig", "nodeSelector", "addressTypes"], Level::Error, reading)?;
-    let name = needed(at, "name", reading).map(Arc::from);
-    let kubeconfig = needed(at, "kubeconfig", reading).map(PathBuf::from);
-    if let Some(path) = kubeconfig.as_ref().filter(|path| !path.is_absolute()) {
-        reading.error(at, format!("kubeconfig: expected an absolute path, found '{}'", path.display()));
-    }
-    let nodes = optional_selector(at, "nodeSelector", reading);
-    let address_types = match at.field("addressTypes") {
-        Some(at) => address_types(&at, reading)?,
-        None => AddressType::DEFAULT.into(),
-    };
-    Some(ClusterSource { name: name?, kubeconfig: kubeconfig?, nodes: nodes?, address_types })
-}
-
-fn address_types(at: &At<'_>, reading: &mut Reading) -> Option<Vec<AddressType>> {
-    let mut types = Vec::new();
-    for item in at.items(reading)? {
-        let text = item.text(reading)?;
-        let Some(known) = AddressType::ALL.into_iter().find(|known| known.name() == text) else {
-            reading.error(&item, format!("expected InternalIP, ExternalIP or PodCIDR, found '{}'", shortened(text)));
-            return None;
-        };
-        types.push(known);
-    }
-    if types.is_empty() {
-        reading.error(at, "expected at least one type, found none");
-    }
-    Some(types)
 }
 
 /// A text that has to be there, and not empty.
@@ -198,9 +142,26 @@ fn blocks(at: &At<'_>, name: &str, reading: &mut Reading) -> Vec<IpNet> {
     items.into_iter().flatten().filter_map(|item| block(&item, reading)).collect()
 }
 
+/// A path that has to be there, and absolute.
+fn path(at: &At<'_>, name: &str, reading: &mut Reading) -> Option<PathBuf> {
+    let path = PathBuf::from(needed(at, name, reading)?);
+    if path.is_absolute() {
+        return Some(path);
+    }
+    reading.error(at, format!("{name}: expected an absolute path, found '{}'", path.display()));
+    None
+}
+
 /// `allow`. Whoever names SSH shuts everybody else out of it, which is worth a word.
-fn allow(spec: &At<'_>, reading: &mut Reading) -> Vec<HostPort> {
+fn allow(spec: &At<'_>, mode: &Mode, reading: &mut Reading) -> Vec<HostPort> {
     let found = spec.field("allow");
+    if *mode != Mode::OwnChain {
+        if let Some(found) = found {
+            reading.error(&found, "expected none with this mode, found some");
+            reading.hint("which ports are guarded is for the rules to say that use the addresses");
+        }
+        return Vec::new();
+    }
     let mut ports = Vec::new();
     for item in found.as_ref().and_then(|at| at.items(reading)).into_iter().flatten() {
         let Some(port) = host_port(&item, reading) else { continue };

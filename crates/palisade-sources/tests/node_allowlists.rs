@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use palisade_core::{HostPeer, Snapshot};
-use palisade_sources::node_allowlist::{AddressType, NodeAllowlist, Safety};
+use palisade_core::{Family, HostPeer, Selector, Snapshot};
+use palisade_sources::node_allowlist::{
+    AddressType, ExportFormat, Mode, NamedSet, NodeAllowlist, OnStale, Safety, SelectedPods, SetPlace,
+};
 use palisade_sources::{Options, SourceText};
 
 const GOOD: &str = r#"apiVersion: palisade.dev/v1alpha1
@@ -38,7 +40,10 @@ fn all_of_it_is_read() {
     assert_eq!(list.clusters[0].nodes.requirements().len(), 1);
     let within = vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()];
     let delay = Duration::from_secs(5);
-    assert_eq!(list.safety, Safety { within, min_nodes: 3, max_shrink_percent: 34, remove_delay: delay });
+    assert_eq!(
+        list.safety,
+        Safety { within, min_nodes: 3, max_shrink_percent: 34, remove_delay: delay, on_stale: OnStale::Keep }
+    );
     let policy = list.policy(["10.0.0.1/32".parse().unwrap()]);
     let from =
         ["10.0.0.1/32", "192.0.2.10/32"].map(|cidr| HostPeer::Block { cidr: cidr.parse().unwrap(), except: vec![] });
@@ -56,11 +61,22 @@ fn what_is_wrong_is_refused_where_it_stands() {
     };
     check(
         "OwnChain",
-        "SetOnly",
-        "a.yaml:13:9: error: NodeAllowlist prod-to-postgres: spec.mode: SetOnly is not supported",
+        "SetsOnly",
+        "a.yaml:13:9: error: NodeAllowlist prod-to-postgres: spec.mode: expected OwnChain, SetOnly or ExportOnly, found 'SetsOnly'",
     );
-    check("onStale: Keep", "onStale: Open", "spec.safety.onStale: expected Keep, found 'Open'");
-    check("nodeSelector:", "podSelector:", "a.yaml:8:5: error: ");
+    check("mode: OwnChain", "setOnly: {ipset4: a}", "spec.setOnly: expected mode: SetOnly beside it");
+    check("onStale: Keep", "onStale: Open", "spec.safety.onStale: expected Keep or Remove, found 'Open'");
+    check("onStale: Keep", "onStale: Remove", "spec.safety: staleSeconds: expected a number with onStale: Remove");
+    check("onStale: Keep", "staleSeconds: 5", "spec.safety.staleSeconds: expected onStale: Remove beside it");
+    check("nodeSelector:", "nodesSelector:", "a.yaml:8:5: error: ");
+    check("nodeSelector:", "egressAnnotation: 'a b'\n    podSelector:", "spec.clusters[0].egressAnnotation: ");
+    check(
+        "nodeSelector: {",
+        "podSelector: {matchLabels: {a: b c}}\n    nodeSelector: {",
+        "spec.clusters[0].podSelector.matchLabels",
+    );
+    check("nodeSelector: {", "context: ''\n    nodeSelector: {", "spec.clusters[0].context: expected text, found none");
+    check("[InternalIP, PodCIDR]", "[]", "spec.clusters[0].addressTypes: expected at least one type, found none");
     check("[InternalIP, PodCIDR]", "[Hostname]", "spec.clusters[0].addressTypes[0]: expected InternalIP");
     check("name: test,", "name: prod,", "two have the name prod");
     check("kubeconfig: /etc/palisade/prod", "kubeconfig: prod", "expected an absolute path");
@@ -79,6 +95,75 @@ fn what_is_wrong_is_refused_where_it_stands() {
     }
 }
 
+/// The file with other fields than `allow` and `mode`.
+fn with(fields: &str) -> String {
+    GOOD.replace("  allow: [{protocol: TCP, port: 5432, endPort: 5433}]\n", "").replace("  mode: OwnChain\n", fields)
+}
+
+#[test]
+fn sets_and_files_are_named() {
+    let (list, diagnostics) = parse(&with(
+        "  mode: SetOnly\n  setOnly: {table: {family: inet, name: filter}, set4: nodes, ipset6: nodes6}\n\
+         \x20 exports:\n  - {path: /run/a}\n  - {path: /run/b, format: NftInclude, command: [nft, -f, /etc/nftables.conf]}\n\
+         \x20 - {path: /run/c, template: /etc/c}\n",
+    ));
+    assert_eq!(diagnostics, [""; 0]);
+    let list = list.unwrap();
+    let nodes = SetPlace::Nftables { table_family: "inet".into(), table: "filter".into(), set: "nodes".into() };
+    let sets = vec![
+        NamedSet { family: Family::V4, place: nodes },
+        NamedSet { family: Family::V6, place: SetPlace::Ipset("nodes6".into()) },
+    ];
+    assert_eq!(list.mode, Mode::SetOnly(sets));
+    let formats: Vec<&ExportFormat> = list.exports.iter().map(|export| &export.format).collect();
+    assert_eq!(formats, [&ExportFormat::List, &ExportFormat::NftInclude, &ExportFormat::Template("/etc/c".into())]);
+    assert_eq!(list.exports[1].command, ["nft", "-f", "/etc/nftables.conf"]);
+}
+
+#[test]
+fn what_is_wrong_with_sets_and_files_is_refused() {
+    let check = |fields: &str, expected: &str| {
+        let (list, diagnostics) = parse(&with(fields));
+        assert!(list.is_none(), "{fields}: {list:?}");
+        assert!(diagnostics.iter().any(|found| found.contains(expected)), "{fields}: {diagnostics:?}");
+    };
+    check("  mode: SetOnly\n", "spec: setOnly: expected the sets to fill, found nothing");
+    check("  mode: SetOnly\n  setOnly: {}\n", "spec.setOnly: expected set4, set6, ipset4 or ipset6, found none");
+    check("  mode: SetOnly\n  setOnly: {set4: a}\n", "spec.setOnly.set4: expected table beside it, found none");
+    let table = |table: &str| format!("  mode: SetOnly\n  setOnly: {{set4: a, table: {table}}}\n");
+    check(&table("{family: arp, name: a}"), "spec.setOnly.table: family: expected one of inet, ip, ip6");
+    check(&table("{family: ip}"), "spec.setOnly.table: name: expected text, found nothing");
+    check(
+        "  mode: SetOnly\n  setOnly: {ipset4: a}\n  allow: [{port: 1}]\n",
+        "spec.allow: expected none with this mode",
+    );
+    let long = format!("  mode: SetOnly\n  setOnly: {{ipset4: {}}}\n", "a".repeat(32));
+    check(&long, "spec.setOnly.ipset4: expected at most 31 bytes, found 32");
+    check("  mode: ExportOnly\n", "spec: exports: expected at least one with mode ExportOnly, found none");
+    let export = |export: &str| format!("  mode: ExportOnly\n  exports: [{export}]\n");
+    check(&export("{path: a}"), "spec.exports[0]: path: expected an absolute path, found 'a'");
+    check(&export("{path: /a, format: XML}"), "spec.exports[0].format: expected one of List, IpsetRestore");
+    check(&export("{path: /a, format: List, template: /b}"), "expected either format or template, found both");
+    check(&export("{path: /a, command: []}"), "spec.exports[0].command: expected a program and its arguments");
+    check(&export("{path: /a}, {path: /a}"), "spec: exports: two have the path /a");
+}
+
+#[test]
+fn nodes_are_chosen_by_their_pods_too() {
+    let (list, diagnostics) = parse(&GOOD.replace(
+        "addressTypes: [InternalIP, PodCIDR]",
+        "podSelector: {matchLabels: {app: api}}\n    addressTypes: []\n    egressAnnotation: example.com/egress\n    context: admin",
+    ));
+    assert_eq!(diagnostics, [""; 0]);
+    let list = list.unwrap();
+    let pods = SelectedPods { pods: Selector::labels([("app", "api")]), namespaces: None };
+    assert_eq!(list.clusters[0].pods, Some(pods));
+    assert_eq!(list.clusters[0].context.as_deref(), Some("admin"));
+    assert!(list.clusters[0].admits(AddressType::Egress) && !list.clusters[0].admits(AddressType::InternalIP));
+    assert_eq!(list.clusters[1].pods, None);
+    assert!(!list.clusters[1].admits(AddressType::Egress) && list.clusters[1].admits(AddressType::InternalIP));
+}
+
 #[test]
 fn ssh_is_worth_a_word() {
     let (list, diagnostics) = parse(&GOOD.replace("port: 5432", "port: 22"));
@@ -87,11 +172,16 @@ fn ssh_is_worth_a_word() {
 }
 
 #[test]
-fn the_documented_file_is_one() {
+fn the_documented_files_are_right() {
     let page = include_str!("../../../docs/outside-hosts.md");
-    let example = page.split_once("```yaml\n").unwrap().1.split_once("```").unwrap().0;
-    let (list, diagnostics) = parse(example);
-    assert!(list.is_some() && diagnostics.is_empty(), "{diagnostics:?}");
+    let blocks = page.split("```yaml\n").skip(1).map(|rest| rest.split_once("```").unwrap().0);
+    let (whole, parts): (Vec<&str>, Vec<&str>) = blocks.partition(|block| block.starts_with("apiVersion"));
+    assert_eq!((whole.len(), parts.len()), (2, 2));
+    let parts = parts.into_iter().map(with);
+    for text in whole.into_iter().map(str::to_owned).chain(parts) {
+        let (list, diagnostics) = parse(&text);
+        assert!(list.is_some() && diagnostics.is_empty(), "{diagnostics:?}");
+    }
 }
 
 /// What manifests come to, and what is wrong with them.
@@ -158,4 +248,18 @@ fn addresses_of_nodes_keep_their_types() {
     let expected: [&[AddressType]; 4] =
         [&AddressType::DEFAULT, &[AddressType::InternalIP], &[AddressType::ExternalIP], &[]];
     assert_eq!(types, expected);
+}
+
+#[test]
+fn what_is_left_out_offline_is_told() {
+    let annotated = GOOD.replace("nodeSelector:", "egressAnnotation: example.com/egress\n    nodeSelector:");
+    let (found, diagnostics) = snapshot(&annotated);
+    assert_eq!(found.servers.len(), 1);
+    let told = "warning: NodeAllowlist prod-to-postgres: spec.clusters[0].egressAnnotation: not read here";
+    assert!(diagnostics.iter().any(|found| found.contains(told)), "{diagnostics:?}");
+    let export = GOOD.replace("mode: OwnChain", "mode: ExportOnly\n  exports: [{path: /a}]");
+    let (found, diagnostics) = snapshot(&export.replace("  allow: [{protocol: TCP, port: 5432, endPort: 5433}]\n", ""));
+    assert!(found.servers.is_empty());
+    let told = "warning: NodeAllowlist prod-to-postgres: spec.mode: it makes no server here";
+    assert!(diagnostics.iter().any(|found| found.contains(told)), "{diagnostics:?}");
 }

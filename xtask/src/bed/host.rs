@@ -152,7 +152,11 @@ impl Host {
     }
 
     /// Starts a program that goes on after this process; what it says goes to its log.
-    pub(super) fn start(&self, file: &Path, arguments: &[String]) -> anyhow::Result<()> {
+    ///
+    /// # Errors
+    ///
+    /// The host is not up, or the program ends at once.
+    pub fn start(&self, file: &Path, arguments: &[String]) -> anyhow::Result<()> {
         let name = file.file_name().unwrap_or_default().to_string_lossy();
         let log = files::append(&self.log(&name))?;
         let first = self.first_process()?.to_string();

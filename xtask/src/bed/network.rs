@@ -11,6 +11,8 @@ use super::program::{program, run_with_input};
 pub(super) const CONTROL: u8 = 10;
 /// The place of the host outside the cluster.
 const OUTSIDE: u8 = 1;
+/// From here on there are places for hosts that tests add.
+pub(super) const GUESTS: u8 = 30;
 
 /// The addresses of a place on the segment.
 pub(super) fn addresses(place: u8) -> [String; 2] {
@@ -36,13 +38,13 @@ pub(super) fn lay(outside: &Host) -> anyhow::Result<()> {
     )
 }
 
-/// Connects a host to the segment.
+/// Connects a host to the segment. Its card is that of its place, so that neighbours find a host that booted.
 pub(super) fn plug(outside: &Host, host: &Host, place: u8) -> anyhow::Result<()> {
     let name = host.name();
     ip(
         outside,
         &format!(
-            "link add {name} type veth peer name eth0 netns {}
+            "link add {name} type veth peer name eth0 address 02:99:00:00:00:{place:02x} netns {}
             link set {name} master segment up",
             host.namespace()
         ),

@@ -13,6 +13,7 @@ mod hosts;
 mod leftovers;
 mod lifecycle;
 mod live;
+mod outside;
 mod palisade;
 mod policies;
 mod portworx;
@@ -45,7 +46,12 @@ struct Suite {
 const NFTABLES: Options = Options { nodes: 2, proxy_mode: ProxyMode::Nftables, ip_masq: false };
 
 const SUITES: [Suite; 4] = [
-    Suite { name: "a bare cluster", options: NFTABLES, palisade: false, cases: &[cluster::CASES, hosts::CASES] },
+    Suite {
+        name: "a bare cluster",
+        options: NFTABLES,
+        palisade: false,
+        cases: &[cluster::CASES, outside::CASES, hosts::CASES],
+    },
     Suite {
         name: "palisade beside kube-proxy in nftables mode",
         options: NFTABLES,

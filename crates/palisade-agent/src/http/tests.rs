@@ -16,7 +16,7 @@ fn start() -> SocketAddr {
     let listener = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
     let address = listener.local_addr().unwrap();
     let (sender, mut inbox) = mpsc::channel(8);
-    tokio::spawn(serve(listener, sender, Arc::default()));
+    tokio::spawn(serve(listener, Agent { engine: sender, metrics: Arc::default() }));
     tokio::spawn(async move {
         while let Some(message) = inbox.recv().await {
             match message {

@@ -31,7 +31,6 @@ pub mod type_name {
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<AddressType, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let known = AddressType::ALL.into_iter().find(|known| known.name() == text);
-        known.ok_or_else(|| de::Error::custom(format!("{text} is no type of addresses")))
+        AddressType::named(&text).ok_or_else(|| de::Error::custom(format!("{text} is no type of addresses")))
     }
 }

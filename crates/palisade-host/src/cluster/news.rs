@@ -51,6 +51,8 @@ pub enum News {
     Refused(Arc<str>, Refusal),
     /// Nodes stay that should leave.
     Kept(String),
+    /// Nobody is admitted any more, since the API server has told nothing for too long.
+    Stale,
     /// The API server fails.
     Failed(String),
 }
@@ -69,13 +71,16 @@ impl fmt::Display for News {
         match self {
             News::Joined(node, net) => write!(f, "node {node}: {} is admitted", shown(*net)),
             News::Leaves(node, net) => {
-                write!(f, "node {node} is gone, or has {} no more: it leaves soon", shown(*net))
+                write!(f, "node {node} is gone, not selected, or has {} no more: it leaves soon", shown(*net))
             }
             News::Left(node, net) => write!(f, "node {node}: {} is admitted no more", shown(*net)),
             News::Refused(node, refusal) => {
                 write!(f, "node {node}: {} is not admitted: {}", refusal.address, refusal.reason)
             }
             News::Kept(why) => f.write_str(why),
+            News::Stale => {
+                f.write_str("none of its nodes is admitted, since the API server has told nothing for staleSeconds")
+            }
             News::Failed(error) => write!(f, "the API server does not tell, and what it said holds on: {error}"),
         }
     }
@@ -84,6 +89,6 @@ impl fmt::Display for News {
 impl News {
     /// Whether somebody should look.
     pub fn is_warning(&self) -> bool {
-        matches!(self, News::Refused(..) | News::Kept(_) | News::Failed(_))
+        matches!(self, News::Refused(..) | News::Kept(_) | News::Stale | News::Failed(_))
     }
 }

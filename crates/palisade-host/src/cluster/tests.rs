@@ -237,3 +237,72 @@ fn what_is_known_survives_the_disk() {
     assert_eq!(&serde_json::from_str::<ClusterState>(&text).unwrap(), cluster.state());
     assert_eq!(until(at(0), Duration::MAX), Timestamp::MAX);
 }
+
+#[test]
+fn what_is_accepted_goes_and_nothing_else() {
+    let mut cluster = cluster("", ", maxShrinkPercent: 34", ClusterState::default());
+    listed(&mut cluster, nodes(4), 0);
+    listed(&mut cluster, nodes(1), 1);
+    let doubted: BTreeSet<Arc<str>> = ["n2", "n3", "n4"].map(Arc::from).into();
+    assert_eq!(cluster.state().doubted, doubted);
+    // One that nobody doubts does not go, whoever says so.
+    let accepted: BTreeSet<Arc<str>> = ["n1", "n2", "n3"].map(Arc::from).into();
+    cluster.accept(&accepted, at(2));
+    assert_eq!(cluster.expire(at(2 + DELAY)).len(), 2);
+    assert_eq!(admitted(&cluster), ["10.0.0.1", "10.0.0.4"]);
+    assert!(cluster.state().lacking.is_some());
+}
+
+#[test]
+fn what_is_accepted_goes_though_too_few_are_left() {
+    let mut cluster = cluster("", ", minNodes: 2", ClusterState::default());
+    listed(&mut cluster, nodes(2), 0);
+    cluster.take(Event::Deleted("n2".into()), at(1));
+    cluster.expire(at(1 + DELAY));
+    assert_eq!(admitted(&cluster), ["10.0.0.1", "10.0.0.2"]);
+    assert!(cluster.state().too_few.is_some());
+    assert_eq!(
+        cluster.accept(&["n2".into()].into(), at(2 + DELAY)),
+        [News::Left("n2".into(), "10.0.0.2/32".parse().unwrap())]
+    );
+    assert_eq!(admitted(&cluster), ["10.0.0.1"]);
+    assert_eq!((cluster.state().too_few.as_ref(), cluster.state().accepted.len()), (None, 0));
+    // It is of no meaning for a node that comes back.
+    cluster.take(Event::Put(node("n2", &["10.0.0.2"])), at(3 + DELAY));
+    cluster.take(Event::Deleted("n2".into()), at(4 + DELAY));
+    cluster.expire(at(4 + 2 * DELAY));
+    assert_eq!(admitted(&cluster), ["10.0.0.1", "10.0.0.2"]);
+}
+
+#[test]
+fn who_tells_nothing_for_too_long_is_trusted_no_more() {
+    let mut cluster = cluster("", ", onStale: Remove, staleSeconds: 100", ClusterState::default());
+    listed(&mut cluster, nodes(2), 0);
+    cluster.take(Event::Failed("away".to_string()), at(10));
+    cluster.take(Event::Failed("still away".to_string()), at(60));
+    assert_eq!(cluster.next(), Some(at(110)));
+    assert_eq!(cluster.expire(at(109)), []);
+    let news = cluster.expire(at(110));
+    assert_eq!(news.last(), Some(&News::Stale));
+    assert_eq!(admitted(&cluster), [""; 0]);
+    assert_eq!(cluster.expire(at(111)), []);
+    listed(&mut cluster, nodes(2), 120);
+    assert_eq!(admitted(&cluster).len(), 2);
+    assert_eq!(cluster.next(), None);
+}
+
+#[test]
+fn an_annotation_names_addresses() {
+    let spec = ", addressTypes: [], egressAnnotation: example.com/egress";
+    let mut cluster = cluster(spec, "", ClusterState::default());
+    let mut observed = node("n1", &["10.0.0.1"]);
+    observed.addresses.push((AddressType::Egress, "192.0.2.1".to_string()));
+    observed.addresses.push((AddressType::Egress, "nonsense".to_string()));
+    let news = listed(&mut cluster, vec![observed], 0);
+    assert_eq!(admitted(&cluster), ["192.0.2.1"]);
+    assert!(news.iter().any(|news| matches!(news, News::Refused(..))), "{news:?}");
+    let known = cluster.state().clone();
+    assert_eq!(admitted(&super::tests::cluster(spec, "", known.clone())), ["192.0.2.1"]);
+    // The next file does not mean it any more.
+    assert_eq!(admitted(&super::tests::cluster("", "", known)), [""; 0]);
+}

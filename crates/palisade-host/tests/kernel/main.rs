@@ -6,6 +6,9 @@
 #![expect(clippy::disallowed_methods, reason = "tests start processes and look at files")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod modes;
+mod nodes;
+mod people;
 mod process;
 mod world;
 
@@ -21,6 +24,25 @@ const TESTS: &[Test] = &[
     ("an API server that fails takes nobody away", an_api_server_that_fails_takes_nobody_away),
     ("what others change is repaired", what_others_change_is_repaired),
     ("once is enough for a moment", once_is_enough_for_a_moment),
+    ("a firewall that drops by default is told", a_firewall_that_drops_by_default_is_told),
+    ("sets of nft are filled and nothing else is touched", modes::sets_of_nft_are_filled_and_nothing_else_is_touched),
+    ("ipsets are filled", modes::ipsets_are_filled),
+    ("a set that is missing is told and waited for", modes::a_set_that_is_missing_is_told_and_waited_for),
+    ("files are kept and commands run", modes::files_are_kept_and_commands_run),
+    ("pods single out nodes", nodes::pods_single_out_nodes),
+    ("two clusters are apart", nodes::two_clusters_are_apart),
+    ("nodes come and go by the hundred", nodes::nodes_come_and_go_by_the_hundred),
+    ("hostile nodes admit nobody", nodes::hostile_nodes_admit_nobody),
+    ("an address that changes is followed", nodes::an_address_that_changes_is_followed),
+    ("what an annotation names is admitted", nodes::what_an_annotation_names_is_admitted),
+    ("every fault of an API server is survived", nodes::every_fault_of_an_api_server_is_survived),
+    ("credentials come from a program", nodes::credentials_come_from_a_program),
+    ("accept lets go what is kept", people::accept_lets_go_what_is_kept),
+    ("what nobody confirms is taken back", people::what_nobody_confirms_is_taken_back),
+    ("what is confirmed stays", people::what_is_confirmed_stays),
+    ("sets that nobody confirms are as before", people::sets_that_nobody_confirms_are_as_before),
+    ("metrics and probes are served", people::metrics_and_probes_are_served),
+    ("systemd is told", people::systemd_is_told),
 ];
 
 /// Both families.
@@ -31,7 +53,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
-        ["host", directory, once] => process::run(directory, *once == "once"),
+        ["host", directory, words @ ..] => process::run(directory, words),
         ["export", directory] => process::export(directory),
         ["exec", path, end, command @ ..] => process::exec(path, end, command),
         rest => run(kernel::filter(rest)),
@@ -117,6 +139,27 @@ fn once_is_enough_for_a_moment() {
     assert_eq!([world.reaches("n2"), world.reaches("n3")], [YES, NO]);
     world.api.stop();
     assert!(!world.once());
-    assert_eq!(world.exported(), None);
+    // What is known is printed all the same; where nothing is, nothing is.
+    assert_eq!(world.exported().unwrap(), ["10.99.0.2", "fd99::2"]);
     assert_eq!([world.reaches("n2"), world.reaches("n3")], [YES, NO]);
+    std::fs::remove_dir_all(world.path("state")).unwrap();
+    assert_eq!(world.exported(), None);
+}
+
+fn a_firewall_that_drops_by_default_is_told() {
+    let mut world = World::new("removeDelaySeconds: 0");
+    world.put("n2");
+    let rules = "table inet fw {\n chain in { type filter hook input priority 0; policy drop; iif lo accept; }\n}\n";
+    world.tool("nft", &["-f", "-"], rules);
+    world.start();
+    world.tells("chain in of table inet fw drops what its rules do not name");
+    assert_eq!(world.reaches("n2"), NO);
+    // What is to be added, as it is said.
+    let state = world.state();
+    let (_, rule) = state.split_once("add there, too: nft ").unwrap();
+    let rule = rule.split_once('"').unwrap().0;
+    let neighbours = "add rule inet fw in icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept\n";
+    world.tool("nft", &["-f", "-"], &format!("{rule}\n{neighbours}"));
+    world.becomes("n2", YES);
+    assert_eq!(world.reaches("n3"), NO);
 }

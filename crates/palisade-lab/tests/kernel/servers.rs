@@ -20,7 +20,12 @@ fn outside(nodes: Selector) -> Snapshot {
     let range = PortRange::new(5000.try_into().unwrap(), 5009.try_into().unwrap()).unwrap();
     let server = Server {
         addresses: vec!["10.95.0.1".parse().unwrap(), "fd95::1".parse().unwrap()],
-        clusters: vec![AdmittedNodes { name: "prod".into(), nodes, address_types: AddressType::ALL.into() }],
+        clusters: vec![AdmittedNodes {
+            name: "prod".into(),
+            nodes,
+            pods: None,
+            address_types: AddressType::WRITTEN.into(),
+        }],
         static_cidrs: vec!["192.0.2.8/30".parse().unwrap()],
         within: Vec::new(),
         ports: [Transport::Tcp, Transport::Udp].map(|transport| HostPort { transport, range }).into(),

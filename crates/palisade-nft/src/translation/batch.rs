@@ -5,10 +5,10 @@ use rustix::io::Errno;
 use super::{NFT_META_MARK, TABLE};
 use crate::dialogue::Dialogue;
 use crate::kernel::KernelError;
+use crate::plain_batch::PlainBatch;
 use crate::wire::attributes::Writer;
 use crate::wire::data::write_value;
 use crate::wire::expressions::{Expression, FIRST, register};
-use crate::wire::message;
 use crate::wire::numbers as n;
 
 /// The second register.
@@ -85,16 +85,12 @@ fn write_nat(writer: &mut Writer<'_>, kind: u32, family: u8) {
 
 /// Messages that the kernel is to take together.
 #[derive(Default)]
-pub struct Batch {
-    /// Each without its sequence number.
-    bytes: Vec<u8>,
-    starts: Vec<usize>,
-}
+pub struct Batch(PlainBatch);
 
 impl Batch {
     /// How many there are.
     pub fn bytes(&self) -> usize {
-        self.bytes.len()
+        self.0.bytes()
     }
 
     pub fn add_table(&mut self) {
@@ -106,10 +102,7 @@ impl Batch {
     }
 
     fn message(&mut self, kind: u16, flags: u16, write: impl FnOnce(&mut Writer<'_>)) {
-        let start = message::begin(&mut self.bytes, message::nf_tables(kind), flags, 0, n::NFPROTO_INET, 0);
-        self.starts.push(start);
-        write(&mut Writer(&mut self.bytes));
-        message::end(&mut self.bytes, start);
+        self.0.message(n::NFPROTO_INET, kind, flags, write);
     }
 
     /// A chain, of the type `nat` with this hook and priority, or of none.
@@ -142,31 +135,12 @@ impl Batch {
 
     /// Has the kernel take all of it, or nothing.
     pub fn commit(self, kernel: &mut Dialogue) -> Result<(), KernelError> {
-        let asked = kernel.ask(|sequence| self.complete(sequence), |_| {});
-        asked.map(|_| ()).map_err(|errno| match errno {
+        self.0.commit(kernel).map_err(|errno| match errno {
             Errno::NOENT | Errno::OPNOTSUPP => KernelError::Absent {
                 part: "translation of addresses in nf_tables",
                 hint: "load the modules with 'modprobe -a nft_chain_nat nft_nat'",
             },
             errno => KernelError::Io { operation: "write the table that leads Services to their pods", errno },
         })
-    }
-
-    fn complete(mut self, sequence: u32) -> Vec<u8> {
-        let mut all = Vec::with_capacity(self.bytes.len() + 64);
-        let edge = |all: &mut Vec<u8>, kind| {
-            let start = message::begin(all, kind, 0, sequence, n::NFPROTO_UNSPEC, n::NFNL_SUBSYS_NFTABLES);
-            message::end(all, start);
-        };
-        for start in &self.starts {
-            message::set_sequence(&mut self.bytes, *start, sequence);
-        }
-        if let Some(last) = self.starts.last() {
-            message::add_flags(&mut self.bytes, *last, n::NLM_F_ACK);
-        }
-        edge(&mut all, n::NFNL_MSG_BATCH_BEGIN);
-        all.extend_from_slice(&self.bytes);
-        edge(&mut all, n::NFNL_MSG_BATCH_END);
-        all
     }
 }

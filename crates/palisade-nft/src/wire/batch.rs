@@ -13,7 +13,7 @@ use crate::transaction::Operation;
 
 /// How many bytes of elements go into one message: well below the 64 KiB of an attribute, and small enough that
 /// even a small socket buffer takes several.
-const ELEMENT_BYTES_MAX: usize = 16 * 1024;
+pub(crate) const ELEMENT_BYTES_MAX: usize = 16 * 1024;
 
 /// A batch, complete but for its sequence numbers and the generation it expects.
 #[derive(Debug)]
@@ -314,7 +314,8 @@ impl Batch {
     }
 }
 
-fn write_element(writer: &mut Writer<'_>, key: &Key, verdict: Option<&Verdict>) {
+/// An element with its verdict, if it has one; of a range two.
+pub(crate) fn write_element(writer: &mut Writer<'_>, key: &Key, verdict: Option<&Verdict>) {
     let (values, end): (&[Value], Option<Value>) = match key {
         Key::Single(value) => (std::slice::from_ref(value), None),
         Key::Concat(values) => (values, None),

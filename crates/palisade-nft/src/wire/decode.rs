@@ -172,7 +172,8 @@ fn hook(attributes: Attributes<'_>) -> Option<Hook> {
     Hook::ALL.into_iter().find(|hook| plain && message::hook(*hook) == place)
 }
 
-fn definition(attributes: Attributes<'_>, flags: u32) -> Option<SetDefinition> {
+/// The head of a set, if a value here can express it.
+pub(crate) fn definition(attributes: Attributes<'_>, flags: u32) -> Option<SetDefinition> {
     let anonymous = n::NFT_SET_ANONYMOUS | n::NFT_SET_CONSTANT;
     let ours = n::NFT_SET_INTERVAL | n::NFT_SET_MAP;
     let extras = [n::NFTA_SET_OBJ_TYPE, n::NFTA_SET_EXPR, n::NFTA_SET_EXPRESSIONS];
@@ -271,7 +272,8 @@ pub(crate) fn counted(family: Family, element: Attributes<'_>) -> Option<(IpAddr
     Some((address, counts(expression.find_nested(n::NFTA_EXPR_DATA)?)?))
 }
 
-fn elements(definition: &SetDefinition, raw: Vec<RawElement>) -> Option<Elements> {
+/// The elements of a set; `None` if one of them is more than a key with a verdict.
+pub(crate) fn elements(definition: &SetDefinition, raw: Vec<RawElement>) -> Option<Elements> {
     if raw.iter().any(|element| element.strange) {
         return None;
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use palisade_core::{AdmittedNodes, Diagnostic, Family, Level, Server, ServerName, Snapshot};
 
-use super::{ClusterSource, KIND, NodeAllowlist};
+use super::{ClusterSource, KIND, Mode, NodeAllowlist};
 use crate::addresses::Range;
 use crate::objects::Placed;
 use crate::report::Report;
@@ -34,28 +34,45 @@ pub fn place(
         networks.map(|network| Range::new(network, 1).filter(|address| !taken.contains(address))).collect();
     let mut servers = BTreeMap::new();
     for (name, list) in lists {
-        tell_of_several_clusters(&list, report);
+        tell_what_is_left_out(&list, report);
+        if list.object.mode != Mode::OwnChain {
+            continue;
+        }
         let addresses = free.iter_mut().filter_map(Iterator::next).collect();
         servers.insert(name, Arc::new(server(list.object, addresses)));
     }
     servers
 }
 
-/// The nodes of several clusters are the same here, which is not what the list means.
-fn tell_of_several_clusters(Placed { origin, object }: &Placed<NodeAllowlist>, report: &mut Report<'_>) {
-    let names: Vec<&str> = object.clusters.iter().map(|cluster| &*cluster.name).collect();
+/// What of a list is other here than where it is in force.
+fn tell_what_is_left_out(Placed { origin, object: list }: &Placed<NodeAllowlist>, report: &mut Report<'_>) {
+    let mut tell = |level, message| {
+        let object = Some(format!("{KIND} {}", list.name));
+        report.add(*origin, Diagnostic { object, ..Diagnostic::new(level, message) });
+    };
+    if list.mode != Mode::OwnChain {
+        let message = "spec.mode: it makes no server here: nobody knows what rules of others do with the addresses";
+        return tell(Level::Warning, message.to_string());
+    }
+    let names: Vec<&str> = list.clusters.iter().map(|cluster| &*cluster.name).collect();
     if names.len() > 1 {
         let message = format!("the nodes of the input stand for those of each of its clusters: {}", names.join(", "));
-        let object = Some(format!("{KIND} {}", object.name));
-        report.add(*origin, Diagnostic { object, ..Diagnostic::new(Level::Note, message) });
+        tell(Level::Note, message);
+    }
+    for index in (0..list.clusters.len()).filter(|index| list.clusters[*index].egress_annotation.is_some()) {
+        let field = format!("spec.clusters[{index}].egressAnnotation");
+        tell(Level::Warning, format!("{field}: not read here: the addresses that it names are not admitted"));
     }
 }
 
 /// What the list says. How API servers are reached, and what of their answers is believed when, is no matter of one moment.
 fn server(list: NodeAllowlist, addresses: Vec<IpAddr>) -> Server {
-    let NodeAllowlist { name: _, clusters, static_cidrs, allow, safety } = list;
-    let admitted =
-        |ClusterSource { name, kubeconfig: _, nodes, address_types }| AdmittedNodes { name, nodes, address_types };
+    let NodeAllowlist { name: _, clusters, static_cidrs, allow, mode: _, exports: _, safety } = list;
+    let admitted = |cluster| {
+        let ClusterSource { name, kubeconfig: _, context: _, nodes, pods, address_types, egress_annotation: _ } =
+            cluster;
+        AdmittedNodes { name, nodes, pods, address_types }
+    };
     Server {
         addresses,
         clusters: clusters.into_iter().map(admitted).collect(),

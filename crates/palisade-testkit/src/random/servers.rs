@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use palisade_core::{AddressType, AdmittedNodes, End, Flow, Node, Server, ServerName, Snapshot, Traffic};
+use palisade_core::{AddressType, AdmittedNodes, End, Flow, Node, SelectedPods, Server, ServerName, Snapshot, Traffic};
 
 use super::flows::{address_edges, can_be_sent};
 use super::hosts::host_port;
@@ -70,12 +70,18 @@ fn server(snapshot: &Snapshot, rng: &mut Rng, index: usize) -> Server {
 }
 
 fn admitted(rng: &mut Rng, number: usize) -> AdmittedNodes {
-    let types: Vec<AddressType> = AddressType::ALL.into_iter().filter(|_| rng.percent(60)).collect();
+    let types: Vec<AddressType> = AddressType::WRITTEN.into_iter().filter(|_| rng.percent(60)).collect();
     AdmittedNodes {
         name: format!("c{number}").into(),
         nodes: selector(rng, &KEYS),
+        pods: rng.percent(30).then(|| selected_pods(rng)),
         address_types: if types.is_empty() { AddressType::DEFAULT.into() } else { types },
     }
+}
+
+fn selected_pods(rng: &mut Rng) -> SelectedPods {
+    let namespaces = rng.percent(50).then(|| selector(rng, &KEYS));
+    SelectedPods { pods: selector(rng, &KEYS), namespaces }
 }
 
 /// Nodes by name and by every address, pod ranges and blocks at their edges, and the servers themselves.
