@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use palisade_core::{
-    AddressType, AdmittedNodes, Change, HostPolicy, HostPolicyName, Node, NodeName, Server, ServerName, Snapshot,
-    Tables,
+    AddressType, AdmittedNodes, Change, HostPolicy, HostPolicyName, NamespaceName, Node, NodeName, SelectedPods,
+    Server, ServerName, Snapshot, Tables,
 };
 
+use crate::cluster::is_on;
 use crate::compiler::Compiler;
 use crate::matching::selects;
 
@@ -65,11 +66,11 @@ pub fn server_compiler() -> Compiler {
 pub fn server_policy(snapshot: &Snapshot, name: &ServerName, server: &Server) -> HostPolicy {
     let mut admitted: BTreeSet<IpNet> = BTreeSet::new();
     for cluster in &server.clusters {
-        let running = running(snapshot, cluster);
-        let is_meant = |(name, node): &(&NodeName, &Arc<Node>)| {
-            selects(&cluster.nodes, &node.labels) && running.as_ref().is_none_or(|running| running.contains(name))
+        let is_selected = |(name, node): &(&NodeName, &Arc<Node>)| {
+            selects(&cluster.nodes, &node.labels)
+                && cluster.pods.as_ref().is_none_or(|selected| runs(snapshot, name, selected))
         };
-        for (_, node) in snapshot.nodes.iter().filter(is_meant) {
+        for (_, node) in snapshot.nodes.iter().filter(is_selected) {
             admitted.extend(addresses(node, cluster).filter_map(|net| admissible(net, &server.within).ok()));
         }
     }
@@ -85,18 +86,14 @@ pub fn compile_server(snapshot: &Snapshot, name: &ServerName, server: &Server) -
     compiler.into_tables()
 }
 
-/// The nodes that run a pod that singles them out; `None` if nothing does.
-fn running<'a>(snapshot: &'a Snapshot, cluster: &AdmittedNodes) -> Option<BTreeSet<&'a NodeName>> {
-    let selected = cluster.pods.as_ref()?;
-    let is_in = |namespace| match &selected.namespaces {
-        Some(selector) => snapshot.namespaces.get(namespace).is_some_and(|found| selects(selector, &found.labels)),
+/// Whether a node runs a selected pod of a selected namespace.
+fn runs(snapshot: &Snapshot, node: &NodeName, selected: &SelectedPods) -> bool {
+    let is_of_namespace = |namespace: &NamespaceName| match &selected.namespaces {
         None => true,
+        Some(wanted) => snapshot.namespaces.get(namespace).is_some_and(|found| selects(wanted, &found.labels)),
     };
-    let pods = snapshot
-        .pods
-        .iter()
-        .filter(|(name, pod)| !pod.finished && selects(&selected.pods, &pod.labels) && is_in(&name.namespace));
-    Some(pods.filter_map(|(_, pod)| pod.node.as_ref()).collect())
+    let mut running = snapshot.pods.iter().filter(|(_, pod)| !pod.finished && is_on(pod, node));
+    running.any(|(name, pod)| selects(&selected.pods, &pod.labels) && is_of_namespace(&name.namespace))
 }
 
 /// The addresses of a node that are of the types asked for.

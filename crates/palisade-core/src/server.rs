@@ -40,12 +40,12 @@ pub struct AdmittedNodes {
     pub address_types: Vec<AddressType>,
 }
 
-/// Pods that single out the nodes on which they run. One that has finished singles out none.
+/// Pods that single out the nodes on which they run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SelectedPods {
     /// `podSelector`.
     pub pods: Selector,
-    /// `podNamespaceSelector`; `None` is every namespace.
+    /// `podNamespaceSelector`; `None` is every namespace, whose labels then are of no interest.
     pub namespaces: Option<Selector>,
 }
 

@@ -89,7 +89,7 @@ impl<'a> Judged<'a> {
         // More matches never turn an allow into a deny, so the two extreme readings bound all others.
         let invented = self.sides.iter().any(|side| side.peer_assumed || side.subject.1.assumed.node)
             || self.guarded.iter().any(|guarded| guarded.peer_assumed)
-            || self.listed.as_ref().is_some_and(Listed::is_assumed);
+            || self.listed.as_ref().is_some_and(Listed::may_be_assumed);
         let assumed = invented && allows(Reading::Against) != allows(Reading::InFavour);
         let directions: Vec<DirectionDecision> = self.sides.iter().map(Side::decision).collect();
         let allowed = directions.iter().all(|decision| decision.outcome.allows()) && admits(Reading::AsInvented);

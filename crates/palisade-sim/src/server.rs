@@ -1,8 +1,8 @@
 //! The oracle for `NodeAllowlist` (palisade.dev/v1alpha1): whether a packet may reach a port of a server outside of the cluster.
 //!
 //! The meaning is that of `docs/semantics.md`: a port that the list does not name is open. One that it names is reached by the server
-//! itself, by `staticCIDRs`, and by the nodes that a cluster of the list selects: from addresses of theirs that are of the types asked for,
-//! that a node can have, and that are within `safety.within`.
+//! itself, by `staticCIDRs`, and by the nodes that a cluster of the list selects, by their labels and by the pods that they run: from
+//! addresses of theirs that are of the types asked for, that a node can have, and that are within `safety.within`.
 
 use ipnet::IpNet;
 use palisade_core::{
@@ -12,7 +12,7 @@ use palisade_core::{
 use crate::decide::{Reading, is_assumed};
 use crate::matching::{Labelled, selects};
 use crate::packet::{Owner, Packet};
-use crate::rule::{self, ask_block};
+use crate::rule::{self, ask_block, namespace_problem};
 use crate::server_reason::{ServerDecision, ServerGrant, ServerNear, ServerOutcome, ServerProblem};
 
 /// What no node has as its address: "unspecified, loopback, multicast, broadcast".
@@ -27,8 +27,6 @@ pub(crate) struct Listed<'a> {
     server: &'a Server,
     /// Whether the source's address was invented.
     peer_assumed: bool,
-    /// Whether the node of a pod was, by which nodes are singled out.
-    node_assumed: bool,
 }
 
 impl<'a> Listed<'a> {
@@ -37,14 +35,13 @@ impl<'a> Listed<'a> {
         let Owner::Server(name) = &packet.destination.owner else { return None };
         let (name, server) = snapshot.servers.get_key_value(name)?;
         let peer_assumed = is_assumed(snapshot, packet.source.address);
-        let selected = server.clusters.iter().filter_map(|cluster| cluster.pods.as_ref());
-        let node_assumed = selected.flat_map(|selected| selected_pods(snapshot, selected)).any(|pod| pod.assumed.node);
-        Some(Listed { snapshot, packet, name, server, peer_assumed, node_assumed })
+        Some(Listed { snapshot, packet, name, server, peer_assumed })
     }
 
-    /// Whether something that has a say was invented.
-    pub(crate) fn is_assumed(&self) -> bool {
-        self.peer_assumed || self.node_assumed
+    /// Whether anything that is asked for may have been invented.
+    pub(crate) fn may_be_assumed(&self) -> bool {
+        let asks_for_pods = self.server.clusters.iter().any(|cluster| cluster.pods.is_some());
+        self.peer_assumed || asks_for_pods && self.snapshot.pods.values().any(|pod| pod.assumed.node)
     }
 
     pub(crate) fn decision(&self) -> ServerDecision {
@@ -107,10 +104,10 @@ impl<'a> Listed<'a> {
 
     /// Whether the source is at an address of a node. That an invented one is in the range of its node is an invention, too.
     fn is_at(&self, kind: AddressType, block: &IpNet, reading: Reading) -> bool {
-        match kind {
-            AddressType::PodCIDR | AddressType::Egress => self.is_in(block, reading),
-            AddressType::InternalIP | AddressType::ExternalIP => block.contains(&self.packet.source.address),
+        if kind == AddressType::PodCIDR {
+            return self.is_in(block, reading);
         }
+        block.contains(&self.packet.source.address)
     }
 
     /// Whether the list admits the address of a node that the source is at; if not, how close it came and what failed.
@@ -124,60 +121,38 @@ impl<'a> Listed<'a> {
         if let Some(problem) = rule::problem(&cluster.nodes, &node.labels, || Labelled::Node(name.clone())) {
             return Err((1, ServerProblem::NotSelected(problem)));
         }
-        if !self.runs_selected_pod(cluster, name, reading) {
-            return Err((1, ServerProblem::NoSuchPod));
+        if let Some(selected) = cluster.pods.as_ref().filter(|selected| !self.runs(name, selected, reading)) {
+            return Err((2, ServerProblem::RunsNone(selected.clone())));
         }
         if !cluster.address_types.contains(&kind) {
-            return Err((2, ServerProblem::OtherType(cluster.address_types.clone())));
+            return Err((3, ServerProblem::OtherType(cluster.address_types.clone())));
         }
         if NO_NODE.iter().filter_map(|never| never.parse::<IpNet>().ok()).any(|never| overlap(&never, block)) {
-            return Err((3, ServerProblem::NoNodesAddress));
+            return Err((4, ServerProblem::NoNodesAddress));
         }
         let within = &self.server.within;
-        let is_within = match kind {
-            AddressType::PodCIDR | AddressType::Egress => within.iter().any(|within| within.contains(block)),
-            AddressType::InternalIP | AddressType::ExternalIP => {
-                within.iter().any(|within| self.is_in(within, reading))
-            }
+        let is_within = |within: &IpNet| match kind {
+            AddressType::PodCIDR => within.contains(block),
+            _ => self.is_in(within, reading),
         };
-        if !within.is_empty() && !is_within {
-            return Err((4, ServerProblem::NotWithin(within.clone())));
+        if !within.is_empty() && !within.iter().any(is_within) {
+            return Err((5, ServerProblem::NotWithin(within.clone())));
         }
         Ok(())
     }
 
-    /// Whether the node runs a pod that the cluster's `podSelector` and `podNamespaceSelector` select, if it has any.
-    fn runs_selected_pod(&self, cluster: &AdmittedNodes, node: &NodeName, reading: Reading) -> bool {
-        let Some(selected) = &cluster.pods else { return true };
-        for pod in selected_pods(self.snapshot, selected) {
-            let runs = match reading.of(pod.assumed.node) {
-                Reading::AsInvented => pod.node.as_ref() == Some(node),
-                Reading::InFavour => true,
-                Reading::Against => false,
-            };
-            if runs {
-                return true;
-            }
-        }
-        false
-    }
-}
-
-/// The pods that a list singles nodes out by.
-fn selected_pods<'a>(snapshot: &'a Snapshot, selected: &SelectedPods) -> Vec<&'a Pod> {
-    let mut pods: Vec<&Pod> = Vec::new();
-    for (name, pod) in &snapshot.pods {
-        let labels = snapshot.namespaces.get(&name.namespace).map(|namespace| &namespace.labels);
-        let in_namespace = match (&selected.namespaces, labels) {
-            (None, _) => true,
-            (Some(selector), Some(labels)) => selects(selector, labels),
-            (Some(_), None) => false,
+    /// Whether the node runs a pod that is selected, of a namespace that is. One that has finished runs no more.
+    fn runs(&self, node: &NodeName, selected: &SelectedPods, reading: Reading) -> bool {
+        let is_there = |pod: &Pod| match reading {
+            Reading::Against if pod.assumed.node => false,
+            Reading::InFavour if pod.assumed.node => true,
+            _ => pod.node.as_ref() == Some(node),
         };
-        if !pod.finished && in_namespace && selects(&selected.pods, &pod.labels) {
-            pods.push(pod);
-        }
+        self.snapshot.pods.iter().any(|(name, pod)| {
+            let wrong = selected.namespaces.as_ref().and_then(|wanted| namespace_problem(self.snapshot, name, wanted));
+            !pod.finished && is_there(pod) && selects(&selected.pods, &pod.labels) && wrong.is_none()
+        })
     }
-    pods
 }
 
 /// Under which addresses a node may be meant: those in its status, and its pod ranges.

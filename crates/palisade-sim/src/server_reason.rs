@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use palisade_core::{AddressType, NodeName, ServerName, Traffic};
+use palisade_core::{AddressType, NodeName, SelectedPods, ServerName, Traffic};
 
 use crate::packet::{Endpoint, Owner};
 use crate::reason::{PeerProblem, comma_separated};
@@ -86,8 +86,8 @@ pub struct ServerNear {
 pub enum ServerProblem {
     /// `nodeSelector` does not select the node.
     NotSelected(PeerProblem),
-    /// It runs no pod that `podSelector` and `podNamespaceSelector` select.
-    NoSuchPod,
+    /// The node runs no pod that `podSelector` selects, of a namespace that `podNamespaceSelector` does.
+    RunsNone(SelectedPods),
     /// `addressTypes` are others.
     OtherType(Vec<AddressType>),
     /// No node has such an address.
@@ -146,8 +146,15 @@ impl fmt::Display for ServerNear {
         let what = format!("{} {} of node {node}", kind.name(), Shown(block));
         match problem {
             ServerProblem::NotSelected(problem) => write!(f, "clusters[{index}].nodeSelector: {problem}"),
-            ServerProblem::NoSuchPod => {
-                write!(f, "clusters[{index}].podSelector: node {node} runs no such pod")
+            ServerProblem::RunsNone(SelectedPods { pods, namespaces }) => {
+                write!(f, "clusters[{index}].podSelector: node {node} runs no pod {pods}")?;
+                match namespaces {
+                    Some(namespaces) => write!(f, " in namespaces {namespaces}"),
+                    None => Ok(()),
+                }
+            }
+            ServerProblem::OtherType(types) if types.is_empty() => {
+                write!(f, "clusters[{index}].addressTypes: {what} is not among them")
             }
             ServerProblem::OtherType(types) => {
                 write!(f, "clusters[{index}].addressTypes: {what} is not of type ")?;

@@ -83,7 +83,8 @@ impl NodeAllowlist {
 
     /// The policy that it comes to, for the server itself, if the nodes have these addresses.
     pub fn policy(&self, nodes: impl IntoIterator<Item = IpNet>) -> HostPolicy {
-        HostPolicy::of_blocks(HostPolicyName::Object(Arc::clone(&self.name)), self.allow.clone(), self.admitted(nodes))
+        let name = HostPolicyName::Object(Arc::clone(&self.name));
+        HostPolicy::of_blocks(name, self.allow.clone(), self.admitted(nodes))
     }
 }
 

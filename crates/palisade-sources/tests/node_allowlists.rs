@@ -206,20 +206,6 @@ fn among_manifests_a_list_is_a_server() {
 }
 
 #[test]
-fn what_manifests_cannot_show_is_told() {
-    let (found, diagnostics) = snapshot(&with("  mode: SetOnly\n  setOnly: {ipset4: nodes}\n"));
-    assert!(found.servers.is_empty());
-    assert_eq!(diagnostics.len(), 1);
-    assert!(diagnostics[0].contains("no server is made of the list"), "{diagnostics:?}");
-    let egress = GOOD.replace("nodeSelector: {", "egressAnnotation: a/b\n    podSelector: {}\n    nodeSelector: {");
-    let (found, diagnostics) = snapshot(&egress);
-    assert_eq!(found.servers["prod-to-postgres"].clusters[0].pods, Some(SelectedPods::default()));
-    assert!(
-        diagnostics.iter().any(|found| found.contains("cluster prod: what egressAnnotation names is not read here"))
-    );
-}
-
-#[test]
 fn servers_have_addresses_that_nobody_else_has() {
     let node = "---\napiVersion: v1\nkind: Node\nmetadata: {name: n1}\nstatus: {addresses: [{type: InternalIP, address: 10.95.0.1}]}\n";
     let second = GOOD.replace("prod-to-postgres", "b");
@@ -262,4 +248,18 @@ fn addresses_of_nodes_keep_their_types() {
     let expected: [&[AddressType]; 4] =
         [&AddressType::DEFAULT, &[AddressType::InternalIP], &[AddressType::ExternalIP], &[]];
     assert_eq!(types, expected);
+}
+
+#[test]
+fn what_is_left_out_offline_is_told() {
+    let annotated = GOOD.replace("nodeSelector:", "egressAnnotation: example.com/egress\n    nodeSelector:");
+    let (found, diagnostics) = snapshot(&annotated);
+    assert_eq!(found.servers.len(), 1);
+    let told = "warning: NodeAllowlist prod-to-postgres: spec.clusters[0].egressAnnotation: not read here";
+    assert!(diagnostics.iter().any(|found| found.contains(told)), "{diagnostics:?}");
+    let export = GOOD.replace("mode: OwnChain", "mode: ExportOnly\n  exports: [{path: /a}]");
+    let (found, diagnostics) = snapshot(&export.replace("  allow: [{protocol: TCP, port: 5432, endPort: 5433}]\n", ""));
+    assert!(found.servers.is_empty());
+    let told = "warning: NodeAllowlist prod-to-postgres: spec.mode: it makes no server here";
+    assert!(diagnostics.iter().any(|found| found.contains(told)), "{diagnostics:?}");
 }

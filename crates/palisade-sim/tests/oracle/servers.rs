@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use palisade_core::{AddressType, AdmittedNodes, Family, Flow, HostPort, Node, PortMatch, Server};
+use palisade_core::{AddressType, AdmittedNodes, Family, Flow, HostPort, Node, PortMatch, SelectedPods, Server};
 use palisade_sim::resolve;
 
 use crate::cluster::*;
@@ -101,6 +101,29 @@ fn what_came_closest() {
     denied(server("", &[], &[]), "127.0.0.9", never);
     let pod = "10.244.0.1 is no address of a node, nor in staticCIDRs; if its node hides it, it comes as node/n1";
     denied(server("", &[], &[]), "10.244.0.1", pod);
+}
+
+#[test]
+fn pods_choose_nodes() {
+    let chosen = |pods: &str, namespaces: Option<&str>| {
+        let mut chosen = server("", &[], &[]);
+        chosen.clusters[0].pods = Some(SelectedPods { pods: selector(pods), namespaces: namespaces.map(selector) });
+        with(chosen).pod("db/pg", "app=pg").pod_with("ops/done", "app=done", |pod| pod.finished = true)
+    };
+    let check = |cluster: &Cluster, node: &str, expected: &str| {
+        cluster.check(&format!("node/{node} -> host/pg tcp 5432"), expected);
+    };
+    // web/front and ops/done are on n1, db/pg on n2.
+    check(&chosen("app=pg", None), "n2", "allow");
+    check(&chosen("app=pg", None), "n1", "deny");
+    check(&chosen("", Some("team=front")), "n1", "allow");
+    check(&chosen("", Some("team=front")), "n2", "deny");
+    check(&chosen("app=done", None), "n1", "deny");
+    let none = "denied, closest is clusters[0].podSelector: node n1 runs no pod app=pg in namespaces team=data";
+    chosen("app=pg", Some("team=data")).check_reason("10.99.0.1", none);
+    let invented = chosen("app=late", None).pod_with("db/late", "app=late", |pod| pod.assumed.node = true);
+    check(&invented, "n2", "allow (assumed)");
+    check(&invented, "n1", "deny (assumed)");
 }
 
 /// A range is within bounds as a whole, and no node has one around addresses that no node has.

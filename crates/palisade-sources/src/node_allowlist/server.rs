@@ -34,10 +34,7 @@ pub fn place(
         networks.map(|network| Range::new(network, 1).filter(|address| !taken.contains(address))).collect();
     let mut servers = BTreeMap::new();
     for (name, list) in lists {
-        for message in unread(&list.object) {
-            let object = Some(format!("{KIND} {name}"));
-            report.add(list.origin, Diagnostic { object, ..Diagnostic::new(Level::Note, message) });
-        }
+        tell_what_is_left_out(&list, report);
         if list.object.mode != Mode::OwnChain {
             continue;
         }
@@ -47,28 +44,31 @@ pub fn place(
     servers
 }
 
-/// What the list means, and the input cannot show.
-fn unread(list: &NodeAllowlist) -> Vec<String> {
+/// What of a list is other here than where it is in force.
+fn tell_what_is_left_out(Placed { origin, object: list }: &Placed<NodeAllowlist>, report: &mut Report<'_>) {
+    let mut tell = |level, message| {
+        let object = Some(format!("{KIND} {}", list.name));
+        report.add(*origin, Diagnostic { object, ..Diagnostic::new(level, message) });
+    };
     if list.mode != Mode::OwnChain {
-        return vec![
-            "which ports are guarded stands in rules that are not read here: no server is made of the list".to_string(),
-        ];
+        let message = "spec.mode: it makes no server here: nobody knows what rules of others do with the addresses";
+        return tell(Level::Warning, message.to_string());
     }
-    let mut unread = Vec::new();
     let names: Vec<&str> = list.clusters.iter().map(|cluster| &*cluster.name).collect();
     if names.len() > 1 {
-        unread.push(format!("the nodes of the input stand for those of each of its clusters: {}", names.join(", ")));
+        let message = format!("the nodes of the input stand for those of each of its clusters: {}", names.join(", "));
+        tell(Level::Note, message);
     }
-    for cluster in list.clusters.iter().filter(|cluster| cluster.egress_annotation.is_some()) {
-        unread.push(format!("cluster {}: what egressAnnotation names is not read here", cluster.name));
+    for index in (0..list.clusters.len()).filter(|index| list.clusters[*index].egress_annotation.is_some()) {
+        let field = format!("spec.clusters[{index}].egressAnnotation");
+        tell(Level::Warning, format!("{field}: not read here: the addresses that it names are not admitted"));
     }
-    unread
 }
 
 /// What the list says. How API servers are reached, and what of their answers is believed when, is no matter of one moment.
 fn server(list: NodeAllowlist, addresses: Vec<IpAddr>) -> Server {
     let NodeAllowlist { name: _, clusters, static_cidrs, allow, mode: _, exports: _, safety } = list;
-    let admitted = |cluster: ClusterSource| {
+    let admitted = |cluster| {
         let ClusterSource { name, kubeconfig: _, context: _, nodes, pods, address_types, egress_annotation: _ } =
             cluster;
         AdmittedNodes { name, nodes, pods, address_types }

@@ -74,12 +74,14 @@ fn admitted(rng: &mut Rng, number: usize) -> AdmittedNodes {
     AdmittedNodes {
         name: format!("c{number}").into(),
         nodes: selector(rng, &KEYS),
-        pods: rng.percent(30).then(|| SelectedPods {
-            pods: selector(rng, &KEYS),
-            namespaces: rng.percent(50).then(|| selector(rng, &KEYS)),
-        }),
+        pods: rng.percent(30).then(|| selected_pods(rng)),
         address_types: if types.is_empty() { AddressType::DEFAULT.into() } else { types },
     }
+}
+
+fn selected_pods(rng: &mut Rng) -> SelectedPods {
+    let namespaces = rng.percent(50).then(|| selector(rng, &KEYS));
+    SelectedPods { pods: selector(rng, &KEYS), namespaces }
 }
 
 /// Nodes by name and by every address, pod ranges and blocks at their edges, and the servers themselves.
