@@ -38,4 +38,6 @@ fn scenarios_have_the_files_of_the_examples() {
     let config = read("../../examples/kube-restrict-ip/config.yaml");
     assert!(read("../../scenarios/32-restrict-ip.md").contains(&format!("```config\n{config}```\n")));
     assert!(read("../../docs/host-policies.md").contains(&format!("```yaml\n{config}```\n")));
+    let list = read("../../examples/outside-host/host.yaml");
+    assert!(read("../../docs/outside-hosts.md").contains(&format!("```yaml\n{list}```\n")));
 }

@@ -92,7 +92,8 @@ pub fn run(directory: &str) -> ExitCode {
     let text = std::fs::read_to_string(directory.join(LIST)).unwrap();
     let (list, found) = NodeAllowlist::parse(&SourceText { file: LIST.into(), text });
     assert!(found.is_empty(), "{found:?}");
-    let settings = Settings { list: list.unwrap(), state_dir: directory.join(STATE), once: false };
+    let settings =
+        Settings { list: list.unwrap(), state_dir: directory.join(STATE), once: false, confirm: None, listen: None };
     match palisade_host::run(settings) {
         Ok(_) => ExitCode::SUCCESS,
         Err(error) => panic!("{error:?}"),
