@@ -67,4 +67,4 @@ pub use k8s_openapi::jiff::Timestamp;
 pub use run::{RunError, run};
 pub use settings::{BAN_FILES, BootRestore, ELEMENTS_PER_NODE, Enforce, Settings, state_directory};
 pub use signals::terminated;
-pub use watch::chain;
+pub use watch::{chain, told_by_api_server};

@@ -166,7 +166,7 @@ fn is_not_found(error: &watcher::Error) -> bool {
 
 /// An error in one line. Of a kind that is not there the server says no more than that a page was not found.
 pub fn in_words(error: &watcher::Error) -> String {
-    if is_not_found(error) { "the API server does not know the kind".to_string() } else { chain(error) }
+    if is_not_found(error) { "the API server does not know the kind".to_string() } else { told_by_api_server(error) }
 }
 
 /// Whether the server says that it does not know `sendInitialEvents`: it answers 422, or 400.
@@ -188,6 +188,21 @@ pub fn chain(error: &dyn std::error::Error) -> String {
         source = error.source();
     }
     text
+}
+
+/// Why a watch fails: what the API server says, without all that it says it in.
+pub fn told_by_api_server(error: &watcher::Error) -> String {
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchFailed(kube::Error::Api(status))
+        | watcher::Error::WatchError(status)
+            if !status.message.is_empty() =>
+        {
+            format!("{} ({})", status.message, status.code)
+        }
+        other => chain(other),
+    }
 }
 
 /// An object of a kind, kept as what our own readers take.

@@ -72,12 +72,14 @@ pub struct Cluster {
     state: ClusterState,
     /// The nodes of the list that is under way; with them those that it has and that are not selected.
     listing: Option<BTreeSet<Arc<str>>>,
+    /// Whether the state may be another than when somebody asked last.
+    is_changed: bool,
 }
 
 impl Cluster {
     /// As it was when somebody looked last.
     pub fn new(source: ClusterSource, safety: Safety, before: ClusterState) -> Cluster {
-        let mut cluster = Cluster { source, safety, state: before, listing: None };
+        let mut cluster = Cluster { source, safety, state: before, listing: None, is_changed: true };
         // The file may admit less than it did.
         let (source, within) = (&cluster.source, &cluster.safety.within);
         for known in cluster.state.nodes.values_mut() {
@@ -108,9 +110,19 @@ impl Cluster {
         self.state.nodes.values().flat_map(|known| known.addresses.keys().copied())
     }
 
+    /// Whether the state may be another than when this was asked last. A kubelet writes its Node every few minutes though nothing is new.
+    pub fn take_change(&mut self) -> bool {
+        std::mem::take(&mut self.is_changed)
+    }
+
     /// Takes in what happened.
     pub fn take(&mut self, event: Event, now: Timestamp) -> Vec<News> {
         let mut news = Vec::new();
+        self.is_changed |= match &event {
+            Event::ListBegins | Event::Listed(_) => false,
+            Event::Put(_) | Event::Deleted(_) => self.state.error.is_some() || !self.state.doubted.is_empty(),
+            Event::ListEnds | Event::Failed(_) => true,
+        };
         match event {
             Event::ListBegins => self.listing = Some(BTreeSet::new()),
             Event::Listed(node) => {
@@ -147,6 +159,7 @@ impl Cluster {
     /// Lets the nodes go that are doubted as of now, or stay too long, whatever `safety` says; their delay begins now.
     pub fn accept(&mut self, names: &BTreeSet<Arc<str>>, now: Timestamp) -> Vec<News> {
         let mut news = Vec::new();
+        self.is_changed = true;
         let is_leaving = |known: &Known| !known.is_staying();
         let known = names
             .iter()
@@ -185,6 +198,7 @@ impl Cluster {
             }
             self.state.too_few = Some(why);
         }
+        self.is_changed |= !news.is_empty() || self.state.too_few != before;
         news
     }
 
@@ -232,7 +246,8 @@ impl Cluster {
         if !selects(&self.source.nodes, &node.labels) {
             return self.leave(&node.name, now, news);
         }
-        self.state.accepted.remove(&node.name);
+        self.is_changed |= self.state.accepted.remove(&node.name);
+        let before = self.state.nodes.get(&node.name).cloned();
         let wanted = node.addresses.iter().filter(|(kind, _)| self.source.admits(*kind));
         let (mut admitted, mut refused) = (BTreeMap::new(), Vec::new());
         for (kind, text) in wanted {
@@ -259,11 +274,13 @@ impl Cluster {
         let new = refused.iter().filter(|refusal| !known.refused.contains(refusal));
         news.extend(new.map(|refusal| News::Refused(Arc::clone(&node.name), refusal.clone())));
         known.refused = refused;
+        self.is_changed |= before.as_ref() != Some(&*known);
     }
 
     fn leave(&mut self, name: &Arc<str>, now: Timestamp, news: &mut Vec<News>) {
         let until = until(now, self.safety.remove_delay);
         let Some(known) = self.state.nodes.get_mut(name) else { return };
+        self.is_changed = true;
         known.refused.clear();
         for (net, stay) in &mut known.addresses {
             leave_address(name, *net, stay, until, news);

@@ -1,23 +1,30 @@
 //! The nodes of a cluster, as its API server tells of them.
 
+mod node;
+
 use std::time::Instant;
 
 use futures_util::stream::{BoxStream, StreamExt as _, select_all};
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
+use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::core::PartialObjectMeta;
 use kube::runtime::watcher::{self, Event as Watched};
 use kube::{Api, Client, ResourceExt as _};
-use palisade_agent::{Steadiness, chain};
+use palisade_agent::{Steadiness, chain, told_by_api_server};
 use palisade_core::Selector;
-use palisade_sources::node_allowlist::{AddressType, ClusterSource};
+use palisade_sources::node_allowlist::ClusterSource;
 use tokio::sync::mpsc;
 
 use crate::cluster::{Event, Observed};
 use crate::roster::{Heard, Roster, Told};
 use crate::run::Message;
 
+use node::Node;
+
 /// Pods that ended have no node any more.
 const RUNNING: &str = "status.phase!=Succeeded,status.phase!=Failed";
+
+/// How many nodes are asked for at once: a page is read as a whole.
+const PAGE: u32 = 50;
 
 /// What is heard, or why nothing is.
 type News = Result<Heard, watcher::Error>;
@@ -55,7 +62,7 @@ async fn watch(
     loop {
         let heard = match heard.next().await {
             Some(Ok(heard)) => heard,
-            Some(Err(error)) => return Some(chain(&error)),
+            Some(Err(error)) => return Some(told_by_api_server(&error)),
             None => return Some("the watch ended".to_string()),
         };
         let events = match (&mut roster, heard) {
@@ -74,10 +81,10 @@ async fn watch(
 
 /// The nodes, and what singles them out.
 fn heard(client: &Client, source: &ClusterSource) -> BoxStream<'static, News> {
-    let nodes = watcher::watcher(Api::<Node>::all(client.clone()), watcher::Config::default());
+    let nodes = watcher::watcher(Api::<Node>::all(client.clone()), watcher::Config::default().page_size(PAGE));
     let egress = source.egress_annotation.clone();
     let nodes = nodes.map(move |event| {
-        Ok(Heard::Node(told(event?, |node| node.name_any().into(), |node| Some(observed(node, egress.as_deref())))))
+        Ok(Heard::Node(told(event?, |node| node.name_any().into(), |node| Some(node.observed(egress.as_deref())))))
     });
     let mut all: Vec<BoxStream<'static, News>> = vec![nodes.boxed()];
     if let Some(selected) = &source.pods {
@@ -133,32 +140,5 @@ fn plain(told: Told<std::sync::Arc<str>, Observed>) -> Event {
         Told::Ends => Event::ListEnds,
         Told::Put(_, node) => Event::Put(node),
         Told::Deleted(name) => Event::Deleted(name),
-    }
-}
-
-/// What of a node matters.
-fn observed(node: &Node, egress: Option<&str>) -> Observed {
-    let status = node.status.iter().flat_map(|status| status.addresses.iter().flatten());
-    let addresses = status.filter_map(|address| {
-        let kind = match address.type_.as_str() {
-            "InternalIP" => AddressType::InternalIP,
-            "ExternalIP" => AddressType::ExternalIP,
-            // Names are no addresses.
-            _ => return None,
-        };
-        Some((kind, address.address.clone()))
-    });
-    let spec = node.spec.as_ref();
-    let blocks = spec.and_then(|spec| spec.pod_cidrs.clone()).unwrap_or_default();
-    let first = spec.and_then(|spec| spec.pod_cidr.clone()).filter(|first| !blocks.contains(first));
-    let blocks = first.into_iter().chain(blocks).map(|block| (AddressType::PodCIDR, block));
-    let named = egress.and_then(|key| node.annotations().get(key));
-    let named = named.into_iter().flat_map(|text| text.split([',', ' ', '\n'])).filter(|text| !text.is_empty());
-    let named = named.map(|text| (AddressType::Egress, text.to_owned()));
-    let labels = node.metadata.labels.iter().flatten();
-    Observed {
-        name: node.metadata.name.as_deref().unwrap_or_default().into(),
-        labels: labels.map(|(key, value)| (key.as_str().into(), value.as_str().into())).collect(),
-        addresses: addresses.chain(blocks).chain(named).collect(),
     }
 }

@@ -1,6 +1,7 @@
 //! All clusters together, what the kernel and the files hold of them, and what is written down.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -32,9 +33,10 @@ pub struct Host {
     exports: Vec<Kept>,
     store: Store,
     inbox: mpsc::Sender<Message>,
-    state: State,
-    /// What is on disk; `None` if nobody knows.
-    saved: Option<State>,
+    /// What is known besides the clusters.
+    state: State<Never>,
+    /// What of it is on disk; `None` if nobody knows, or that of a cluster is not.
+    saved: Option<State<Never>>,
     /// What is in force; `None` if it has to be brought into force.
     in_force: Option<BTreeSet<IpNet>>,
     /// Who changed what the kernel holds, if somebody did.
@@ -46,6 +48,10 @@ pub struct Host {
     /// When to look at what stands beside us.
     look: Option<Timestamp>,
 }
+
+/// The clusters are elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Never {}
 
 /// Whether the rules wait for somebody to say that they may stay.
 #[derive(Debug)]
@@ -149,31 +155,43 @@ impl Host {
         }
     }
 
-    /// Brings everything that is known into force, and writes it down.
+    /// Brings everything that is known into force, and writes it down. It costs nothing where nothing changed.
     pub fn settle(&mut self, now: Timestamp) {
+        let mut changed = false;
         for cluster in &mut self.clusters {
             let news = cluster.expire(now);
             log(cluster, &news);
+            changed |= cluster.take_change();
+        }
+        if changed {
+            self.saved = None;
         }
         // What is due once more says so itself.
-        self.retry = None;
+        let again = self.retry.take().is_some();
         if self.silent.is_some_and(|silent| silent <= now) {
             self.in_force = None;
         }
-        self.enforce(now);
-        self.export(now);
+        if changed || self.in_force.is_none() {
+            self.enforce(now);
+        }
+        if changed || again {
+            self.export(now);
+        }
         if self.look.is_some_and(|look| look <= now) {
             self.look_beside(now);
         }
-        let clusters = self.clusters.iter();
-        self.state.clusters = clusters.map(|cluster| (cluster.name().clone(), cluster.state().clone())).collect();
         if self.saved.as_ref() != Some(&self.state) {
-            match self.store.save(&self.state) {
-                Ok(()) => self.saved = Some(self.state.clone()),
-                Err(error) => {
-                    tracing::error!("the next start will not know this: {}", chain(&error));
-                    self.try_again(now);
-                }
+            self.save(now);
+        }
+    }
+
+    fn save(&mut self, now: Timestamp) {
+        let clusters = self.clusters.iter().map(|cluster| (Arc::clone(cluster.name()), cluster.state()));
+        match self.store.save(&self.state.with(clusters.collect())) {
+            Ok(()) => self.saved = Some(self.state.clone()),
+            Err(error) => {
+                tracing::error!("the next start will not know this: {}", chain(&error));
+                self.try_again(now);
             }
         }
     }
@@ -185,8 +203,7 @@ impl Host {
                 self.enforcer.go_back(before)?;
                 (self.state.in_force_since, self.state.unconfirmed_until) = (None, None);
                 self.state.error = Some("not confirmed in time: what the kernel held before is back".to_string());
-                // It is told by the error that the program ends with; the state is for those who ask later.
-                drop(self.store.save(&self.state));
+                self.save(now);
                 Ok(true)
             }
             other => {
@@ -208,8 +225,9 @@ impl Host {
     }
 
     /// What is known.
-    pub fn state(&self) -> &State {
-        &self.state
+    pub fn state(&self) -> State {
+        let clusters = self.clusters.iter().map(|cluster| (Arc::clone(cluster.name()), cluster.state().clone()));
+        self.state.with(clusters.collect())
     }
 
     /// Whether the kernel holds what it should.

@@ -257,7 +257,7 @@ fn take(host: &mut Host, message: Message) {
         Message::Accept(nodes) => host.accept(&nodes, now),
         Message::Confirm => host.confirm(),
         // Who went away needs no answer.
-        Message::State(answer) => drop(answer.send(Box::new(host.state().clone()))),
+        Message::State(answer) => drop(answer.send(Box::new(host.state()))),
     }
 }
 

@@ -20,10 +20,10 @@ const VERSION: u32 = 1;
 const FILE: &str = "nodes.json";
 const LOCK: &str = "lock";
 
-/// Everything that is known.
+/// Everything that is known. `C` is what is known of a cluster: where it is written down, only lent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct State {
+pub struct State<C = ClusterState> {
     version: u32,
     /// The name of the list.
     pub name: Arc<str>,
@@ -46,12 +46,12 @@ pub struct State {
     /// The files.
     pub exports: Vec<ExportState>,
     /// The clusters.
-    pub clusters: BTreeMap<Arc<str>, ClusterState>,
+    pub clusters: BTreeMap<Arc<str>, C>,
 }
 
-impl State {
+impl<C> State<C> {
     /// Of a list of which nothing is known yet.
-    pub fn new(list: &NodeAllowlist) -> State {
+    pub fn new(list: &NodeAllowlist) -> State<C> {
         let (mode, sets) = match &list.mode {
             Mode::OwnChain => ("OwnChain", Vec::new()),
             Mode::SetOnly(sets) => ("SetOnly", sets.iter().map(ToString::to_string).collect()),
@@ -70,6 +70,24 @@ impl State {
             obstacles: Vec::new(),
             exports: Vec::new(),
             clusters: BTreeMap::new(),
+        }
+    }
+
+    /// The same with these clusters.
+    pub fn with<D>(&self, clusters: BTreeMap<Arc<str>, D>) -> State<D> {
+        State {
+            version: self.version,
+            name: Arc::clone(&self.name),
+            mode: self.mode.clone(),
+            ports: self.ports.clone(),
+            sets: self.sets.clone(),
+            static_cidrs: self.static_cidrs.clone(),
+            in_force_since: self.in_force_since,
+            error: self.error.clone(),
+            unconfirmed_until: self.unconfirmed_until,
+            obstacles: self.obstacles.clone(),
+            exports: self.exports.clone(),
+            clusters,
         }
     }
 }
@@ -139,7 +157,7 @@ impl Store {
     /// # Errors
     ///
     /// If it cannot be written; the old one stays.
-    pub fn save(&self, state: &State) -> Result<(), FileError> {
+    pub fn save(&self, state: &State<&ClusterState>) -> Result<(), FileError> {
         let path = self.0.join(FILE);
         let mut text = serde_json::to_vec(state).map_err(|error| FileError::of("write", &path)(error.into()))?;
         text.push(b'\n');

@@ -306,3 +306,24 @@ fn an_annotation_names_addresses() {
     // The next file does not mean it any more.
     assert_eq!(admitted(&super::tests::cluster("", "", known)), [""; 0]);
 }
+
+#[test]
+fn what_says_nothing_new_changes_nothing() {
+    let mut cluster = cluster("", "", ClusterState::default());
+    listed(&mut cluster, nodes(2), 0);
+    assert!(cluster.take_change());
+    let same = |cluster: &mut Cluster| cluster.take(Event::Put(node("n1", &["10.0.0.1"])), at(1));
+    same(&mut cluster);
+    cluster.take(Event::Deleted("n9".into()), at(1));
+    assert!(!cluster.take_change());
+    cluster.take(Event::Failed("away".to_string()), at(2));
+    assert!(cluster.take_change());
+    same(&mut cluster);
+    assert!(cluster.take_change());
+    cluster.take(Event::Deleted("n1".into()), at(3));
+    assert!(cluster.take_change());
+    cluster.expire(at(2 + DELAY));
+    assert!(!cluster.take_change());
+    cluster.expire(at(3 + DELAY));
+    assert!(cluster.take_change());
+}
