@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand, ValueEnum};
 use palisade_core::{HostPort, Port, PortRange, Transport};
 use palisade_host::store::{self, Store};
-use palisade_host::{Ended, Settings, cleanup, export};
+use palisade_host::{Ended, Settings, cleanup, export, unusable};
 use palisade_sources::SourceText;
 use palisade_sources::node_allowlist::{ClusterSource, Export, ExportFormat, Mode, NodeAllowlist, Safety};
 
@@ -152,6 +152,10 @@ pub fn run(arguments: HostArguments) -> anyhow::Result<Exit> {
         (None, None) => anyhow::bail!("--config or --kubeconfig says which clusters are meant"),
     };
     if arguments.check {
+        // Where the list is checked its kubeconfigs need not be.
+        for unusable in unusable(&list.clusters)? {
+            note(&format!("warning: {unusable}"));
+        }
         return Ok(Exit::Clean);
     }
     let list = match &arguments.export {

@@ -55,6 +55,10 @@ fn text(told: &Told<'_>, now: Timestamp) -> String {
     let state = told.state;
     let name = &state.name;
     let mut text = match (told.running, state.in_force_since) {
+        _ if state.mode == "ExportOnly" => {
+            let followed = if told.running { "the clusters are followed" } else { "nobody follows the clusters" };
+            format!("NodeAllowlist {name}: kept in files alone; {followed}\n")
+        }
         (true, Some(since)) => format!("NodeAllowlist {name}: in force, changed {} ago\n", length(since, now)),
         (true, None) => format!("NodeAllowlist {name}: not in force\n"),
         (false, _) => {

@@ -49,6 +49,20 @@ pub async fn follow(number: usize, source: &ClusterSource, inbox: &mpsc::Sender<
     }
 }
 
+/// What stands in the way of asking the clusters, as far as their kubeconfigs show; none of them is asked.
+///
+/// # Errors
+///
+/// If the async runtime cannot be started.
+pub fn unusable(clusters: &[ClusterSource]) -> std::io::Result<Vec<String>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let unusable = clusters.iter().filter_map(|source| {
+        let client = runtime.block_on(palisade_agent::client(Some(&source.kubeconfig), source.context.as_deref()));
+        client.err().map(|error| format!("cluster {}: {}", source.name, chain(&error)))
+    });
+    Ok(unusable.collect())
+}
+
 /// Why the watch failed; `None` if nobody listens any more.
 async fn watch(
     client: Client,

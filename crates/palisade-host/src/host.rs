@@ -259,7 +259,9 @@ impl Host {
                 }
                 if self.state.in_force_since.is_none() || changed {
                     self.state.in_force_since = Some(now);
-                    tracing::info!("in force: {} addresses of nodes are admitted", wanted.len());
+                    if self.list.mode != Mode::ExportOnly {
+                        tracing::info!("in force: {} addresses of nodes are admitted", wanted.len());
+                    }
                 }
                 self.state.error = None;
                 self.in_force = Some(wanted);

@@ -25,4 +25,5 @@ pub mod store;
 
 pub use enforce::EnforceError;
 pub use export::{Addresses, ExportError, ExportState, Exported, TextError, export};
+pub use follow::unusable;
 pub use run::{Ended, RunError, Settings, cleanup, run};

@@ -76,7 +76,12 @@ impl World {
     /// This program once more, on the server, with the directory as its last argument.
     pub fn spawn(&self, words: &'static [&'static str]) -> Child {
         let directory = self.directory().to_owned();
-        let spawn = move || Command::new(std::env::current_exe().unwrap()).args(words).arg(directory).spawn().unwrap();
+        let spawn = move || {
+            let mut command = Command::new(std::env::current_exe().unwrap());
+            // As the unit of systemd has it.
+            command.envs([("MALLOC_TRIM_THRESHOLD_", "131072"), ("MALLOC_MMAP_THRESHOLD_", "131072")]);
+            command.args(words).arg(directory).spawn().unwrap()
+        };
         self.lab.inside(&"n1".into(), spawn).unwrap()
     }
 

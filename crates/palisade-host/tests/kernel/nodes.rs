@@ -113,7 +113,7 @@ pub fn nodes_come_and_go_by_the_hundred() {
     }
     // The table has what is there, and nothing else: 300 and one, of each family, some as ranges of neighbours.
     let rules = || world.tool("nft", &["list", "table", "inet", "palisade_host"], "");
-    until(|| rules().contains("10.103.0.0-10.103.1.43") && !rules().contains("10.102."), || rules());
+    until(|| rules().contains("10.103.0.0-10.103.1.43") && !rules().contains("10.102."), rules);
     until(|| !world.state().contains("m2-"), || world.state());
 }
 
