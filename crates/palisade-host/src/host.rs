@@ -21,6 +21,8 @@ use crate::store::{State, Store};
 const RETRY: Duration = Duration::from_secs(2);
 /// Sets of which the kernel does not tell what others do to them are read so often.
 const SILENT: Duration = Duration::from_secs(5);
+/// Sets that others change are repaired so often at most.
+const REPAIR_PAUSE: Duration = Duration::from_secs(1);
 /// What stands beside us is looked at so often.
 const LOOK: Duration = Duration::from_mins(1);
 
@@ -43,6 +45,8 @@ pub struct Host {
     drift: Option<String>,
     confirming: Confirming,
     retry: Option<Timestamp>,
+    /// When that was repaired last.
+    repaired: Option<Timestamp>,
     /// When sets are to be read again, of which the kernel tells nothing.
     silent: Option<Timestamp>,
     /// When to look at what stands beside us.
@@ -105,6 +109,7 @@ impl Host {
             drift: None,
             confirming: Confirming::No,
             retry: None,
+            repaired: None,
             silent: None,
             look: Some(Timestamp::MIN),
         }
@@ -133,10 +138,15 @@ impl Host {
     }
 
     /// Another program changed what the kernel holds, or may have.
-    pub fn drifted(&mut self, program: String) {
+    pub fn drifted(&mut self, program: String, now: Timestamp) {
         self.enforcer.doubt();
-        self.in_force = None;
         self.drift = Some(program);
+        // Who fills the same set would be answered at once, and answer at once.
+        let pause = self.repaired.map(|repaired| later(repaired, REPAIR_PAUSE)).filter(|end| *end > now);
+        match pause.filter(|_| matches!(self.list.mode, Mode::SetOnly(_))) {
+            Some(end) => self.silent = Some(self.silent.map_or(end, |silent| silent.min(end))),
+            None => self.in_force = None,
+        }
     }
 
     /// A command ended that a file is followed by.
@@ -255,6 +265,7 @@ impl Host {
         match self.bring_into_force(&wanted, now) {
             Ok(changed) => {
                 if let Some(program) = self.drift.take().filter(|_| changed) {
+                    self.repaired = Some(now);
                     tracing::warn!("{program} changed what the kernel holds, which is repaired");
                 }
                 if self.state.in_force_since.is_none() || changed {

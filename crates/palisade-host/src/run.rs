@@ -252,7 +252,7 @@ fn take(host: &mut Host, message: Message) {
     let now = Timestamp::now();
     match message {
         Message::Cluster(number, event) => host.take(number, event, now),
-        Message::Table(program) => host.drifted(program),
+        Message::Table(program) => host.drifted(program, now),
         Message::Exported(finished) => host.exported(finished, now),
         Message::Accept(nodes) => host.accept(&nodes, now),
         Message::Confirm => host.confirm(),
