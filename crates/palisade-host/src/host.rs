@@ -11,7 +11,8 @@ use tokio::sync::mpsc;
 
 use crate::beside;
 use crate::cluster::{Cluster, Event, News};
-use crate::enforce::{Before, EnforceError, Enforcer};
+use crate::confirming::Confirming;
+use crate::enforce::{EnforceError, Enforcer};
 use crate::export::{Addresses, Finished, Kept};
 use crate::request::Accepted;
 use crate::run::Message;
@@ -56,22 +57,6 @@ pub struct Host {
 /// The clusters are elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Never {}
-
-/// Whether the rules wait for somebody to say that they may stay.
-#[derive(Debug)]
-enum Confirming {
-    /// They do not.
-    No,
-    /// The first that change something will.
-    Armed(Duration),
-    /// They do, or else what was before comes back.
-    Waiting {
-        /// What that is.
-        before: Before,
-        /// Until when.
-        until: Timestamp,
-    },
-}
 
 impl Host {
     /// As the last one left it.
@@ -158,11 +143,8 @@ impl Host {
 
     /// The rules may stay.
     pub fn confirm(&mut self) {
-        if matches!(self.confirming, Confirming::Waiting { .. }) {
-            tracing::info!("confirmed: the rules stay");
-            self.confirming = Confirming::No;
-            self.state.unconfirmed_until = None;
-        }
+        self.confirming.confirm();
+        self.state.unconfirmed_until = self.confirming.until();
     }
 
     /// Brings everything that is known into force, and writes it down. It costs nothing where nothing changed.
@@ -207,31 +189,29 @@ impl Host {
     }
 
     /// Goes back to what the kernel held before, if nobody confirmed in time; whether it did.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel refuses.
     pub fn went_back(&mut self, now: Timestamp) -> Result<bool, EnforceError> {
-        match std::mem::replace(&mut self.confirming, Confirming::No) {
-            Confirming::Waiting { before, until } if until <= now => {
-                self.enforcer.go_back(before)?;
-                (self.state.in_force_since, self.state.unconfirmed_until) = (None, None);
-                self.state.error = Some("not confirmed in time: what the kernel held before is back".to_string());
-                self.save(now);
-                Ok(true)
-            }
-            other => {
-                self.confirming = other;
-                Ok(false)
-            }
-        }
+        let Some(before) = self.confirming.overdue(now) else { return Ok(false) };
+        self.enforcer.go_back(before)?;
+        (self.state.in_force_since, self.state.unconfirmed_until) = (None, None);
+        self.state.error = Some("not confirmed in time: what the kernel held before is back".to_string());
+        self.save(now);
+        Ok(true)
     }
 
     /// When there is something to do though nothing happens.
     pub fn next(&self, now: Timestamp) -> Option<Timestamp> {
         let due = self.clusters.iter().filter_map(Cluster::next);
-        let until = match &self.confirming {
-            Confirming::Waiting { until, .. } => Some(*until),
-            Confirming::No | Confirming::Armed(_) => None,
-        };
         // What stays because too few would be left is due all the time.
-        due.filter(|due| *due > now).chain(self.retry).chain(until).chain(self.silent).chain(self.look).min()
+        due.filter(|due| *due > now)
+            .chain(self.retry)
+            .chain(self.confirming.until())
+            .chain(self.silent)
+            .chain(self.look)
+            .min()
     }
 
     /// What is known.
@@ -252,7 +232,7 @@ impl Host {
 
     /// Whether there is nothing more to wait for.
     pub fn is_settled(&self) -> bool {
-        !matches!(self.confirming, Confirming::Waiting { .. }) && !self.exports.iter().any(Kept::is_running)
+        self.confirming.until().is_none() && !self.exports.iter().any(Kept::is_running)
     }
 
     fn enforce(&mut self, now: Timestamp) {
@@ -289,17 +269,11 @@ impl Host {
     }
 
     fn bring_into_force(&mut self, wanted: &BTreeSet<IpNet>, now: Timestamp) -> Result<bool, EnforceError> {
-        let Confirming::Armed(within) = self.confirming else { return self.enforcer.enforce(&self.list, wanted) };
-        let before = self.enforcer.held()?;
+        let before = if self.confirming.is_armed() { Some(self.enforcer.held()?) } else { None };
         let changed = self.enforcer.enforce(&self.list, wanted)?;
-        if changed {
-            let until = later(now, within);
-            tracing::warn!(
-                "'palisade host confirm' keeps these rules, if it comes within {} seconds; else what was before is back",
-                within.as_secs()
-            );
-            self.state.unconfirmed_until = Some(until);
-            self.confirming = Confirming::Waiting { before, until };
+        if let Some(before) = before.filter(|_| changed) {
+            self.confirming.wait(before, now);
+            self.state.unconfirmed_until = self.confirming.until();
         }
         Ok(changed)
     }

@@ -12,6 +12,7 @@
 
 mod beside;
 pub mod cluster;
+mod confirming;
 mod enforce;
 mod export;
 mod follow;
