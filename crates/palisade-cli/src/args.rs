@@ -31,6 +31,17 @@ Exit status: 0 every flow is allowed, 1 a flow is denied, 2 no answer."
     )]
     Explain(ExplainArguments),
 
+    /// Check that flows come to what files say they should
+    #[command(
+        arg_required_else_help = true,
+        after_help = "Examples:
+  palisade test -f examples/shop examples/shop/expected.test
+  palisade test -f manifests tests/*.yaml --lab --output junit
+
+Exit status: 0 all expectations hold, 1 one does not, 2 no answer."
+    )]
+    Test(crate::test::TestArguments),
+
     /// Build the pods, enforce the policies, send real packets
     #[cfg(target_os = "linux")]
     #[command(

@@ -187,7 +187,8 @@ fn ask(lab: &Lab, snapshot: &Snapshot, questions: &[Question]) -> anyhow::Result
     witness(lab, snapshot, &cases, palisade_lab::progress_bar()).map_err(lab_error)
 }
 
-fn lab_error(error: impl Into<LabError>) -> anyhow::Error {
+/// What the lab refuses, with its hint.
+pub fn lab_error(error: impl Into<LabError>) -> anyhow::Error {
     let error = error.into();
     let hint = error.hint();
     with_hint(error, hint)

@@ -17,6 +17,7 @@ mod explain;
 mod host;
 #[cfg(target_os = "linux")]
 mod host_ask;
+#[cfg(target_os = "linux")]
 mod host_status;
 mod input;
 #[cfg(target_os = "linux")]
@@ -36,6 +37,10 @@ mod restore;
 mod status;
 #[cfg(target_os = "linux")]
 mod table;
+mod test;
+#[cfg(target_os = "linux")]
+mod test_lab;
+mod test_report;
 #[cfg(target_os = "linux")]
 mod wait;
 #[cfg(target_os = "linux")]
@@ -81,6 +86,7 @@ fn main() -> ExitCode {
         #[cfg(target_os = "linux")]
         Command::Host(arguments) => host::run(arguments),
         Command::Explain(arguments) => explain::run(&arguments),
+        Command::Test(arguments) => test::run(&arguments),
         #[cfg(target_os = "linux")]
         Command::Lab(arguments) => lab::run(&arguments),
         #[cfg(target_os = "linux")]

@@ -13,6 +13,8 @@
 //!
 //! [`node_allowlist`] reads the files of servers outside of clusters.
 //!
+//! [`flow_test`] reads what flows are expected to come to.
+//!
 //! [`live`] reads the objects of a running cluster, event by event, with the same readers of kinds.
 
 mod addresses;
@@ -21,6 +23,7 @@ mod cluster;
 mod config_map;
 mod document;
 pub mod feed;
+pub mod flow_test;
 mod host_policy;
 mod json;
 mod limits;

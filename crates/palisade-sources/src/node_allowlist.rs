@@ -22,7 +22,7 @@ use crate::network_policy::block;
 use crate::reading::{At, Reading};
 use crate::report::{Origin, Report};
 use crate::restrict_ip::take;
-use crate::tree::{Span, shortened};
+use crate::tree::Span;
 use crate::{SourceText, syntax};
 
 pub use clusters::ClusterSource;
@@ -91,8 +91,8 @@ impl NodeAllowlist {
 /// Reads the file; what it comes to counts only if no problem is an error.
 pub(crate) fn read(root: &At<'_>, reading: &mut Reading) -> Option<NodeAllowlist> {
     root.known_fields(&["apiVersion", "kind", "metadata", "spec"], Level::Error, reading)?;
-    is_to_be(root, "apiVersion", host_policy::VERSION, reading)?;
-    is_to_be(root, "kind", KIND, reading)?;
+    root.is_to_be("apiVersion", host_policy::VERSION, reading)?;
+    root.is_to_be("kind", KIND, reading)?;
     let name = metadata::read(root, Scope::Cluster, syntax::dns_subdomain, reading).name;
     let spec = root.required("spec", "clusters and allow", reading)?;
     let known = ["clusters", "staticCIDRs", "allow", "mode", "setOnly", "exports", "safety"];
@@ -108,17 +108,6 @@ pub(crate) fn read(root: &At<'_>, reading: &mut Reading) -> Option<NodeAllowlist
         safety: spec.field("safety").map(|at| safety::read(&at, reading)).unwrap_or_default(),
     };
     Some(list)
-}
-
-/// A field that says what the file is.
-fn is_to_be(root: &At<'_>, field: &str, expected: &str, reading: &mut Reading) -> Option<()> {
-    let at = root.required(field, expected, reading)?;
-    let text = at.text(reading)?;
-    if text != expected {
-        reading.error(&at, format!("expected {expected}, found '{}'", shortened(text)));
-        return None;
-    }
-    Some(())
 }
 
 fn is_empty(at: &At<'_>) -> bool {

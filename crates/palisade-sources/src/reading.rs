@@ -76,12 +76,12 @@ impl Reading {
 
     /// Reports an error at a value.
     pub fn error(&mut self, at: &At<'_>, message: impl fmt::Display) {
-        self.problem(Level::Error, at.node.span, format!("{at}: {message}"));
+        self.problem(Level::Error, at.node.span, at.says(message));
     }
 
     /// Reports a warning at a value.
     pub fn warning(&mut self, at: &At<'_>, message: impl fmt::Display) {
-        self.problem(Level::Warning, at.node.span, format!("{at}: {message}"));
+        self.problem(Level::Warning, at.node.span, at.says(message));
     }
 
     /// Adds what to do about the problem reported last.
@@ -131,6 +131,17 @@ impl<'p> At<'p> {
             reading.error(self, format!("{name}: expected {what}, found nothing"));
         }
         field
+    }
+
+    /// A field that says what the file is.
+    pub fn is_to_be(&'p self, name: &'p str, expected: &str, reading: &mut Reading) -> Option<()> {
+        let at = self.required(name, expected, reading)?;
+        let text = at.text(reading)?;
+        if text != expected {
+            reading.error(&at, format!("expected {expected}, found '{}'", shortened(text)));
+            return None;
+        }
+        Some(())
     }
 
     /// The entries of a mapping; `None`, with a problem, if it is none.
@@ -235,6 +246,14 @@ impl<'p> At<'p> {
     fn unknown_field(&self, key: &Key<'_>, level: Level, reading: &mut Reading) {
         let message = format!("{}: unknown field '{}'", self.or("top level"), shortened(&key.text));
         reading.problem(level, key.span, message);
+    }
+
+    /// A message about the value, after the path to it.
+    fn says(&self, message: impl fmt::Display) -> String {
+        match self.step {
+            Step::Root => message.to_string(),
+            _ => format!("{self}: {message}"),
+        }
     }
 
     /// The path, or another word for the object itself.
