@@ -13,6 +13,8 @@
 //!
 //! [`node_allowlist`] reads the files of servers outside of clusters.
 //!
+//! [`Written`] has policies as they are written, for checks.
+//!
 //! [`live`] reads the objects of a running cluster, event by event, with the same readers of kinds.
 
 mod addresses;
@@ -43,12 +45,14 @@ mod service;
 mod syntax;
 mod tree;
 mod workload;
+mod written;
 mod yaml;
 
 pub use ban_list::shortest_prefix;
 pub use config_map::AGENT_NAMESPACE;
 pub use limits::Limits;
 pub use read::{ReadError, SourceText, read, read_files};
+pub use written::{FieldPath, Form, Written};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use palisade_core::{BanList, Diagnostic, Family, Snapshot};
