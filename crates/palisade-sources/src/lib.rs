@@ -42,6 +42,7 @@ pub mod restrict_ip;
 mod scalar;
 mod selector;
 mod service;
+mod spelling;
 mod syntax;
 mod tree;
 mod workload;
@@ -52,6 +53,7 @@ pub use ban_list::shortest_prefix;
 pub use config_map::AGENT_NAMESPACE;
 pub use limits::Limits;
 pub use read::{ReadError, SourceText, read, read_files};
+pub use spelling::distance;
 pub use written::{FieldPath, Form, Written};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use palisade_core::{Diagnostic, Labels, Level};
 
+use crate::spelling::distance;
 use crate::tree::{Key, Node, Span, Value, duplicates, shortened};
 
 /// The check of what the API server would refuse or drop, if no other check is about it.
@@ -303,22 +304,4 @@ fn closest<'k>(text: &str, known: &[&'k str]) -> Option<&'k str> {
     let distances = near.map(|name| (distance(&text.to_lowercase(), &name.to_lowercase()), *name));
     let by_distance = distances.min()?;
     (by_distance.0 <= 2 && by_distance.0 < by_distance.1.len() / 2).then_some(by_distance.1)
-}
-
-/// The Levenshtein distance, for names of fields; long text is never close to one.
-fn distance(left: &str, right: &str) -> usize {
-    if left.len() > 40 {
-        return usize::MAX;
-    }
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (i, a) in left.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, b) in right.bytes().enumerate() {
-            let substituted = diagonal + usize::from(a != b);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[right.len()]
 }
