@@ -26,6 +26,9 @@ use crate::check::Check;
 /// The id of what reading the input tells and no other check is about.
 pub const INPUT: &str = "NP000";
 
+/// The id of what cannot be read and no other check is about.
+pub const UNREADABLE: &str = "NP001";
+
 /// A check of the list: its module if it has one, its level, its page.
 macro_rules! check {
     ($id:literal, $level:ident, $page:literal) => {
@@ -38,7 +41,7 @@ macro_rules! check {
 
 /// Every check.
 pub const ALL: &[Check] = &[
-    check!("NP000", Error, "checks/np000_input.md"),
+    check!("NP000", Warning, "checks/np000_input.md"),
     check!("NP001", Error, "checks/np001_unreadable.md"),
     check!("NP002", Error, "checks/np002_cidr_invalid.md"),
     check!("NP003", Error, "checks/np003_except_outside_cidr.md"),

@@ -54,9 +54,10 @@ pub fn check(sources: &[SourceText], parsed: &Parsed) -> Vec<Diagnostic> {
     diagnostics
 }
 
-/// What reading told and no other check is about goes by the id of the input as a whole.
+/// What reading told and no other check is about goes by the id of what cannot be read, or else of the input as a whole.
 fn with_id(diagnostic: Diagnostic) -> Diagnostic {
-    Diagnostic { id: diagnostic.id.or(Some(checks::INPUT)), ..diagnostic }
+    let other = if is_unreadable(&diagnostic) { checks::UNREADABLE } else { checks::INPUT };
+    Diagnostic { id: diagnostic.id.or(Some(other)), ..diagnostic }
 }
 
 /// Whether a diagnostic is of those that no annotation and no selection of checks hides: the input could not be read.

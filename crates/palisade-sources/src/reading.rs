@@ -9,15 +9,15 @@ use palisade_core::{Diagnostic, Labels, Level};
 use crate::spelling::distance;
 use crate::tree::{Key, Node, Span, Value, duplicates, shortened};
 
-/// The check of what the API server would refuse or drop, if no other check is about it.
+/// The check of what the API server would refuse or drop, where no other check is about it.
 const UNREADABLE: &str = "NP001";
 
 /// Something wrong with an object, and where.
 #[derive(Clone, Debug)]
 pub struct Problem {
     pub level: Level,
-    /// The check that it comes from.
-    pub id: &'static str,
+    /// The check that it comes from, if one is about it.
+    pub id: Option<&'static str>,
     pub span: Span,
     pub message: String,
     pub hint: Option<String>,
@@ -27,7 +27,7 @@ impl Problem {
     /// The diagnostic, without its place; `effect` is what errors mean for the object.
     pub fn diagnostic(self, object: Option<&str>, effect: Option<&str>) -> Diagnostic {
         Diagnostic {
-            id: Some(self.id),
+            id: self.id,
             object: object.map(str::to_string),
             effect: effect.filter(|_| self.level == Level::Error).map(str::to_string),
             hint: self.hint,
@@ -101,20 +101,21 @@ impl Reading {
     /// Says which check the problem reported last comes from.
     pub fn id(&mut self, id: &'static str) {
         if let Some(problem) = self.problems.last_mut() {
-            problem.id = id;
+            problem.id = Some(id);
         }
     }
 
     /// Says which check the problems after the first `count` come from.
     pub fn id_from(&mut self, count: usize, id: &'static str) {
         for problem in self.problems.iter_mut().skip(count) {
-            problem.id = id;
+            problem.id = Some(id);
         }
     }
 
     /// Reports a problem at a place.
     pub fn problem(&mut self, level: Level, span: Span, message: String) {
-        self.problems.push(Problem { level, id: UNREADABLE, span, message, hint: None });
+        let id = (level == Level::Error).then_some(UNREADABLE);
+        self.problems.push(Problem { level, id, span, message, hint: None });
     }
 }
 
@@ -256,6 +257,7 @@ impl<'p> At<'p> {
     fn unknown_field(&self, key: &Key<'_>, level: Level, reading: &mut Reading) {
         let message = format!("{}: unknown field '{}'", self.or("top level"), shortened(&key.text));
         reading.problem(level, key.span, message);
+        reading.id(UNREADABLE);
     }
 
     /// The path, or another word for the object itself.
