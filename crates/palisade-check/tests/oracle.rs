@@ -37,7 +37,6 @@ fn what_is_called_dead_changes_no_verdict() {
             );
         }
     }
-    eprintln!("{tried:?}");
     let ids: BTreeSet<&str> = tried.keys().copied().collect();
     // The names of random labels are too short to be taken for one another, and blocks are rarely excepted whole.
     let expected = BTreeSet::from(["NP040", "NP041", "NP044", "NP045"]);

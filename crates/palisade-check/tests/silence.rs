@@ -122,6 +122,31 @@ fn rules_that_hold_others() {
 }
 
 #[test]
+fn selectors_that_hold_others() {
+    let check = |outer: &str, inner: &str, expected: bool| {
+        let rule = |expression: &str| {
+            format!(
+                "{{from: [{{namespaceSelector: {{matchExpressions: [{{key: kubernetes.io/metadata.name, {expression}}}]}}}}]}}"
+            )
+        };
+        let expected: &[&str] = if expected { &["NP045"] } else { &[] };
+        ingress(&format!("{}, {}", rule(outer), rule(inner)), "", expected);
+    };
+    check("operator: In, values: [a, b]", "operator: In, values: [a]", true);
+    check("operator: In, values: [a, b]", "operator: In, values: [b, c]", false);
+    check("operator: NotIn, values: [a, b]", "operator: In, values: [c]", true);
+    check("operator: NotIn, values: [a, b]", "operator: In, values: [b, c]", false);
+    check("operator: NotIn, values: [a]", "operator: NotIn, values: [a, b]", true);
+    check("operator: NotIn, values: [a, c]", "operator: NotIn, values: [a, b]", false);
+    check("operator: NotIn, values: [a]", "operator: DoesNotExist", true);
+    check("operator: NotIn, values: [a]", "operator: Exists", false);
+    check("operator: Exists", "operator: In, values: [a]", true);
+    check("operator: Exists", "operator: NotIn, values: [a]", false);
+    check("operator: In, values: [a]", "operator: Exists", false);
+    check("operator: DoesNotExist", "operator: NotIn, values: [a]", false);
+}
+
+#[test]
 fn lists_that_are_written_and_empty() {
     ingress("{from: , ports: [{port: 80}]}", "", &["NP024"]);
     expect("{podSelector: {}, policyTypes: [Ingress], egress: []}", "", &["NP021"]);

@@ -33,7 +33,7 @@ fn sarif_names_the_rule_and_the_region() {
     let region = &location["region"];
     assert_eq!(
         (&region["startLine"], &region["startColumn"], &region["endColumn"]),
-        (&7.into(), &26.into(), &36.into())
+        (&7.into(), &27.into(), &37.into())
     );
 }
 
