@@ -17,7 +17,9 @@ mod subject;
 pub use check::{Check, Finding, Group};
 pub use subject::Subject;
 
-use palisade_core::{Diagnostic, Level};
+use std::sync::Arc;
+
+use palisade_core::{Diagnostic, Level, NetworkPolicy};
 use palisade_sources::{Parsed, SourceText, Written};
 
 use allowed::Allowed;
@@ -28,7 +30,9 @@ pub fn check(sources: &[SourceText], parsed: &Parsed) -> Vec<Diagnostic> {
     let mut written = Written::read(sources);
     let cluster = Cluster::new(&parsed.snapshot, &written);
     let mut found = Vec::new();
-    for policy in parsed.snapshot.policies.values().filter(|policy| policy.unreadable.is_none()) {
+    // Of a policy without a name nobody can say where it is written.
+    let is_checked = |policy: &&Arc<NetworkPolicy>| policy.unreadable.is_none() && written.has_policy(&policy.name);
+    for policy in parsed.snapshot.policies.values().filter(is_checked) {
         let subject = Subject { policy, written: &written, cluster: &cluster };
         for check in checks::ALL {
             let findings = check.find.map(|find| find(&subject)).unwrap_or_default();

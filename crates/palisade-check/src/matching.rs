@@ -42,7 +42,7 @@ pub fn peer(subject: &Subject<'_>, peer: &Peer) -> (&'static str, Match) {
         return ("namespaceSelector", none_selected(namespaces, subject.cluster));
     }
     // A namespace whose labels are not known may be selected, too.
-    if by_name(namespaces).is_none() && !subject.cluster.knows_all_labels() {
+    if !asks_for_names(namespaces) && !subject.cluster.knows_all_labels() {
         return ("podSelector", Match::Possible);
     }
     ("podSelector", pods(selector, &selected, subject.cluster))
@@ -58,7 +58,7 @@ pub fn nonstandard_name<'s>(selector: &'s Selector, cluster: &Cluster<'_>) -> Op
 
 /// A selector of namespaces that selects none of those in the input. Others may be elsewhere.
 fn none_selected(selector: &Selector, cluster: &Cluster<'_>) -> Match {
-    if nonstandard_name(selector, cluster).is_some() || !(by_name(selector).is_some() || cluster.knows_all_labels()) {
+    if nonstandard_name(selector, cluster).is_some() || !(asks_for_names(selector) || cluster.knows_all_labels()) {
         return Match::Possible;
     }
     let labels: Vec<&Labels> = cluster.namespaces().map(|(_, labels)| labels).collect();
@@ -76,12 +76,10 @@ fn pods(selector: &Selector, namespaces: &[&str], cluster: &Cluster<'_>) -> Matc
     unmatched(selector, &labels)
 }
 
-/// The names that a selector of namespaces asks for, if it does.
-fn by_name(selector: &Selector) -> Option<&Requirement> {
-    let asks = |requirement: &&Requirement| {
-        &*requirement.key == NAMESPACE_NAME && matches!(requirement.operator, Operator::In(_))
-    };
-    selector.requirements().iter().find(asks)
+/// Whether a selector of namespaces asks for names and for no other label.
+fn asks_for_names(selector: &Selector) -> bool {
+    let is_name = |requirement: &Requirement| *requirement.key == *NAMESPACE_NAME;
+    selector.requirements().iter().all(is_name)
 }
 
 /// What a selector comes to among objects with these labels.

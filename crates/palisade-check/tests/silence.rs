@@ -47,6 +47,8 @@ fn namespaces_that_the_input_does_not_show_may_be_meant() {
     let named = "{from: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: kube-system}}}]}";
     ingress(named, WEB, &[]);
     ingress(named, &format!("{WEB}{NODE}"), &["NP041"]);
+    let two = "{from: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: shop, team: shop}}}]}";
+    ingress(two, &format!("{WEB}{NODE}"), &[]);
     // Nobody knows the labels of a namespace that is merely named.
     ingress("{from: [{namespaceSelector: {matchLabels: {name: shop}}}]}", WEB, &[]);
 }
@@ -86,6 +88,25 @@ fn dns_over_tcp_may_be_allowed_elsewhere() {
     expect(spec, "", &["NP026"]);
     expect(spec, &other("{}"), &[]);
     expect(spec, &other("{matchLabels: {app: web, tier: a}}"), &["NP026"]);
+}
+
+#[test]
+fn an_audited_policy_allows_nothing_beside_one_in_force() {
+    let policy = |name: &str, annotations: &str, protocol: &str| {
+        format!(
+            "---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{namespace: shop, name: {name}, annotations: {{{annotations}}}}}\nspec: {{podSelector: {{}}, policyTypes: [Egress], egress: [{{to: [{{podSelector: {{}}}}], ports: [{{port: 53, protocol: {protocol}}}]}}]}}\n"
+        )
+    };
+    let spec = "{podSelector: {}, policyTypes: [Ingress]}";
+    let audited = "palisade.dev/audit: 'true'";
+    expect(spec, &[policy("udp", "", "UDP"), policy("tcp", audited, "TCP")].concat(), &["NP026"]);
+    expect(spec, &[policy("udp", audited, "UDP"), policy("tcp", audited, "TCP")].concat(), &[]);
+}
+
+#[test]
+fn a_policy_without_a_name_is_not_checked() {
+    let unnamed = "---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {namespace: shop, generateName: a-}\nspec: {podSelector: {}}\n";
+    expect("{podSelector: {}, policyTypes: [Ingress]}", unnamed, &[]);
 }
 
 #[test]

@@ -91,6 +91,11 @@ impl<'a> Written<'a> {
         Written { sources, objects, placed: false, report: Report::new(sources) }
     }
 
+    /// Whether it holds a policy.
+    pub fn has_policy(&self, policy: &PolicyName) -> bool {
+        self.objects.policies.contains_key(policy)
+    }
+
     /// What is written in a field of a policy.
     pub fn form(&self, policy: &PolicyName, path: &FieldPath) -> Form<'_> {
         let Some(object) = self.objects.policies.get(policy) else { return Form::Absent };

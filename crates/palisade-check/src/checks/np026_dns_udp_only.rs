@@ -40,6 +40,9 @@ fn allows_tcp(subject: &Subject<'_>, udp: &RuleAt<'_>) -> bool {
     let mut policies = subject.cluster.policies(subject.namespace());
     policies.any(|policy| {
         let rules = policy.rules[udp.direction].as_deref().unwrap_or_default();
-        implies(&subject.policy.subjects, &policy.subjects) && rules.iter().any(|rule| contains(rule, &tcp, own))
+        // An audited policy allows nothing beside one that is in force.
+        (!policy.audit || subject.policy.audit)
+            && implies(&subject.policy.subjects, &policy.subjects)
+            && rules.iter().any(|rule| contains(rule, &tcp, own))
     })
 }
