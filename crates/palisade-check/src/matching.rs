@@ -1,5 +1,8 @@
 //! Selectors that select nothing, and what may have been meant.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use palisade_core::{Labels, Operator, Peer, Requirement, Selector};
 use palisade_sim::selects;
 use palisade_sources::distance;
@@ -72,8 +75,10 @@ fn pods(selector: &Selector, namespaces: &[&str], cluster: &Cluster<'_>) -> Matc
     if namespaces.iter().any(|namespace| cluster.may_hide_pods(namespace)) {
         return Match::Possible;
     }
-    let labels: Vec<&Labels> = namespaces.iter().flat_map(|name| cluster.pods(name)).map(|pod| pod.labels).collect();
-    unmatched(selector, &labels)
+    if namespaces.iter().flat_map(|name| cluster.pods(name)).any(|pod| selects(selector, pod.labels)) {
+        return Match::Possible;
+    }
+    unmatched(selector, &namespaces.iter().flat_map(|name| cluster.labels_of_pods(name)).collect::<Vec<_>>())
 }
 
 /// Whether a selector of namespaces asks for names and for no other label.
@@ -82,17 +87,15 @@ fn asks_for_names(selector: &Selector) -> bool {
     selector.requirements().iter().all(is_name)
 }
 
-/// What a selector comes to among objects with these labels.
+/// What a selector comes to that selects none of these labels.
 fn unmatched(selector: &Selector, all: &[&Labels]) -> Match {
-    if all.iter().any(|labels| selects(selector, labels)) {
-        return Match::Possible;
-    }
+    let pairs: BTreeSet<_> = all.iter().flat_map(|labels| labels.iter()).collect();
     for requirement in selector.requirements() {
         let Some((key, value)) = single(requirement) else { continue };
-        for (near_key, near_value) in all.iter().flat_map(|labels| labels.iter()) {
+        for &(near_key, near_value) in &pairs {
             let misspelt = (**near_key == *key && is_near(value, near_value))
                 || (**near_value == *value && is_near(key, near_key));
-            let meant = Requirement { key: near_key.clone(), operator: Operator::In(vec![near_value.clone()]) };
+            let meant = Requirement { key: Arc::clone(near_key), operator: Operator::In(vec![Arc::clone(near_value)]) };
             if misspelt && all.iter().any(|labels| selects(&replaced(selector, requirement, &meant), labels)) {
                 return Match::Misspelt { written: requirement.to_string(), meant: meant.to_string() };
             }

@@ -68,6 +68,16 @@ fn a_name_is_taken_for_another_only_if_it_is_close() {
 }
 
 #[test]
+fn a_key_may_be_misspelt() {
+    let pod = |name: &str, label: &str| {
+        format!("---\napiVersion: v1\nkind: Pod\nmetadata: {{namespace: shop, name: {name}, labels: {{{label}}}}}\n")
+    };
+    let spec = "{podSelector: {matchLabels: {aplication: web}}, policyTypes: [Ingress]}";
+    expect(spec, &[pod("a", "zone: a"), pod("b", "application: web")].concat(), &["NP042"]);
+    expect(spec, &[pod("a", "zone: a"), pod("b", "application: api")].concat(), &["NP040"]);
+}
+
+#[test]
 fn ports_that_pods_need_not_declare() {
     let port = "{from: [{podSelector: {}}], ports: [{port: 9100}]}";
     ingress(port, WEB, &["NP043"]);
