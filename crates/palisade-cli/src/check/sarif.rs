@@ -101,7 +101,6 @@ struct Region {
     start_column: usize,
     /// The column after the last.
     end_column: usize,
-    snippet: Message,
 }
 
 /// The findings as a log of one run.
@@ -133,12 +132,8 @@ fn finding(finding: &Diagnostic) -> Finding {
 }
 
 fn location(place: &Place) -> Location {
-    let region = Region {
-        start_line: place.line,
-        start_column: place.column,
-        end_column: place.column + place.width,
-        snippet: Message { text: place.text.to_string() },
-    };
+    let (start_line, start_column) = (place.line, place.column);
+    let region = Region { start_line, start_column, end_column: start_column + place.width };
     Location { physical_location: PhysicalLocation { artifact_location: Artifact { uri: uri(&place.file) }, region } }
 }
 
