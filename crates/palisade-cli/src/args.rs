@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::{Ipv4Net, Ipv6Net};
-use palisade_core::Family;
+use palisade_core::{Family, Level};
 
 /// Decides and enforces who may talk to whom in and around Kubernetes.
 #[derive(Debug, Parser)]
@@ -31,11 +31,26 @@ Exit status: 0 every flow is allowed, 1 a flow is denied, 2 no answer."
     )]
     Explain(ExplainArguments),
 
+    /// Find what is most likely not meant in manifests, with its line and what to write instead
+    #[command(
+        arg_required_else_help = true,
+        after_help = "Examples:
+  palisade check examples/shop
+  helm template web | palisade check -
+  palisade check manifests --output sarif > palisade.sarif
+  palisade check --explain NP020
+
+The annotation 'palisade.dev/allow: NP023,NP045' silences checks about a policy.
+
+Exit status: 0 nothing is found, 1 something at or above --fail-on is, 2 no answer."
+    )]
+    Check(CheckArguments),
+
     /// Check that flows come to what files say they should
     #[command(
         arg_required_else_help = true,
         after_help = "Examples:
-  palisade test -f examples/shop examples/shop/expected.test
+  palisade test -f examples/shop examples/tests/shop.yaml
   palisade test -f manifests tests/*.yaml --lab --output junit
 
 Exit status: 0 all expectations hold, 1 one does not, 2 no answer."
@@ -226,6 +241,74 @@ pub struct ExplainArguments {
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = OutputFormat::Text)]
     #[arg(hide_possible_values = true)]
     pub output: OutputFormat,
+}
+
+/// Arguments of `check`.
+#[derive(Args, Debug)]
+pub struct CheckArguments {
+    /// Manifests: file, directory or - (stdin)
+    #[arg(value_name = "PATH", required_unless_present_any = ["filenames", "explain"])]
+    pub paths: Vec<PathBuf>,
+
+    /// The same, as other commands take it; repeatable
+    #[arg(short = 'f', long = "filename", value_name = "PATH")]
+    pub filenames: Vec<PathBuf>,
+
+    /// Only these: ids, beginnings of ids or letters of groups, separated by commas; repeatable
+    #[arg(long, value_name = "CHECKS", value_delimiter = ',')]
+    pub select: Vec<String>,
+
+    /// Not these
+    #[arg(long, value_name = "CHECKS", value_delimiter = ',')]
+    pub ignore: Vec<String>,
+
+    /// The least level that makes the exit status 1: error, warning or note
+    #[arg(long, value_name = "LEVEL", value_enum, default_value_t = LevelArgument::Warning, hide_possible_values = true)]
+    pub fail_on: LevelArgument,
+
+    /// text, json (one object a finding), sarif, or github (annotations of a workflow)
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = FindingsFormat::Text)]
+    #[arg(hide_possible_values = true)]
+    pub output: FindingsFormat,
+
+    /// Print the page of a check
+    #[arg(long, value_name = "ID", exclusive = true)]
+    pub explain: Option<String>,
+}
+
+/// How much a finding matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LevelArgument {
+    /// what cannot be read
+    Error,
+    /// what is most likely not meant
+    Warning,
+    /// what is worth knowing
+    Note,
+}
+
+impl LevelArgument {
+    /// The level meant.
+    pub fn level(self) -> Level {
+        match self {
+            LevelArgument::Error => Level::Error,
+            LevelArgument::Warning => Level::Warning,
+            LevelArgument::Note => Level::Note,
+        }
+    }
+}
+
+/// The form of findings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FindingsFormat {
+    /// for people
+    Text,
+    /// for programs: one JSON object a line
+    Json,
+    /// for code scanning: SARIF 2.1.0
+    Sarif,
+    /// for a GitHub workflow: its annotations
+    Github,
 }
 
 /// Arguments of `render`.

@@ -1,6 +1,6 @@
 //! Diagnostics on stderr, in the shape that rustc made familiar.
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal, Write};
 use std::ops::Range;
 
 use annotate_snippets::{AnnotationKind, Level as Title, Renderer, Snippet};
@@ -10,13 +10,23 @@ use crate::output::note;
 
 /// Prints diagnostics to stderr.
 pub fn print(diagnostics: &[Diagnostic]) {
-    // https://no-color.org: any value but the empty one.
-    let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let coloured = std::io::stderr().is_terminal() && !unwanted;
-    let renderer = if coloured { Renderer::styled() } else { Renderer::plain() };
+    let renderer = renderer(&std::io::stderr());
     for diagnostic in diagnostics {
         note(&format!("{}\n", render(diagnostic, &renderer)));
     }
+}
+
+/// Prints diagnostics to stdout, where they are the answer.
+pub fn write(out: &mut impl Write, diagnostics: &[Diagnostic]) -> std::io::Result<()> {
+    let renderer = renderer(&std::io::stdout());
+    diagnostics.iter().try_for_each(|diagnostic| writeln!(out, "{}\n", render(diagnostic, &renderer)))
+}
+
+/// In colours, where a person reads.
+fn renderer(to: &impl IsTerminal) -> Renderer {
+    // https://no-color.org: any value but the empty one.
+    let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    if to.is_terminal() && !unwanted { Renderer::styled() } else { Renderer::plain() }
 }
 
 fn render(diagnostic: &Diagnostic, renderer: &Renderer) -> String {
@@ -32,7 +42,11 @@ fn render(diagnostic: &Diagnostic, renderer: &Renderer) -> String {
     let notes = [(&diagnostic.effect, Title::NOTE), (&diagnostic.hint, Title::HELP)]
         .into_iter()
         .filter_map(|(text, level)| text.as_ref().map(|text| level.message(text)));
-    let report = level.primary_title(title);
+    let title = level.primary_title(title);
+    let report = match diagnostic.id {
+        Some(id) => title.id(id),
+        None => title,
+    };
     let report = match &diagnostic.place {
         Some(place) => report
             .element(

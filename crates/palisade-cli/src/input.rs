@@ -11,7 +11,7 @@ use std::time::SystemTime;
 use anyhow::{Context as _, anyhow};
 use palisade_core::{Diagnostic, Flow, Snapshot};
 use palisade_sim::ResolveError;
-use palisade_sources::{Options, Parsed, restrict_ip};
+use palisade_sources::{Options, Parsed, SourceText, restrict_ip};
 
 use crate::args::InputArguments;
 use crate::diagnostics;
@@ -71,6 +71,17 @@ impl InputArguments {
     }
 }
 
+/// The text of manifests, and what it says, with whatever is wrong with it.
+pub fn manifests(paths: &[PathBuf]) -> anyhow::Result<(Vec<SourceText>, Parsed)> {
+    if paths.iter().filter(|path| path.as_os_str() == "-").count() > 1 {
+        let message = "standard input can be read only once".to_string();
+        return Err(Hinted { message, hint: "name '-' once".to_string() }.into());
+    }
+    let texts = palisade_sources::read(paths)?;
+    let parsed = palisade_sources::parse(&texts, &Options { now: now(), ..Options::default() });
+    Ok((texts, parsed))
+}
+
 /// What manifests say, without what stands in elsewhere for addresses that they leave out; its diagnostics are printed.
 #[cfg(target_os = "linux")]
 pub fn snapshot_as_written(paths: &[PathBuf]) -> anyhow::Result<Snapshot> {
@@ -91,9 +102,14 @@ fn answer(parsed: Parsed) -> anyhow::Result<(Snapshot, Vec<Diagnostic>)> {
     let Parsed { snapshot, diagnostics, no_answer } = parsed;
     if no_answer {
         diagnostics::print(&diagnostics);
-        return Err(anyhow!("the input cannot be read well enough to give an answer"));
+        return Err(unanswerable());
     }
     Ok((snapshot, diagnostics))
+}
+
+/// The error of input that gives no answer; its diagnostics say why.
+pub fn unanswerable() -> anyhow::Error {
+    anyhow!("the input cannot be read well enough to give an answer")
 }
 
 /// A flow with the line that the user wrote.

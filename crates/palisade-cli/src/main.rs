@@ -7,6 +7,7 @@ mod args;
 mod ban_policies;
 #[cfg(target_os = "linux")]
 mod bans;
+mod check;
 #[cfg(target_os = "linux")]
 mod classes;
 #[cfg(target_os = "linux")]
@@ -85,6 +86,7 @@ fn main() -> ExitCode {
         Command::Bans(arguments) => bans::bans(&arguments),
         #[cfg(target_os = "linux")]
         Command::Host(arguments) => host::run(arguments),
+        Command::Check(arguments) => check::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         #[cfg(target_os = "linux")]

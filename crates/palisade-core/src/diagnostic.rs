@@ -51,6 +51,8 @@ impl fmt::Display for Place {
 pub struct Diagnostic {
     /// How much it matters.
     pub level: Level,
+    /// The check that it comes from, such as `NP002`; it stays the same over releases. `None` if no check has a page about it.
+    pub id: Option<&'static str>,
     /// What was found and what was expected: lower case, no final dot.
     pub message: String,
     /// The object concerned, such as `NetworkPolicy db/allow-web`.
@@ -66,7 +68,7 @@ pub struct Diagnostic {
 impl Diagnostic {
     /// A diagnostic without a place yet.
     pub fn new(level: Level, message: impl Into<String>) -> Diagnostic {
-        Diagnostic { level, message: message.into(), object: None, place: None, effect: None, hint: None }
+        Diagnostic { level, id: None, message: message.into(), object: None, place: None, effect: None, hint: None }
     }
 
     /// The message where it belongs: `shop.yaml:12:15: …`.

@@ -14,6 +14,7 @@
 //! [`node_allowlist`] reads the files of servers outside of clusters.
 //!
 //! [`flow_test`] reads what flows are expected to come to.
+//! [`Written`] has policies as they are written, for checks.
 //!
 //! [`live`] reads the objects of a running cluster, event by event, with the same readers of kinds.
 
@@ -43,15 +44,19 @@ pub mod restrict_ip;
 mod scalar;
 mod selector;
 mod service;
+mod spelling;
 mod syntax;
 mod tree;
 mod workload;
+mod written;
 mod yaml;
 
 pub use ban_list::shortest_prefix;
 pub use config_map::AGENT_NAMESPACE;
 pub use limits::Limits;
 pub use read::{ReadError, SourceText, read, read_files};
+pub use spelling::distance;
+pub use written::{FieldPath, Form, Written};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use palisade_core::{BanList, Diagnostic, Family, Snapshot};

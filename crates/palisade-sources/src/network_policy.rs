@@ -172,6 +172,7 @@ fn rules(at: &At<'_>, peers_field: &str, peers_left: &mut usize, peers_max: usiz
     for item in items {
         if item.node.value == Value::Null {
             reading.warning(&item, format!("an empty rule allows every peer and every port of {peers_field}"));
+            reading.id("NP023");
             rules.push(Rule { peers: None, ports: Ports::All });
             continue;
         }
@@ -205,6 +206,7 @@ fn peer(at: &At<'_>, reading: &mut Reading) -> Option<Peer> {
     match (pods, namespaces, block) {
         (None, None, None) => {
             reading.error(at, "expected a podSelector, a namespaceSelector or an ipBlock, found nothing");
+            reading.id("NP008");
             reading.hint(
                 "leave out the list to match every peer, or write 'podSelector: {}' for every pod of the namespace",
             );
@@ -230,6 +232,7 @@ fn peer(at: &At<'_>, reading: &mut Reading) -> Option<Peer> {
         }
         (_, _, Some(_)) => {
             reading.error(at, "an ipBlock cannot stand together with selectors");
+            reading.id("NP008");
             reading.hint("make two list items of them");
             None
         }
@@ -248,6 +251,7 @@ pub fn block_peer(at: &At<'_>, reading: &mut Reading) -> Option<(IpNet, Vec<IpNe
             // `except` must lie within `cidr` and be smaller than it.
             if !(cidr.contains(&except) && except.prefix_len() > cidr.prefix_len()) {
                 reading.error(&item, format!("{except} does not lie strictly within {cidr}"));
+                reading.id("NP003");
                 return None;
             }
             excepted.push(except);
@@ -261,6 +265,7 @@ pub fn block(at: &At<'_>, reading: &mut Reading) -> Option<IpNet> {
     let text = at.text(reading)?;
     let Ok(net) = text.parse::<IpNet>() else {
         reading.error(at, format!("expected a block such as 10.0.0.0/8 or fd00::/8, found '{}'", shortened(text)));
+        reading.id("NP002");
         if text.parse::<IpAddr>().is_ok() {
             reading.hint(format!("for one address write '{text}/{}'", if text.contains(':') { 128 } else { 32 }));
         }
@@ -269,6 +274,7 @@ pub fn block(at: &At<'_>, reading: &mut Reading) -> Option<IpNet> {
     // `::ffff:10.0.0.0/104` reads as IPv4 in one place and as IPv6 in the other: nobody can say what it allows.
     if matches!(net.addr(), IpAddr::V6(address) if address.to_ipv4_mapped().is_some()) {
         reading.error(at, format!("an IPv4 block within IPv6 is ambiguous, found '{text}'"));
+        reading.id("NP002");
         reading.hint("write the IPv4 block");
         return None;
     }
@@ -294,6 +300,7 @@ fn port_match(at: &At<'_>, reading: &mut Reading) -> Option<PortMatch> {
             None => Some(PortMatch::Every(protocol)),
             Some(end) => {
                 reading.error(&end, "endPort needs a port to start from");
+                reading.id("NP006");
                 None
             }
         };
@@ -305,6 +312,7 @@ fn port_match(at: &At<'_>, reading: &mut Reading) -> Option<PortMatch> {
         }
         if let Some(end) = end {
             reading.error(&end, "endPort needs a port that is a number");
+            reading.id("NP006");
             return None;
         }
         return well.then(|| PortMatch::Named(protocol, reading.share(name)));
@@ -320,6 +328,7 @@ pub fn port_range(port: &At<'_>, end: Option<&At<'_>>, reading: &mut Reading) ->
     let range = PortRange::new(first, last);
     if range.is_none() {
         reading.error(end, format!("endPort {last} is less than port {first}"));
+        reading.id("NP006");
     }
     range
 }

@@ -1,6 +1,6 @@
 //! From documents to objects: which kind each is, one reader a kind, duplicates, and what cannot be told.
 
-mod kind;
+pub mod kind;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -434,7 +434,7 @@ impl<'r, 's> Reader<'r, 's> {
         let Some(before) = before else { return };
         let message = format!("written twice: this one counts, and not that of {}", self.report.reference(before));
         let object = Some(object.to_string());
-        self.report.add(origin, Diagnostic { object, ..Diagnostic::new(Level::Warning, message) });
+        self.report.add(origin, Diagnostic { id: Some("NP009"), object, ..Diagnostic::new(Level::Warning, message) });
     }
 
     fn untold(&mut self, message: String, origin: Origin) {

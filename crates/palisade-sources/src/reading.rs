@@ -6,12 +6,18 @@ use std::sync::Arc;
 
 use palisade_core::{Diagnostic, Labels, Level};
 
+use crate::spelling::distance;
 use crate::tree::{Key, Node, Span, Value, duplicates, shortened};
+
+/// The check of what the API server would refuse or drop, where no other check is about it.
+const UNREADABLE: &str = "NP001";
 
 /// Something wrong with an object, and where.
 #[derive(Clone, Debug)]
 pub struct Problem {
     pub level: Level,
+    /// The check that it comes from, if one is about it.
+    pub id: Option<&'static str>,
     pub span: Span,
     pub message: String,
     pub hint: Option<String>,
@@ -21,6 +27,7 @@ impl Problem {
     /// The diagnostic, without its place; `effect` is what errors mean for the object.
     pub fn diagnostic(self, object: Option<&str>, effect: Option<&str>) -> Diagnostic {
         Diagnostic {
+            id: self.id,
             object: object.map(str::to_string),
             effect: effect.filter(|_| self.level == Level::Error).map(str::to_string),
             hint: self.hint,
@@ -91,9 +98,24 @@ impl Reading {
         }
     }
 
+    /// Says which check the problem reported last comes from.
+    pub fn id(&mut self, id: &'static str) {
+        if let Some(problem) = self.problems.last_mut() {
+            problem.id = Some(id);
+        }
+    }
+
+    /// Says which check the problems after the first `count` come from.
+    pub fn id_from(&mut self, count: usize, id: &'static str) {
+        for problem in self.problems.iter_mut().skip(count) {
+            problem.id = Some(id);
+        }
+    }
+
     /// Reports a problem at a place.
     pub fn problem(&mut self, level: Level, span: Span, message: String) {
-        self.problems.push(Problem { level, span, message, hint: None });
+        let id = (level == Level::Error).then_some(UNREADABLE);
+        self.problems.push(Problem { level, id, span, message, hint: None });
     }
 }
 
@@ -246,6 +268,7 @@ impl<'p> At<'p> {
     fn unknown_field(&self, key: &Key<'_>, level: Level, reading: &mut Reading) {
         let message = format!("{}: unknown field '{}'", self.or("top level"), shortened(&key.text));
         reading.problem(level, key.span, message);
+        reading.id(UNREADABLE);
     }
 
     /// A message about the value, after the path to it.
@@ -302,22 +325,4 @@ fn closest<'k>(text: &str, known: &[&'k str]) -> Option<&'k str> {
     let distances = near.map(|name| (distance(&text.to_lowercase(), &name.to_lowercase()), *name));
     let by_distance = distances.min()?;
     (by_distance.0 <= 2 && by_distance.0 < by_distance.1.len() / 2).then_some(by_distance.1)
-}
-
-/// The Levenshtein distance, for names of fields; long text is never close to one.
-fn distance(left: &str, right: &str) -> usize {
-    if left.len() > 40 {
-        return usize::MAX;
-    }
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (i, a) in left.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, b) in right.bytes().enumerate() {
-            let substituted = diagonal + usize::from(a != b);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[right.len()]
 }

@@ -11,6 +11,7 @@ use crate::tree::{Value, duplicates, shortened};
 
 /// Reads a selector; `None`, with problems, if any part of it cannot be read: half a selector selects other pods.
 pub fn read(at: &At<'_>, reading: &mut Reading) -> Option<Selector> {
+    let before = reading.problems.len();
     let mut requirements = Vec::new();
     let mut well = at.known_fields(&["matchLabels", "matchExpressions"], Level::Error, reading).is_some();
     if let Some(at) = at.field("matchLabels") {
@@ -26,6 +27,7 @@ pub fn read(at: &At<'_>, reading: &mut Reading) -> Option<Selector> {
             }
         }
     }
+    reading.id_from(before, "NP007");
     well.then(|| Selector::new(requirements))
 }
 

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use palisade_sources::{Options, SourceText, parse};
+use palisade_sources::{FieldPath, Options, SourceText, Written, parse};
 
 const MANIFESTS: [&str; 5] = [
     "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata:\n  name: p\n  namespace: db\nspec:\n  podSelector:\n    matchLabels: {app: pg}\n  policyTypes: [Ingress, Egress]\n  ingress:\n  - from:\n    - podSelector: {matchExpressions: [{key: app, operator: In, values: [web, api]}]}\n      namespaceSelector: {}\n    - ipBlock:\n        cidr: 10.0.0.0/8\n        except: [\"10.1.0.0/16\"]\n    ports:\n    - {port: 5432, endPort: 5440}\n    - {port: http, protocol: UDP}\n",
@@ -33,6 +33,12 @@ fn check(text: &str) {
         let rules = policy.rules.ingress.iter().chain(&policy.rules.egress).flatten();
         assert_eq!(rules.count(), 0, "an unreadable policy allows nothing");
         assert!(policy.rules.ingress.is_some() || policy.rules.egress.is_some(), "and isolates");
+    }
+    let mut written = Written::read(&sources);
+    for policy in first.snapshot.policies.values().filter(|policy| policy.unreadable.is_none()) {
+        let is_invented = policy.name.name.starts_with("unnamed-");
+        let place = written.place(&policy.name, &FieldPath::root().field("spec").field("podSelector"));
+        assert!(place.is_some() || is_invented, "{} is read, and not as it is written", policy.name);
     }
 }
 

@@ -23,6 +23,16 @@ fn lab_prints_the_documented_fields() {
     }
 }
 
+#[test]
+fn check_prints_the_documented_fields() {
+    let directory = user::directory();
+    fs::write(directory.path().join("policy.yaml"), "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: a}\nspec: {}\n---\nkind: CiliumNetworkPolicy\n").unwrap();
+    let output = User::Same.command(directory.path()).args(["check", "policy.yaml", "-o", "json"]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(text.lines().count(), 3, "{text}");
+    compare("check", &text);
+}
+
 fn check(command: &str) {
     let directory = user::directory();
     fs::write(directory.path().join("pods.yaml"), format!("apiVersion: v1\nkind: List\nitems:{POD}")).unwrap();
@@ -31,13 +41,23 @@ fn check(command: &str) {
     let output = User::Same.command(directory.path()).args(arguments).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(text.lines().count(), 2, "{text}{}", String::from_utf8_lossy(&output.stderr));
+    compare(command, &text);
+}
+
+/// Holds each line against the fields that are documented.
+fn compare(command: &str, text: &str) {
     let documented = documented(command);
     for line in text.lines() {
         let mut fields = BTreeSet::new();
         collect("", &serde_json::from_str(line).unwrap(), &mut fields);
         let or_null = |(path, kind): (String, &'static str)| {
-            let documented = documented.iter().any(|known| *known == (path.clone(), "string or null"));
-            (path, if documented && ["string", "null"].contains(&kind) { "string or null" } else { kind })
+            let or_null = |or_null| documented.contains(&(path.clone(), or_null));
+            let kind = match kind {
+                "string" | "null" if or_null("string or null") => "string or null",
+                "number" | "null" if or_null("number or null") => "number or null",
+                kind => kind,
+            };
+            (path, kind)
         };
         let fields: BTreeSet<_> = fields.into_iter().map(or_null).collect();
         assert_eq!(fields, documented, "{line}");
@@ -61,7 +81,7 @@ fn collect(path: &str, value: &Value, fields: &mut BTreeSet<(String, &'static st
         Value::String(_) => "string",
         Value::Bool(_) => "boolean",
         Value::Null => "null",
-        Value::Number(_) => panic!("{path} is {value}"),
+        Value::Number(_) => "number",
     };
     fields.insert((path.to_string(), kind));
 }
@@ -74,7 +94,8 @@ fn documented(command: &str) -> BTreeSet<(String, &'static str)> {
         let mut cells = line.split('|').map(str::trim).skip(1);
         let field = cells.next()?.strip_prefix('`')?.strip_suffix('`')?.to_string();
         let kind = cells.next()?;
-        let kind = ["string", "string or null", "boolean", "array of strings"].into_iter().find(|known| *known == kind);
+        let known = ["string", "string or null", "number or null", "boolean", "array of strings"];
+        let kind = known.into_iter().find(|known| *known == kind);
         Some((field, kind.unwrap_or_else(|| panic!("unknown type in {line}"))))
     };
     section.lines().filter_map(row).collect()

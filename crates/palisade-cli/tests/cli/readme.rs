@@ -29,6 +29,16 @@ fn the_page_of_outside_hosts_shows_what_is_printed() {
     }
 }
 
+#[test]
+fn the_page_of_checks_shows_what_is_printed() {
+    let read = |file| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
+    let page = read("../../docs/checking.md");
+    let transcript = read("tests/cli/check.md");
+    let start = page.find("$ palisade check web.yaml").unwrap();
+    let shown = page[start..].split("```").next().unwrap();
+    assert!(transcript.contains(shown), "docs/checking.md shows what no transcript has:\n{shown}");
+}
+
 /// What the scenarios prove is what users apply.
 #[test]
 fn scenarios_have_the_files_of_the_examples() {

@@ -1,0 +1,75 @@
+//! The list of all checks, in the order of their ids: a file each, and its page beside it.
+
+mod np004_cidr_host_bits;
+mod np005_except_covers_all;
+mod np010_missing_namespace;
+mod np020_and_or_confusion;
+mod np021_rules_without_type;
+mod np022_policytypes_omitted;
+mod np023_empty_rule_allows_all;
+mod np024_empty_list_meaning;
+mod np026_dns_udp_only;
+mod np027_protocol_default_tcp;
+mod np028_ns_label_nonstandard;
+mod np031_negative_selector;
+mod np040_subject_selects_nothing;
+mod np041_peer_selects_nothing;
+mod np042_selector_typo;
+mod np043_port_not_declared;
+mod np044_named_port_unmatched;
+mod np045_rule_redundant;
+
+use palisade_core::Level;
+
+use crate::check::Check;
+
+/// The id of what reading the input tells and no other check is about.
+pub const INPUT: &str = "NP000";
+
+/// The id of what cannot be read and no other check is about.
+pub const UNREADABLE: &str = "NP001";
+
+/// A check of the list: its module if it has one, its level, its page.
+macro_rules! check {
+    ($id:literal, $level:ident, $page:literal) => {
+        Check { id: $id, level: Level::$level, page: include_str!($page), find: None }
+    };
+    ($id:literal, $level:ident, $page:literal, $module:ident) => {
+        Check { find: Some($module::find), ..check!($id, $level, $page) }
+    };
+}
+
+/// Every check.
+pub const ALL: &[Check] = &[
+    check!("NP000", Warning, "checks/np000_input.md"),
+    check!("NP001", Error, "checks/np001_unreadable.md"),
+    check!("NP002", Error, "checks/np002_cidr_invalid.md"),
+    check!("NP003", Error, "checks/np003_except_outside_cidr.md"),
+    check!("NP004", Warning, "checks/np004_cidr_host_bits.md", np004_cidr_host_bits),
+    check!("NP005", Warning, "checks/np005_except_covers_all.md", np005_except_covers_all),
+    check!("NP006", Error, "checks/np006_endport_invalid.md"),
+    check!("NP007", Error, "checks/np007_selector_invalid.md"),
+    check!("NP008", Error, "checks/np008_peer_empty_or_mixed.md"),
+    check!("NP009", Warning, "checks/np009_duplicate_name.md"),
+    check!("NP010", Note, "checks/np010_missing_namespace.md", np010_missing_namespace),
+    check!("NP020", Warning, "checks/np020_and_or_confusion.md", np020_and_or_confusion),
+    check!("NP021", Warning, "checks/np021_rules_without_type.md", np021_rules_without_type),
+    check!("NP022", Note, "checks/np022_policytypes_omitted.md", np022_policytypes_omitted),
+    check!("NP023", Warning, "checks/np023_empty_rule_allows_all.md", np023_empty_rule_allows_all),
+    check!("NP024", Warning, "checks/np024_empty_list_meaning.md", np024_empty_list_meaning),
+    check!("NP026", Warning, "checks/np026_dns_udp_only.md", np026_dns_udp_only),
+    check!("NP027", Warning, "checks/np027_protocol_default_tcp.md", np027_protocol_default_tcp),
+    check!("NP028", Warning, "checks/np028_ns_label_nonstandard.md", np028_ns_label_nonstandard),
+    check!("NP031", Note, "checks/np031_negative_selector.md", np031_negative_selector),
+    check!("NP040", Warning, "checks/np040_subject_selects_nothing.md", np040_subject_selects_nothing),
+    check!("NP041", Warning, "checks/np041_peer_selects_nothing.md", np041_peer_selects_nothing),
+    check!("NP042", Warning, "checks/np042_selector_typo.md", np042_selector_typo),
+    check!("NP043", Note, "checks/np043_port_not_declared.md", np043_port_not_declared),
+    check!("NP044", Warning, "checks/np044_named_port_unmatched.md", np044_named_port_unmatched),
+    check!("NP045", Warning, "checks/np045_rule_redundant.md", np045_rule_redundant),
+];
+
+/// The check of an id.
+pub fn find(id: &str) -> Option<&'static Check> {
+    ALL.iter().find(|check| check.id == id)
+}

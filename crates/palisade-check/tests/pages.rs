@@ -1,0 +1,89 @@
+//! The examples of every page are run: the first fires this check alone, at the line that is marked, the second nothing of it.
+#![expect(clippy::disallowed_methods, reason = "reads and writes the project's own reference")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use palisade_check::{Check, check, checks};
+use palisade_core::Diagnostic;
+use palisade_sources::{Options, SourceText, parse};
+
+fn findings(text: &str) -> Vec<Diagnostic> {
+    let sources = [SourceText { file: "example.yaml".into(), text: text.to_string() }];
+    check(&sources, &parse(&sources, &Options::default()))
+}
+
+/// The two examples of a page.
+fn examples(check: &Check) -> [&'static str; 2] {
+    let blocks = check.page.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    blocks.collect::<Vec<_>>().try_into().unwrap_or_else(|_| panic!("{}: expected two examples", check.id))
+}
+
+#[test]
+fn the_first_example_fires_at_the_line_that_is_marked() {
+    for check in checks::ALL {
+        let [bad, _] = examples(check);
+        let mark = format!("# {}", check.id);
+        let marked = (1..).zip(bad.lines()).find(|(_, line)| line.ends_with(&mark)).map(|(number, _)| number);
+        let found = findings(bad);
+        assert!(found.iter().all(|found| found.id == Some(check.id)), "{}: {found:#?}", check.id);
+        let [found] = &found[..] else { panic!("{}: expected one finding: {found:#?}", check.id) };
+        assert_eq!(found.place.as_ref().map(|place| place.line), marked, "{}: {found:#?}", check.id);
+        assert!(found.level <= check.level, "{}: {found:#?}", check.id);
+    }
+}
+
+#[test]
+fn the_second_example_does_not_fire() {
+    for check in checks::ALL {
+        let [_, good] = examples(check);
+        let found: Vec<_> = findings(good).into_iter().filter(|found| found.id == Some(check.id)).collect();
+        assert!(found.is_empty(), "{}: {found:#?}", check.id);
+    }
+}
+
+#[test]
+fn ids_are_in_order_and_stand_in_the_titles() {
+    let ids: Vec<&str> = checks::ALL.iter().map(|check| check.id).collect();
+    assert!(ids.is_sorted_by(|left, right| left < right), "{ids:?}");
+    for check in checks::ALL {
+        assert!(check.page.starts_with(&format!("# {} {}\n\n", check.id, check.name())), "{}", check.id);
+        assert!(!check.name().is_empty(), "{}", check.id);
+    }
+}
+
+#[test]
+fn the_examples_of_the_repository_have_no_finding() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    for directory in fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()) {
+        let mut sources = palisade_sources::read(std::slice::from_ref(&directory)).unwrap();
+        // The config file of kube-restrict-ip is no manifest.
+        sources.retain(|source| !source.file.ends_with("kube-restrict-ip/config.yaml"));
+        let found = check(&sources, &parse(&sources, &Options::default()));
+        assert!(found.is_empty(), "{}: {found:#?}", directory.display());
+    }
+}
+
+#[test]
+fn the_reference_has_every_page() {
+    let mut text =
+        "# Checks\n\nWritten from the checks themselves; [checking.md](../checking.md) says how to run them.\n\n"
+            .to_string();
+    text.push_str("| id | name | level | group |\n|---|---|---|---|\n");
+    for check in checks::ALL {
+        let (id, name, level, group) = (check.id, check.name(), check.level, check.group().letter());
+        let anchor = format!("{}-{name}", id.to_lowercase());
+        let _ = writeln!(text, "| [{id}](#{anchor}) | {name} | {level} | {group} |");
+    }
+    for check in checks::ALL {
+        let _ = write!(text, "\n#{}", check.page);
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/checks.md");
+    if std::env::var_os("UPDATE_GOLDENS").is_some() {
+        fs::write(&path, &text).unwrap();
+    }
+    let written = fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(written, text, "docs/reference/checks.md is not that of the checks; UPDATE_GOLDENS=1 renews it");
+}

@@ -1,0 +1,221 @@
+//! Where checks would have to guess they are silent, and where they need not they tell.
+
+use palisade_check::check;
+use palisade_core::Diagnostic;
+use palisade_sources::{Options, SourceText, parse};
+
+const POLICY: &str = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {namespace: shop, name: web}\n";
+const WEB: &str = "---\napiVersion: v1\nkind: Pod\nmetadata: {namespace: shop, name: web, labels: {app: web}}\nspec: {containers: [{name: a, ports: [{name: http, containerPort: 8080}]}]}\n";
+const NODE: &str = "---\napiVersion: v1\nkind: Node\nmetadata: {name: n1}\nstatus: {addresses: [{type: InternalIP, address: 10.99.0.7}]}\n";
+
+/// Expects these ids of a policy with this `spec`, beside other objects.
+#[track_caller]
+fn expect(spec: &str, others: &str, expected: &[&str]) {
+    let found = findings(spec, others);
+    let ids: Vec<&str> = found.iter().filter_map(|found| found.id).collect();
+    assert_eq!(ids, expected, "{spec}\n{others}\n{found:#?}");
+}
+
+fn findings(spec: &str, others: &str) -> Vec<Diagnostic> {
+    let sources = [SourceText { file: "p.yaml".into(), text: format!("{POLICY}spec: {spec}\n{others}") }];
+    check(&sources, &parse(&sources, &Options::default()))
+}
+
+#[track_caller]
+fn ingress(rules: &str, others: &str, expected: &[&str]) {
+    expect(&format!("{{podSelector: {{}}, policyTypes: [Ingress], ingress: [{rules}]}}"), others, expected);
+}
+
+#[test]
+fn pods_that_the_input_does_not_show_may_be_meant() {
+    let spec = "{podSelector: {matchLabels: {app: database}}, policyTypes: [Ingress]}";
+    expect(spec, "", &[]);
+    expect(spec, WEB, &["NP040"]);
+    let scaled_down = "---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {namespace: shop, name: db}\nspec: {replicas: 0, template: {metadata: {labels: {app: database}}}}\n";
+    expect(spec, &format!("{WEB}{scaled_down}"), &[]);
+    let finished = "---\napiVersion: v1\nkind: Pod\nmetadata: {namespace: shop, name: db, labels: {app: database}}\nstatus: {phase: Succeeded}\n";
+    expect(spec, &format!("{WEB}{finished}"), &[]);
+}
+
+#[test]
+fn namespaces_that_the_input_does_not_show_may_be_meant() {
+    let elsewhere = "{from: [{namespaceSelector: {matchLabels: {team: monitoring}}}]}";
+    ingress(elsewhere, WEB, &[]);
+    let namespace = "---\napiVersion: v1\nkind: Namespace\nmetadata: {name: shop, labels: {team: shop}}\n";
+    ingress(elsewhere, &format!("{WEB}{namespace}"), &[]);
+    ingress(elsewhere, &format!("{WEB}{namespace}{NODE}"), &["NP041"]);
+    let named = "{from: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: kube-system}}}]}";
+    ingress(named, WEB, &[]);
+    ingress(named, &format!("{WEB}{NODE}"), &["NP041"]);
+    let two = "{from: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: shop, team: shop}}}]}";
+    ingress(two, &format!("{WEB}{NODE}"), &[]);
+    // Nobody knows the labels of a namespace that is merely named.
+    ingress("{from: [{namespaceSelector: {matchLabels: {name: shop}}}]}", WEB, &[]);
+}
+
+#[test]
+fn a_name_is_taken_for_another_only_if_it_is_close() {
+    let spec = |value: &str| format!("{{podSelector: {{matchLabels: {{app: {value}}}}}, policyTypes: [Ingress]}}");
+    let pod = |value: &str| {
+        format!("---\napiVersion: v1\nkind: Pod\nmetadata: {{namespace: shop, name: a, labels: {{app: {value}}}}}\n")
+    };
+    expect(&spec("postgers"), &pod("postgres"), &["NP042"]);
+    expect(&spec("postgres-2"), &pod("postgres-1"), &["NP040"]);
+    expect(&spec("api"), &pod("app"), &["NP040"]);
+    let namespace = "---\napiVersion: v1\nkind: Namespace\nmetadata: {name: monitoring}\n";
+    let misspelt = "{from: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: monitorring}}}]}";
+    ingress(misspelt, &format!("{WEB}{namespace}"), &["NP042"]);
+}
+
+#[test]
+fn a_key_may_be_misspelt() {
+    let pod = |name: &str, label: &str| {
+        format!("---\napiVersion: v1\nkind: Pod\nmetadata: {{namespace: shop, name: {name}, labels: {{{label}}}}}\n")
+    };
+    let spec = "{podSelector: {matchLabels: {aplication: web}}, policyTypes: [Ingress]}";
+    expect(spec, &[pod("a", "zone: a"), pod("b", "application: web")].concat(), &["NP042"]);
+    expect(spec, &[pod("a", "zone: a"), pod("b", "application: api")].concat(), &["NP040"]);
+}
+
+#[test]
+fn ports_that_pods_need_not_declare() {
+    let port = "{from: [{podSelector: {}}], ports: [{port: 9100}]}";
+    ingress(port, WEB, &["NP043"]);
+    let silent = "---\napiVersion: v1\nkind: Pod\nmetadata: {namespace: shop, name: b, labels: {app: b}}\n";
+    ingress(port, &format!("{WEB}{silent}"), &[]);
+    ingress("{from: [{podSelector: {}}], ports: [{port: web}]}", "", &[]);
+    ingress("{from: [{podSelector: {}}], ports: [{port: http, protocol: UDP}]}", WEB, &["NP044"]);
+}
+
+#[test]
+fn dns_over_tcp_may_be_allowed_elsewhere() {
+    let spec = "{podSelector: {matchLabels: {app: web}}, policyTypes: [Egress], egress: [{to: [{podSelector: {}}], ports: [{port: 53, protocol: UDP}]}]}";
+    let other = |subjects: &str| {
+        format!(
+            "---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{namespace: shop, name: tcp}}\nspec: {{podSelector: {subjects}, policyTypes: [Egress], egress: [{{to: [{{podSelector: {{}}}}], ports: [{{port: 53, protocol: TCP}}]}}]}}\n"
+        )
+    };
+    expect(spec, "", &["NP026"]);
+    expect(spec, &other("{}"), &[]);
+    expect(spec, &other("{matchLabels: {app: web, tier: a}}"), &["NP026"]);
+}
+
+#[test]
+fn an_audited_policy_allows_nothing_beside_one_in_force() {
+    let policy = |name: &str, annotations: &str, protocol: &str| {
+        format!(
+            "---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{namespace: shop, name: {name}, annotations: {{{annotations}}}}}\nspec: {{podSelector: {{}}, policyTypes: [Egress], egress: [{{to: [{{podSelector: {{}}}}], ports: [{{port: 53, protocol: {protocol}}}]}}]}}\n"
+        )
+    };
+    let spec = "{podSelector: {}, policyTypes: [Ingress]}";
+    let audited = "palisade.dev/audit: 'true'";
+    expect(spec, &[policy("udp", "", "UDP"), policy("tcp", audited, "TCP")].concat(), &["NP026"]);
+    expect(spec, &[policy("udp", audited, "UDP"), policy("tcp", audited, "TCP")].concat(), &[]);
+}
+
+#[test]
+fn a_policy_without_a_name_is_not_checked() {
+    let unnamed = "---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {namespace: shop, generateName: a-}\nspec: {podSelector: {}}\n";
+    expect("{podSelector: {}, policyTypes: [Ingress]}", unnamed, &[]);
+}
+
+#[test]
+fn tcp_may_be_meant() {
+    ingress("{from: [{podSelector: {}}], ports: [{port: 53}, {port: 53, protocol: UDP}]}", "", &[]);
+    ingress("{from: [{podSelector: {}}], ports: [{port: 514, protocol: TCP}]}", "", &[]);
+    ingress("{from: [{podSelector: {}}], ports: [{port: 8080}]}", "", &[]);
+    let pod = "---\napiVersion: v1\nkind: Pod\nmetadata: {namespace: shop, name: a}\nspec: {containers: [{name: a, ports: [{containerPort: 514}]}]}\n";
+    ingress("{from: [{podSelector: {}}], ports: [{port: 514}]}", pod, &[]);
+}
+
+#[test]
+fn rules_that_hold_others() {
+    let all = "{from: [{podSelector: {}}]}";
+    let web = "{from: [{podSelector: {matchLabels: {app: web}}}], ports: [{port: 8080}]}";
+    ingress(&format!("{web}, {all}"), "", &["NP045"]);
+    ingress(&format!("{all}, {all}"), "", &["NP045"]);
+    ingress(&format!("{{from: [{{namespaceSelector: {{}}}}], ports: [{{port: 8080}}]}}, {web}"), "", &["NP045"]);
+    ingress(&format!("{{from: [{{podSelector: {{}}}}], ports: [{{port: 8000, endPort: 8079}}]}}, {web}"), "", &[]);
+    let ranges = "{from: [{podSelector: {}}], ports: [{port: 8000, endPort: 8079}, {port: 8080, endPort: 8090}]}";
+    ingress(
+        &format!("{ranges}, {{from: [{{podSelector: {{}}}}], ports: [{{port: 8070, endPort: 8085}}]}}"),
+        "",
+        &["NP045"],
+    );
+    let blocks = "{from: [{ipBlock: {cidr: 10.0.0.0/9}}, {ipBlock: {cidr: 10.128.0.0/9}}]}";
+    ingress(&format!("{blocks}, {{from: [{{ipBlock: {{cidr: 10.0.0.0/8}}}}]}}"), "", &["NP045"]);
+    ingress(
+        &format!("{{from: [{{podSelector: {{matchExpressions: [{{key: app, operator: Exists}}]}}}}]}}, {web}"),
+        "",
+        &["NP045"],
+    );
+    ingress(
+        &format!("{web}, {{from: [{{podSelector: {{matchLabels: {{app: web}}}}}}], ports: [{{port: http}}]}}"),
+        WEB,
+        &[],
+    );
+}
+
+#[test]
+fn selectors_that_hold_others() {
+    let rule = |expression: &str| {
+        format!(
+            "{{from: [{{namespaceSelector: {{matchExpressions: [{{key: kubernetes.io/metadata.name, {expression}}}]}}}}]}}"
+        )
+    };
+    let check = |outer: &str, inner: &str, expected: bool| {
+        let rules = format!("{}, {}", rule(outer), rule(inner));
+        let found = findings(&format!("{{podSelector: {{}}, policyTypes: [Ingress], ingress: [{rules}]}}"), "");
+        let second = found.iter().any(|found| found.message.starts_with("spec.ingress[1]: "));
+        assert_eq!(second, expected, "{rules}\n{found:#?}");
+    };
+    check("operator: In, values: [a, b]", "operator: In, values: [a]", true);
+    check("operator: In, values: [a, b]", "operator: In, values: [b, c]", false);
+    check("operator: NotIn, values: [a, b]", "operator: In, values: [c]", true);
+    check("operator: NotIn, values: [a, b]", "operator: In, values: [b, c]", false);
+    check("operator: NotIn, values: [a]", "operator: NotIn, values: [a, b]", true);
+    check("operator: NotIn, values: [a, c]", "operator: NotIn, values: [a, b]", false);
+    check("operator: NotIn, values: [a]", "operator: DoesNotExist", true);
+    check("operator: NotIn, values: [a]", "operator: Exists", false);
+    check("operator: Exists", "operator: In, values: [a]", true);
+    check("operator: Exists", "operator: NotIn, values: [a]", false);
+    check("operator: In, values: [a]", "operator: Exists", false);
+    check("operator: DoesNotExist", "operator: NotIn, values: [a]", false);
+}
+
+#[test]
+fn lists_that_are_written_and_empty() {
+    ingress("{from: , ports: [{port: 80}]}", "", &["NP024"]);
+    expect("{podSelector: {}, policyTypes: [Ingress], egress: []}", "", &["NP021"]);
+    expect("{podSelector: {}, egress: []}", "", &["NP021"]);
+    expect("{podSelector: {}, egress: [{to: [{podSelector: {}}]}]}", "", &[]);
+    expect("{podSelector: {}, policyTypes: [Ingress], ingress: [null]}", "", &["NP023"]);
+}
+
+#[test]
+fn every_namespace_has_its_name() {
+    let not = |key: &str| {
+        format!(
+            "{{from: [{{namespaceSelector: {{matchExpressions: [{{key: {key}, operator: NotIn, values: [kube-system]}}]}}}}]}}"
+        )
+    };
+    ingress(&not("team"), "", &["NP031"]);
+    ingress(&not("kubernetes.io/metadata.name"), "", &[]);
+}
+
+#[test]
+fn an_annotation_silences_what_it_names_and_nothing_that_cannot_be_read() {
+    let annotated = |ids: &str, rule: &str| {
+        let text = format!(
+            "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{namespace: shop, name: web, annotations: {{palisade.dev/allow: '{ids}'}}}}\nspec: {{podSelector: {{}}, policyTypes: [Ingress], ingress: [{rule}]}}\n"
+        );
+        let sources = [SourceText { file: "p.yaml".into(), text }];
+        let found = check(&sources, &parse(&sources, &Options::default()));
+        found.iter().filter_map(|found| found.id).collect::<Vec<_>>()
+    };
+    assert_eq!(annotated("NP023", "{}"), [] as [&str; 0]);
+    assert_eq!(annotated("NP045, NP023", "{}"), [] as [&str; 0]);
+    assert_eq!(annotated("NP024", "{}"), ["NP023"]);
+    assert_eq!(annotated("NP02", "{}"), ["NP000", "NP023"]);
+    assert_eq!(annotated("NP001", "{form: []}"), ["NP001"]);
+}

@@ -1,0 +1,109 @@
+//! `palisade check`: what is most likely not meant in manifests.
+
+mod github;
+mod sarif;
+
+use std::io::{self, BufWriter, Write as _};
+
+use anyhow::Context as _;
+use palisade_check::{checks, is_unreadable};
+use palisade_core::{Diagnostic, Level};
+use serde_json::{Value, json};
+
+use crate::args::{CheckArguments, FindingsFormat};
+use crate::diagnostics;
+use crate::input::{manifests, unanswerable};
+use crate::output::{Exit, Hinted, note};
+
+/// Runs the command.
+pub fn run(arguments: &CheckArguments) -> anyhow::Result<Exit> {
+    if let Some(id) = &arguments.explain {
+        return explain(id);
+    }
+    for word in arguments.select.iter().chain(&arguments.ignore) {
+        known(word)?;
+    }
+    let paths: Vec<_> = arguments.paths.iter().chain(&arguments.filenames).cloned().collect();
+    let (sources, parsed) = manifests(&paths)?;
+    let mut findings = palisade_check::check(&sources, &parsed);
+    findings.retain(|finding| is_wanted(arguments, finding));
+    print(arguments.output, &findings).context("cannot write the findings")?;
+    note(&summary(parsed.snapshot.policies.len(), &findings));
+    if parsed.no_answer {
+        return Err(unanswerable());
+    }
+    let fails = findings.iter().any(|finding| finding.level >= arguments.fail_on.level());
+    Ok(if fails { Exit::Found } else { Exit::Clean })
+}
+
+fn explain(id: &str) -> anyhow::Result<Exit> {
+    let Some(check) = checks::find(id) else { return Err(unknown(id)) };
+    write!(io::stdout(), "{}", check.page).context("cannot write the page")?;
+    Ok(Exit::Clean)
+}
+
+/// An error unless a word means a check.
+fn known(word: &str) -> anyhow::Result<()> {
+    let means = checks::ALL.iter().any(|check| check.is_meant_by(word));
+    if means { Ok(()) } else { Err(unknown(word)) }
+}
+
+fn unknown(word: &str) -> anyhow::Error {
+    let ids: Vec<&str> = checks::ALL.iter().map(|check| check.id).collect();
+    let hint = format!("the checks are {}; their groups are V, T and D", ids.join(", "));
+    Hinted { message: format!("there is no check '{word}'"), hint }.into()
+}
+
+/// Whether the user wants to hear of it. What cannot be read is left out only where its id is ignored.
+fn is_wanted(arguments: &CheckArguments, finding: &Diagnostic) -> bool {
+    let Some(check) = finding.id.and_then(checks::find) else { return true };
+    let meant = |words: &[String]| words.iter().any(|word| check.is_meant_by(word));
+    let selected = arguments.select.is_empty() || meant(&arguments.select) || is_unreadable(finding);
+    selected && !meant(&arguments.ignore)
+}
+
+fn print(format: FindingsFormat, findings: &[Diagnostic]) -> io::Result<()> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    match format {
+        FindingsFormat::Text => diagnostics::write(&mut out, findings)?,
+        FindingsFormat::Json => findings.iter().try_for_each(|finding| writeln!(out, "{}", to_json(finding)))?,
+        FindingsFormat::Sarif => writeln!(out, "{}", sarif::log(findings)?)?,
+        FindingsFormat::Github => findings.iter().try_for_each(|finding| writeln!(out, "{}", github::line(finding)))?,
+    }
+    out.flush()
+}
+
+fn to_json(finding: &Diagnostic) -> Value {
+    let place = finding.place.as_ref();
+    json!({
+        "id": finding.id,
+        "level": finding.level.to_string(),
+        "file": place.map(|place| &*place.file),
+        "line": place.map(|place| place.line),
+        "column": place.map(|place| place.column),
+        "width": place.map(|place| place.width),
+        "object": finding.object,
+        "message": finding.message,
+        "reason": finding.effect,
+        "hint": finding.hint,
+    })
+}
+
+/// What is found in one text, for formats that have no fields for its parts.
+fn in_words(finding: &Diagnostic) -> String {
+    let object = finding.object.as_ref().map_or(String::new(), |object| format!("{object}: "));
+    let parts = [Some(format!("{object}{}", finding.message)), finding.effect.clone(), finding.hint.clone()];
+    parts.into_iter().flatten().collect::<Vec<_>>().join("\n")
+}
+
+/// `22 NetworkPolicies checked: 1 error, 2 warnings`.
+fn summary(policies: usize, findings: &[Diagnostic]) -> String {
+    let counted = |level: Level| {
+        let count = findings.iter().filter(|finding| finding.level == level).count();
+        (count > 0).then(|| format!("{count} {level}{}", if count == 1 { "" } else { "s" }))
+    };
+    let counts: Vec<String> = [Level::Error, Level::Warning, Level::Note].into_iter().filter_map(counted).collect();
+    let found = if counts.is_empty() { "nothing found".to_string() } else { counts.join(", ") };
+    let noun = if policies == 1 { "NetworkPolicy" } else { "NetworkPolicies" };
+    format!("{policies} {noun} checked: {found}")
+}
