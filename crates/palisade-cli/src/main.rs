@@ -12,6 +12,7 @@ mod classes;
 #[cfg(target_os = "linux")]
 mod denied;
 mod diagnostics;
+mod diff;
 mod explain;
 #[cfg(target_os = "linux")]
 mod host;
@@ -25,6 +26,7 @@ mod lab;
 mod lab_report;
 #[cfg(target_os = "linux")]
 mod logging;
+mod matrix;
 mod output;
 #[cfg(all(test, target_os = "linux"))]
 mod reference;
@@ -38,6 +40,7 @@ mod status;
 mod table;
 #[cfg(target_os = "linux")]
 mod wait;
+mod wanted;
 #[cfg(target_os = "linux")]
 mod yaml;
 
@@ -81,6 +84,8 @@ fn main() -> ExitCode {
         #[cfg(target_os = "linux")]
         Command::Host(arguments) => host::run(arguments),
         Command::Explain(arguments) => explain::run(&arguments),
+        Command::Matrix(arguments) => matrix::run(&arguments),
+        Command::Diff(arguments) => diff::run(&arguments),
         #[cfg(target_os = "linux")]
         Command::Lab(arguments) => lab::run(&arguments),
         #[cfg(target_os = "linux")]
