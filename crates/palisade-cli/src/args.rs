@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::{Ipv4Net, Ipv6Net};
 use palisade_core::{Family, Level};
+use palisade_reach::{Dialect, TrafficSet};
 
 /// Decides and enforces who may talk to whom in and around Kubernetes.
 #[derive(Debug, Parser)]
@@ -56,6 +57,30 @@ Exit status: 0 nothing is found, 1 something at or above --fail-on is, 2 no answ
 Exit status: 0 all expectations hold, 1 one does not, 2 no answer."
     )]
     Test(crate::test::TestArguments),
+
+    /// Show who reaches whom, and with what: exact sets of flows
+    #[command(
+        arg_required_else_help = true,
+        after_help = "Examples:
+  palisade matrix -f examples/shop
+  palisade matrix -f examples/shop --to data/postgres --port tcp/5432
+  palisade matrix -f examples/shop -o dot | dot -Tsvg > shop.svg
+
+Exit status: 0 it is shown, 2 no answer."
+    )]
+    Matrix(MatrixArguments),
+
+    /// Show what a change of manifests changes: flows that come, go or differ
+    #[command(
+        arg_required_else_help = true,
+        after_help = "Examples:
+  palisade diff old/ new/
+  palisade diff old.yaml new.yaml -o markdown
+  palisade diff -f manifests/ --dialect np-guard --dialect palisade
+
+Exit status: 0 the same flows pass, 3 others do, 2 no answer."
+    )]
+    Diff(DiffArguments),
 
     /// Build the pods, enforce the policies, send real packets
     #[cfg(target_os = "linux")]
@@ -193,6 +218,14 @@ pub struct InputArguments {
     #[arg(long = "config", value_name = "FILE")]
     pub configs: Vec<PathBuf>,
 
+    /// What stands in.
+    #[command(flatten)]
+    pub left_out: LeftOutArguments,
+}
+
+/// What stands in for what the objects leave out.
+#[derive(Args, Clone, Debug)]
+pub struct LeftOutArguments {
     /// Nodes to make up
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
     #[arg(help_heading = LEFT_OUT)]
@@ -298,6 +331,94 @@ impl LevelArgument {
     }
 }
 
+/// Arguments of `matrix`.
+#[derive(Args, Debug)]
+pub struct MatrixArguments {
+    /// The input.
+    #[command(flatten)]
+    pub input: InputArguments,
+
+    /// Which flows.
+    #[command(flatten)]
+    pub wanted: WantedArguments,
+
+    /// Whose reading: palisade or np-guard
+    #[arg(long, value_name = "NAME", value_enum, default_value_t = DialectArgument::Palisade, hide_possible_values = true)]
+    pub dialect: DialectArgument,
+
+    /// text, json: one object an edge, csv, or dot: a graph
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = MatrixFormat::Text)]
+    #[arg(hide_possible_values = true)]
+    pub output: MatrixFormat,
+}
+
+/// Arguments of `diff`.
+#[derive(Args, Debug)]
+pub struct DiffArguments {
+    /// Manifests as they were: file, directory or - (stdin)
+    #[arg(value_name = "OLD", requires = "new", required_unless_present = "paths")]
+    pub old: Option<PathBuf>,
+
+    /// Manifests as they are now
+    #[arg(value_name = "NEW")]
+    pub new: Option<PathBuf>,
+
+    /// Manifests to compare two dialects on; repeatable
+    #[arg(short = 'f', long = "filename", value_name = "PATH", conflicts_with = "old")]
+    pub paths: Vec<PathBuf>,
+
+    /// Which flows.
+    #[command(flatten)]
+    pub wanted: WantedArguments,
+
+    /// Whose reading: palisade or np-guard; twice with -f, old and new
+    #[arg(long = "dialect", value_name = "NAME", value_enum, hide_possible_values = true)]
+    pub dialects: Vec<DialectArgument>,
+
+    /// text, json: one object a difference, or markdown
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = DiffFormat::Text)]
+    #[arg(hide_possible_values = true)]
+    pub output: DiffFormat,
+
+    /// What stands in.
+    #[command(flatten)]
+    pub left_out: LeftOutArguments,
+}
+
+/// Which flows to show.
+#[derive(Args, Debug)]
+pub struct WantedArguments {
+    /// Only flows from here: a pod, a workload or an address
+    #[arg(long, value_name = "END")]
+    pub from: Option<String>,
+
+    /// Only flows to there
+    #[arg(long, value_name = "END")]
+    pub to: Option<String>,
+
+    /// Only this traffic: tcp/80, udp/5000-5010, sctp or icmp
+    #[arg(long, value_name = "PORT")]
+    pub port: Option<TrafficSet>,
+}
+
+/// Whose reading of policies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DialectArgument {
+    /// what Palisade enforces
+    Palisade,
+    /// that of netpol-analyzer
+    NpGuard,
+}
+
+impl From<DialectArgument> for Dialect {
+    fn from(argument: DialectArgument) -> Dialect {
+        match argument {
+            DialectArgument::Palisade => Dialect::Palisade,
+            DialectArgument::NpGuard => Dialect::NpGuard,
+        }
+    }
+}
+
 /// The form of findings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum FindingsFormat {
@@ -309,6 +430,30 @@ pub enum FindingsFormat {
     Sarif,
     /// for a GitHub workflow: its annotations
     Github,
+}
+
+/// The form of a matrix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum MatrixFormat {
+    /// for people: an edge a line
+    Text,
+    /// for programs: one JSON object a line
+    Json,
+    /// for spreadsheets
+    Csv,
+    /// for Graphviz
+    Dot,
+}
+
+/// The form of a difference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DiffFormat {
+    /// for people: a difference a line
+    Text,
+    /// for programs: one JSON object a line
+    Json,
+    /// for reviews: a table
+    Markdown,
 }
 
 /// Arguments of `render`.

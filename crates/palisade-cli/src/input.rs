@@ -31,10 +31,11 @@ impl InputArguments {
 
     /// What stands in for what the input leaves out.
     pub fn options(&self) -> Options {
+        let left_out = &self.left_out;
         Options {
-            nodes: usize::from(self.nodes),
-            pod_cidrs: vec![self.pod_cidr.into(), self.pod_cidr6.into()],
-            node_cidrs: vec![self.node_cidr.into(), self.node_cidr6.into()],
+            nodes: usize::from(left_out.nodes),
+            pod_cidrs: vec![left_out.pod_cidr.into(), left_out.pod_cidr6.into()],
+            node_cidrs: vec![left_out.node_cidr.into(), left_out.node_cidr6.into()],
             now: now(),
             ..Options::default()
         }

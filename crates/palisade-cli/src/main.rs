@@ -13,6 +13,7 @@ mod classes;
 #[cfg(target_os = "linux")]
 mod denied;
 mod diagnostics;
+mod diff;
 mod explain;
 #[cfg(target_os = "linux")]
 mod host;
@@ -27,6 +28,7 @@ mod lab;
 mod lab_report;
 #[cfg(target_os = "linux")]
 mod logging;
+mod matrix;
 mod output;
 #[cfg(all(test, target_os = "linux"))]
 mod reference;
@@ -44,6 +46,7 @@ mod test_lab;
 mod test_report;
 #[cfg(target_os = "linux")]
 mod wait;
+mod wanted;
 #[cfg(target_os = "linux")]
 mod yaml;
 
@@ -89,6 +92,8 @@ fn main() -> ExitCode {
         Command::Check(arguments) => check::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
+        Command::Matrix(arguments) => matrix::run(&arguments),
+        Command::Diff(arguments) => diff::run(&arguments),
         #[cfg(target_os = "linux")]
         Command::Lab(arguments) => lab::run(&arguments),
         #[cfg(target_os = "linux")]

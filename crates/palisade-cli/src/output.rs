@@ -7,12 +7,14 @@ use std::process::ExitCode;
 /// What a run found out, as its exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// Every flow is allowed; all witnesses agree.
+    /// Every flow is allowed; all witnesses agree; nothing differs.
     Clean,
     /// A flow is denied; a witness disagrees.
     Found,
     /// There is no answer: an unreadable path, a flow that does not parse, an unknown name.
     NoAnswer,
+    /// Something differs.
+    Different,
     /// A command run in the lab ended with this code.
     #[cfg(target_os = "linux")]
     Command(u8),
@@ -24,6 +26,7 @@ impl From<Exit> for ExitCode {
             Exit::Clean => ExitCode::SUCCESS,
             Exit::Found => ExitCode::from(1),
             Exit::NoAnswer => ExitCode::from(2),
+            Exit::Different => ExitCode::from(3),
             #[cfg(target_os = "linux")]
             Exit::Command(code) => ExitCode::from(code),
         }

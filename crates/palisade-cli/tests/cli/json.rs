@@ -13,13 +13,13 @@ const POD: &str = "
 
 #[test]
 fn explain_prints_the_documented_fields() {
-    check("explain");
+    check("explain", &FLOWS, 2);
 }
 
 #[test]
 fn lab_prints_the_documented_fields() {
     if user::namespaces_can_be_had(&User::Same) {
-        check("lab");
+        check("lab", &FLOWS, 2);
     }
 }
 
@@ -33,14 +33,29 @@ fn check_prints_the_documented_fields() {
     compare("check", &text);
 }
 
-fn check(command: &str) {
+#[test]
+fn matrix_prints_the_documented_fields() {
+    check("matrix", &["-f", "pods.yaml"], 4);
+}
+
+#[test]
+fn diff_prints_the_documented_fields() {
+    check("diff", &["pods.yaml", "others.yaml"], 8);
+}
+
+const FLOWS: [&str; 4] = ["-f", "pods.yaml", "--flows", "flows"];
+
+/// Runs a command that prints so many lines.
+fn check(command: &str, arguments: &[&str], lines: usize) {
     let directory = user::directory();
     fs::write(directory.path().join("pods.yaml"), format!("apiVersion: v1\nkind: List\nitems:{POD}")).unwrap();
+    let others = POD.replace("name: a", "name: b");
+    fs::write(directory.path().join("others.yaml"), format!("apiVersion: v1\nkind: List\nitems:{others}")).unwrap();
     fs::write(directory.path().join("flows"), "default/a -> default/a icmp\ndefault/a -> 224.0.0.1 udp 9").unwrap();
-    let arguments = [command, "-f", "pods.yaml", "--flows", "flows", "-o", "json"];
-    let output = User::Same.command(directory.path()).args(arguments).output().unwrap();
+    let output =
+        User::Same.command(directory.path()).arg(command).args(arguments).args(["-o", "json"]).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(text.lines().count(), 2, "{text}{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(text.lines().count(), lines, "{text}{}", String::from_utf8_lossy(&output.stderr));
     compare(command, &text);
 }
 

@@ -39,6 +39,19 @@ fn the_page_of_checks_shows_what_is_printed() {
     assert!(transcript.contains(shown), "docs/checking.md shows what no transcript has:\n{shown}");
 }
 
+#[test]
+fn the_page_of_exact_sets_shows_what_is_printed() {
+    let read = |file| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
+    let page = read("../../docs/matrix.md");
+    let transcripts = ["tests/cli/matrix.md", "tests/cli/diff.md"].map(read);
+    let printed: Vec<&str> = transcripts.iter().flat_map(|text| text.lines()).collect();
+    let blocks: Vec<&str> = page.split("```console\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert_eq!(blocks.len(), 2);
+    for line in blocks.iter().flat_map(|block| block.lines()) {
+        assert!(printed.contains(&line), "docs/matrix.md shows '{line}', which no transcript has");
+    }
+}
+
 /// What the scenarios prove is what users apply.
 #[test]
 fn scenarios_have_the_files_of_the_examples() {

@@ -1,0 +1,130 @@
+//! `palisade diff`: which flows a change brings, takes away or alters.
+
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use palisade_core::{Family, Snapshot};
+use palisade_reach::{Dialect, Diff, Difference, Reach, Step, united};
+use serde_json::{Value, json};
+
+use crate::args::{DiffArguments, DiffFormat, InputArguments};
+use crate::matrix::{families_json, marked, party_json, traffic_json};
+use crate::output::{Exit, Hinted};
+use crate::wanted::{Wanted, tell_what_is_left_out};
+
+/// Runs the command.
+pub fn run(arguments: &DiffArguments) -> anyhow::Result<Exit> {
+    let (one, other) = arguments.dialects()?;
+    let old = arguments.snapshot(arguments.old.as_deref())?;
+    let new = arguments.new.as_deref().map(|path| arguments.snapshot(Some(path))).transpose()?;
+    let new = new.as_ref().unwrap_or(&old);
+    tell_what_is_left_out(&[&old, new]);
+    let wanted = Wanted::new(&arguments.wanted, &[&old, new])?;
+    let (old, new) = (Reach::new(&old, one), Reach::new(new, other));
+    let diff = Diff::new(&old, &new);
+    let found = diff.differences().filter(|found| wanted.is_between(found.from, found.to)).filter_map(|found| {
+        let traffic = found.traffic.map(|step| step.map(|(before, now)| (wanted.of(&before), wanted.of(&now))));
+        let differs = traffic.iter().flatten().any(|(before, now)| before != now);
+        differs.then_some(Difference { traffic, ..found })
+    });
+    let differs = write(found, arguments.output).context("cannot write the difference")?;
+    Ok(if differs { Exit::Different } else { Exit::Clean })
+}
+
+impl DiffArguments {
+    /// The dialect of the old side and that of the new one.
+    fn dialects(&self) -> Result<(Dialect, Dialect), Hinted> {
+        let stdin = Path::new("-");
+        if self.old.as_deref() == Some(stdin) && self.new.as_deref() == Some(stdin) {
+            let message = "OLD and NEW cannot both come from standard input".to_string();
+            return Err(Hinted { message, hint: "write one of them to a file, and name that".to_string() });
+        }
+        match (self.dialects.as_slice(), self.paths.is_empty()) {
+            ([], true) => Ok((Dialect::Palisade, Dialect::Palisade)),
+            ([one], true) => Ok(((*one).into(), (*one).into())),
+            ([one, other], false) if one != other => Ok(((*one).into(), (*other).into())),
+            (_, true) => Err(Hinted {
+                message: "OLD and NEW are compared in one dialect".to_string(),
+                hint: "to compare two dialects, name the manifests with -f".to_string(),
+            }),
+            (_, false) => Err(Hinted {
+                message: "with -f two dialects are compared".to_string(),
+                hint: "palisade diff -f manifests/ --dialect np-guard --dialect palisade; or name OLD and NEW"
+                    .to_string(),
+            }),
+        }
+    }
+
+    fn snapshot(&self, path: Option<&Path>) -> anyhow::Result<Snapshot> {
+        let paths = path.map_or(self.paths.clone(), |path| vec![PathBuf::from(path)]);
+        InputArguments { paths, configs: Vec::new(), left_out: self.left_out.clone() }.snapshot()
+    }
+}
+
+/// Writes the differences; tells whether there was one.
+fn write<'r>(found: impl Iterator<Item = Difference<'r>>, format: DiffFormat) -> io::Result<bool> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    let mut differs = false;
+    for difference in found {
+        if format == DiffFormat::Markdown && !differs {
+            writeln!(out, "| | from | to | before | now |\n|---|---|---|---|---|")?;
+        }
+        differs = true;
+        match format {
+            DiffFormat::Text => text(&mut out, &difference)?,
+            DiffFormat::Json => writeln!(out, "{}", to_json(&difference))?,
+            DiffFormat::Markdown => markdown(&mut out, &difference)?,
+        }
+    }
+    if format == DiffFormat::Markdown && !differs {
+        writeln!(out, "The same flows pass as before.")?;
+    }
+    out.flush()?;
+    Ok(differs)
+}
+
+fn text(out: &mut impl Write, difference: &Difference<'_>) -> io::Result<()> {
+    let Difference { from, to, .. } = difference;
+    for (family, (before, now)) in shown(difference) {
+        let family = marked(family);
+        match (before.is_empty(), now.is_empty()) {
+            (true, _) => writeln!(out, "+ {from} -> {to} {now}{family}")?,
+            (_, true) => writeln!(out, "- {from} -> {to} {before}{family}")?,
+            _ => writeln!(out, "~ {from} -> {to} {before} => {now}{family}")?,
+        }
+    }
+    Ok(())
+}
+
+fn markdown(out: &mut impl Write, difference: &Difference<'_>) -> io::Result<()> {
+    let Difference { from, to, .. } = difference;
+    for (family, step) in shown(difference) {
+        let (before, now) = step;
+        writeln!(out, "| {}{} | `{from}` | `{to}` | {before} | {now} |", change(&[step]), marked(family))?;
+    }
+    Ok(())
+}
+
+fn shown<'d>(difference: &'d Difference<'_>) -> impl Iterator<Item = (Option<Family>, &'d Step)> {
+    united(&difference.traffic).into_iter().filter(|(_, (before, now))| before != now)
+}
+
+/// `added` if nothing passed before, `removed` if nothing passes now, or `changed`.
+fn change(steps: &[&Step]) -> &'static str {
+    if steps.iter().all(|(before, _)| before.is_empty()) {
+        return "added";
+    }
+    if steps.iter().all(|(_, now)| now.is_empty()) { "removed" } else { "changed" }
+}
+
+fn to_json(difference: &Difference<'_>) -> Value {
+    json!({
+        "change": change(&difference.traffic.iter().flatten().collect::<Vec<_>>()),
+        "from": party_json(difference.from),
+        "to": party_json(difference.to),
+        "families": families_json(&difference.traffic, |(before, now)| {
+            json!({ "old": traffic_json(before), "new": traffic_json(now) })
+        }),
+    })
+}
