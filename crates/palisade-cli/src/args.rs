@@ -205,6 +205,28 @@ Exit status: 0 all is well, 1 with --check the file has errors, with --once a cl
 
 Exit status: 0 it is done, or there is nothing to do, 2 it cannot be done.")]
     Restore(crate::restore::RestoreArguments),
+
+    /// Print a completion script for a shell
+    #[command(
+        arg_required_else_help = true,
+        after_help = "Examples:
+  source <(palisade completion bash)
+  palisade completion zsh > \"${fpath[1]}/_palisade\"
+  palisade completion fish > ~/.config/fish/completions/palisade.fish
+
+Exit status: 0 it is printed, 2 it is not."
+    )]
+    Completion(crate::shell::CompletionArguments),
+
+    /// Write manual pages
+    #[command(
+        arg_required_else_help = true,
+        after_help = "Example:
+  palisade man /usr/local/share/man/man1
+
+Exit status: 0 they are written, 2 they are not."
+    )]
+    Man(crate::shell::ManArguments),
 }
 
 /// Where the objects come from, and what stands in for what they leave out.

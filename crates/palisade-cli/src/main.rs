@@ -36,6 +36,7 @@ mod reference;
 mod render;
 #[cfg(target_os = "linux")]
 mod restore;
+mod shell;
 #[cfg(target_os = "linux")]
 mod status;
 #[cfg(target_os = "linux")]
@@ -94,6 +95,8 @@ fn main() -> ExitCode {
         Command::Test(arguments) => test::run(&arguments),
         Command::Matrix(arguments) => matrix::run(&arguments),
         Command::Diff(arguments) => diff::run(&arguments),
+        Command::Completion(arguments) => shell::completion(&arguments),
+        Command::Man(arguments) => shell::man(&arguments),
         #[cfg(target_os = "linux")]
         Command::Lab(arguments) => lab::run(&arguments),
         #[cfg(target_os = "linux")]
