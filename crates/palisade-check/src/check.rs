@@ -28,6 +28,8 @@ pub enum Group {
     Trap,
     /// `D`: does it do anything?
     Dead,
+    /// `E`: does it open more than it should, or less?
+    Exposure,
 }
 
 impl Group {
@@ -37,6 +39,7 @@ impl Group {
             Group::Validity => "V",
             Group::Trap => "T",
             Group::Dead => "D",
+            Group::Exposure => "E",
         }
     }
 }
@@ -47,7 +50,8 @@ impl Check {
         match &self.id[..4] {
             "NP00" | "NP01" => Group::Validity,
             "NP02" | "NP03" => Group::Trap,
-            _ => Group::Dead,
+            "NP04" | "NP05" => Group::Dead,
+            _ => Group::Exposure,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use palisade_core::{ContainerPort, Labels, NetworkPolicy, Peer, Selector, Snapshot, WorkloadKind};
+use palisade_core::{ContainerPort, Family, Labels, NetworkPolicy, Peer, Selector, Snapshot, WorkloadKind};
 use palisade_sim::selects;
 use palisade_sources::Written;
 
@@ -15,6 +15,8 @@ pub struct PodClass<'a> {
     pub ports: &'a [ContainerPort],
     /// Whether they have addresses of their own: policies do not know pods on the network of their node, nor those that are finished.
     pub addressed: bool,
+    /// Whether they have addresses of both families, as the input says.
+    pub dual_stack: bool,
 }
 
 /// What the input shows of a cluster.
@@ -39,8 +41,9 @@ impl<'a> Cluster<'a> {
             labels.entry(&name.namespace).or_default().insert(&pod.labels);
             let addressed = !pod.host_network && !pod.finished;
             let told_by: Vec<_> = pod.labels.iter().filter(|(key, _)| asked.contains(&***key)).collect();
-            if known.insert((&name.namespace, told_by, &pod.ports, addressed)) {
-                let class = PodClass { labels: &pod.labels, ports: &pod.ports, addressed };
+            let dual_stack = !pod.assumed.addresses && Family::ALL.iter().all(|family| pod.address(*family).is_some());
+            if known.insert((&name.namespace, told_by, &pod.ports, addressed, dual_stack)) {
+                let class = PodClass { labels: &pod.labels, ports: &pod.ports, addressed, dual_stack };
                 classes.entry(&name.namespace).or_default().push(class);
             }
         }
