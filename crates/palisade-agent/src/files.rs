@@ -82,7 +82,9 @@ pub fn replace(path: &Path, content: &[u8]) -> Result<(), FileError> {
     let mut new = path.as_os_str().to_owned();
     new.push(".new");
     let new = PathBuf::from(new);
-    let written = File::create(&new).and_then(|mut file| {
+    // What lies there is of a process that was killed, or of somebody who may write there, too, and has it lead elsewhere.
+    remove(&new)?;
+    let written = File::options().write(true).create_new(true).open(&new).and_then(|mut file| {
         file.write_all(content)?;
         file.sync_all()
     });
@@ -126,5 +128,23 @@ pub fn is_locked(path: &Path) -> Result<bool, FileError> {
         Ok(()) => Ok(false),
         Err(Errno::WOULDBLOCK) => Ok(true),
         Err(errno) => Err(failed()(errno.into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lies_in_the_way_is_replaced_and_not_followed() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, victim) = (directory.path().join("list"), directory.path().join("victim"));
+        fs::write(&victim, "kept").unwrap();
+        std::os::unix::fs::symlink(&victim, directory.path().join("list.new")).unwrap();
+        replace(&path, b"new").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "new");
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "kept");
+        replace(&path, b"newer").unwrap();
+        assert_eq!(read(&path).unwrap().unwrap(), b"newer");
     }
 }

@@ -72,6 +72,7 @@ pub(crate) fn forget_confirmation(store: &Store) -> Result<(), FileError> {
 pub(crate) fn listen(files: &[PathBuf; 2], inbox: &mpsc::Sender<Message>) {
     let [accept, confirm] = files;
     let deaf = |error: &std::io::Error| tracing::warn!("requests are seen late: {error}");
+    // The watch begins before the first look, so that nothing is missed in between. Without it the files are looked at all the same.
     let mut watch = Watch::new(files).inspect_err(deaf).ok();
     while !inbox.is_closed() {
         if let Some(text) = take(accept) {
@@ -83,10 +84,12 @@ pub(crate) fn listen(files: &[PathBuf; 2], inbox: &mpsc::Sender<Message>) {
         if take(confirm).is_some() {
             drop(inbox.blocking_send(Message::Confirm));
         }
-        match &mut watch {
-            Some(watch) => drop(watch.wait_at_most(INTERVAL).inspect_err(deaf)),
-            None => std::thread::sleep(INTERVAL),
-        }
+        watch = if let Some(mut watch) = watch {
+            watch.wait_at_most(INTERVAL).inspect_err(deaf).ok().map(|()| watch)
+        } else {
+            std::thread::sleep(INTERVAL);
+            Watch::new(files).ok()
+        };
     }
 }
 
