@@ -94,6 +94,8 @@ impl World {
     /// Runs a tool on the server.
     pub fn tool(&self, program: &str, arguments: &[&str], input: &str) -> String {
         let mut command = self.on_server();
+        // An ordinary user may not have the usual one.
+        command.env("XTABLES_LOCKFILE", self.path("xtables.lock"));
         command.arg(program).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
