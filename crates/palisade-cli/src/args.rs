@@ -317,6 +317,10 @@ pub struct CheckArguments {
     #[arg(long, value_name = "CHECKS", value_delimiter = ',')]
     pub ignore: Vec<String>,
 
+    /// Not what this file has, which --output json wrote: findings that are accepted for now
+    #[arg(long, value_name = "FILE")]
+    pub baseline: Option<PathBuf>,
+
     /// The least level that makes the exit status 1: error, warning or note
     #[arg(long, value_name = "LEVEL", value_enum, default_value_t = LevelArgument::Warning, hide_possible_values = true)]
     pub fail_on: LevelArgument,

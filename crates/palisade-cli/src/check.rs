@@ -1,5 +1,6 @@
 //! `palisade check`: what is most likely not meant in manifests.
 
+mod baseline;
 mod github;
 mod sarif;
 
@@ -15,6 +16,8 @@ use crate::diagnostics;
 use crate::input::{manifests, unanswerable};
 use crate::output::{Exit, Hinted, note};
 
+use baseline::Baseline;
+
 /// Runs the command.
 pub fn run(arguments: &CheckArguments) -> anyhow::Result<Exit> {
     if let Some(id) = &arguments.explain {
@@ -23,10 +26,17 @@ pub fn run(arguments: &CheckArguments) -> anyhow::Result<Exit> {
     for word in arguments.select.iter().chain(&arguments.ignore) {
         known(word)?;
     }
+    let baseline = arguments.baseline.as_deref().map(Baseline::read).transpose()?;
     let paths: Vec<_> = arguments.paths.iter().chain(&arguments.filenames).cloned().collect();
     let (sources, parsed) = manifests(&paths)?;
     let mut findings = palisade_check::check(&sources, &parsed);
     findings.retain(|finding| is_wanted(arguments, finding));
+    if let Some(mut baseline) = baseline {
+        findings.retain(|finding| !baseline.takes(finding));
+        if baseline.left() > 0 {
+            note(&format!("no more there, of the baseline: {}; write it anew", baseline.left()));
+        }
+    }
     print(arguments.output, &findings).context("cannot write the findings")?;
     note(&summary(parsed.snapshot.policies.len(), &findings));
     if parsed.no_answer {
@@ -50,7 +60,7 @@ fn known(word: &str) -> anyhow::Result<()> {
 
 fn unknown(word: &str) -> anyhow::Error {
     let ids: Vec<&str> = checks::ALL.iter().map(|check| check.id).collect();
-    let hint = format!("the checks are {}; their groups are V, T and D", ids.join(", "));
+    let hint = format!("the checks are {}; their groups are V, T, D and E", ids.join(", "));
     Hinted { message: format!("there is no check '{word}'"), hint }.into()
 }
 
