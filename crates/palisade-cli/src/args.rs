@@ -229,16 +229,24 @@ Exit status: 0 they are written, 2 they are not."
     Man(crate::shell::ManArguments),
 }
 
+/// What there may be instead of manifests.
+const INSTEAD: &[&str] = if cfg!(target_os = "linux") { &["configs", "cluster"] } else { &["configs"] };
+
 /// Where the objects come from, and what stands in for what they leave out.
 #[derive(Args, Clone, Debug)]
 pub struct InputArguments {
     /// Manifests: file, directory or - (stdin); repeatable
-    #[arg(short = 'f', long = "filename", value_name = "PATH", required_unless_present = "configs")]
+    #[arg(short = 'f', long = "filename", value_name = "PATH", required_unless_present_any = INSTEAD)]
     pub paths: Vec<PathBuf>,
 
     /// A config file of kube-restrict-ip; repeatable, each is a group of its own
     #[arg(long = "config", value_name = "FILE")]
     pub configs: Vec<PathBuf>,
+
+    /// A cluster.
+    #[cfg(target_os = "linux")]
+    #[command(flatten)]
+    pub live: crate::live::ClusterArguments,
 
     /// What stands in.
     #[command(flatten)]
@@ -537,7 +545,7 @@ pub struct LabRunArguments {
     pub output: OutputFormat,
 
     /// Stay up, follow the files, show what changes
-    #[arg(long)]
+    #[arg(long, conflicts_with = "cluster")]
     pub watch: bool,
 }
 

@@ -58,7 +58,7 @@ impl DiffArguments {
 
     fn snapshot(&self, path: Option<&Path>) -> anyhow::Result<Snapshot> {
         let paths = path.map_or(self.paths.clone(), |path| vec![PathBuf::from(path)]);
-        InputArguments { paths, configs: Vec::new(), left_out: self.left_out.clone() }.snapshot()
+        InputArguments::of(paths, self.left_out.clone()).snapshot()
     }
 }
 

@@ -13,14 +13,28 @@ use palisade_core::{Diagnostic, Flow, Snapshot};
 use palisade_sim::ResolveError;
 use palisade_sources::{Options, Parsed, SourceText, restrict_ip};
 
-use crate::args::InputArguments;
+use crate::args::{InputArguments, LeftOutArguments};
 use crate::diagnostics;
 use crate::output::{Hinted, Several};
 
 impl InputArguments {
+    /// Manifests alone.
+    pub fn of(paths: Vec<PathBuf>, left_out: LeftOutArguments) -> InputArguments {
+        InputArguments {
+            paths,
+            configs: Vec::new(),
+            #[cfg(target_os = "linux")]
+            live: crate::live::ClusterArguments::default(),
+            left_out,
+        }
+    }
+
     /// The paths as the user named them, in one line.
     #[cfg(target_os = "linux")]
     pub fn path_names(&self) -> String {
+        if self.live.cluster {
+            return "the cluster".to_string();
+        }
         self.files().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
     }
 
@@ -64,11 +78,19 @@ impl InputArguments {
 
     /// Reads the input; its diagnostics are printed here only if there is no answer.
     pub fn parse(&self) -> anyhow::Result<(Snapshot, Vec<Diagnostic>)> {
-        let texts = palisade_sources::read(&self.paths)?;
+        let texts = self.texts()?;
         let configs = palisade_sources::read_files(&self.configs)?;
         let mut parsed = palisade_sources::parse(&texts, &self.options());
         restrict_ip::add(&mut parsed, &configs);
         answer(parsed)
+    }
+
+    fn texts(&self) -> anyhow::Result<Vec<SourceText>> {
+        #[cfg(target_os = "linux")]
+        if self.live.cluster {
+            return crate::live::read(&self.live);
+        }
+        Ok(palisade_sources::read(&self.paths)?)
     }
 }
 

@@ -27,6 +27,8 @@ mod lab;
 #[cfg(target_os = "linux")]
 mod lab_report;
 #[cfg(target_os = "linux")]
+mod live;
+#[cfg(target_os = "linux")]
 mod logging;
 mod matrix;
 mod output;

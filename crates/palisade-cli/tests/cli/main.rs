@@ -9,6 +9,7 @@
 mod findings;
 mod json;
 mod lab;
+mod live;
 mod readme;
 mod render;
 mod shop;
