@@ -13,6 +13,7 @@ mod hosts;
 mod leftovers;
 mod lifecycle;
 mod live;
+mod matrix;
 mod outside;
 mod palisade;
 mod policies;
@@ -58,6 +59,7 @@ const SUITES: [Suite; 4] = [
         palisade: true,
         cases: &[
             policies::CASES,
+            matrix::CASES,
             services::CASES,
             live::CASES,
             forged::CASES,
