@@ -89,9 +89,14 @@ impl Kept {
             self.fail(error);
             return true;
         }
-        if self.is_due && !self.is_running {
+        if self.is_running {
+            return false;
+        }
+        if self.is_due {
             self.is_due = false;
             self.start(number, inbox.clone());
+        } else {
+            self.error = None;
         }
         false
     }

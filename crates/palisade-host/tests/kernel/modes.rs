@@ -110,6 +110,14 @@ pub fn files_are_kept_and_commands_run() {
     assert_eq!(world.read("filled"), "n2 10.99.0.2,10.99.0.3\n");
     world.write("template", "{{ nodes | length }}\n");
     until(|| world.read("filled") == "2\n", || world.state());
+    // Once it can be filled in and gives what the file holds already, nothing is wrong any more.
+    world.write("template", "{{ nonsense }}\n");
+    world.put("n2");
+    world.tells("undefined value");
+    world.delete("n2");
+    until(|| world.read("list") == "10.99.0.3\nfd99::3\n", || world.state());
+    world.write("template", "{{ nodes | length }}\n");
+    until(|| !world.state().contains("undefined value"), || world.state());
     // A start without the API server writes what is known.
     world.kill();
     std::fs::remove_file(world.path("list")).unwrap();
