@@ -5,12 +5,14 @@
 //!   changes them step by step.
 //! - [`shrink`] makes a failing case small, [`manifest`] prints it as YAML.
 //! - [`large`] makes the clusters of benchmarks, [`blocks`] their ban lists.
+//! - [`measure`] says what a process uses, and prints figures.
 //! - [`kernel`] runs tests that need namespaces of their own.
 
 pub mod blocks;
 pub mod kernel;
 pub mod large;
 pub mod manifest;
+pub mod measure;
 pub mod mutate;
 pub mod random;
 pub mod rng;

@@ -11,14 +11,12 @@ use palisade_compile::UnknownPods;
 use palisade_nft::{Denied, Established, Kernel, Table};
 use palisade_sources::Limits;
 use palisade_testapi::TestApi;
+use palisade_testkit::measure::{self, Memory};
 use serde::Deserialize;
 use tempfile::TempDir;
 
 /// How long it may take until the agent says that something is in force; a bound for failures.
 const PATIENCE: Duration = Duration::from_mins(2);
-
-/// What Linux counts processor time in, for programs: `USER_HZ`.
-const TICKS_PER_SECOND: u32 = 100;
 
 /// What a start finds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,13 +71,6 @@ pub struct Start {
     pub after_lists: Duration,
     pub longest_commit: Duration,
     pub operations: u64,
-}
-
-/// Resident memory in bytes.
-#[derive(Clone, Copy, Debug)]
-pub struct Memory {
-    pub now: u64,
-    pub most: u64,
 }
 
 impl Agent {
@@ -147,21 +138,12 @@ impl Agent {
 
     /// The processor time so far.
     pub fn processor(&self) -> Duration {
-        let text = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id())).unwrap();
-        // The name of the program, which may hold spaces, is in parentheses; utime and stime are fields 14 and 15.
-        let fields: Vec<&str> = text.rsplit(')').next().unwrap().split_whitespace().collect();
-        let ticks: u64 = fields[11..13].iter().map(|field| field.parse::<u64>().unwrap()).sum();
-        Duration::from_secs(ticks) / TICKS_PER_SECOND
+        measure::processor(self.process.id())
     }
 
     /// Resident memory.
     pub fn memory(&self) -> Memory {
-        let text = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
-        let field = |name: &str| {
-            let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-            line.trim_matches([':', ' ', '\t', 'k', 'B']).parse::<u64>().unwrap() * 1024
-        };
-        Memory { now: field("VmRSS"), most: field("VmHWM") }
+        measure::memory(self.process.id())
     }
 }
 

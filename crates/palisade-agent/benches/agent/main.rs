@@ -19,6 +19,7 @@ use palisade_core::{Family, NamespaceName, Snapshot};
 use palisade_testapi::{Resource, TestApi};
 use palisade_testkit::blocks::disjoint_blocks;
 use palisade_testkit::large::{Large, Variant, large};
+use palisade_testkit::measure;
 use rtnetlink::{LinkMessageBuilder, LinkUnspec};
 
 use agent::{Agent, State};
@@ -67,7 +68,7 @@ fn main() -> ExitCode {
     let _node = palisade_lab::Netns::create("the node").unwrap();
     raise_loopback();
     let asks = |wanted: &str| arguments.iter().any(|argument| argument == wanted);
-    report::machine();
+    measure::machine();
     if asks("--bans") {
         bans();
     } else {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use palisade_host::Settings;
 use palisade_sources::SourceText;
 use palisade_sources::node_allowlist::NodeAllowlist;
+use palisade_testkit::measure::{self, Memory};
 
 use crate::world::World;
 
@@ -14,8 +15,6 @@ use crate::world::World;
 pub const LIST: &str = "list.yaml";
 /// The state directory.
 const STATE: &str = "state";
-/// What Linux counts processor time in, for programs: `USER_HZ`.
-const TICKS_PER_SECOND: u32 = 100;
 
 /// What a start finds on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,13 +27,6 @@ pub enum State {
 
 /// A running program.
 pub struct Host(Child);
-
-/// Resident memory in bytes.
-#[derive(Clone, Copy, Debug)]
-pub struct Memory {
-    pub now: u64,
-    pub most: u64,
-}
 
 /// Processor time, and the time in which it was used.
 #[derive(Clone, Copy, Debug)]
@@ -61,21 +53,12 @@ impl Host {
 
     /// The processor time so far.
     fn processor(&self) -> Duration {
-        let text = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id())).unwrap();
-        // The name of the program, which may hold spaces, is in parentheses; utime and stime are fields 14 and 15.
-        let fields: Vec<&str> = text.rsplit(')').next().unwrap().split_whitespace().collect();
-        let ticks: u64 = fields[11..13].iter().map(|field| field.parse::<u64>().unwrap()).sum();
-        Duration::from_secs(ticks) / TICKS_PER_SECOND
+        measure::processor(self.0.id())
     }
 
     /// Resident memory.
     pub fn memory(&self) -> Memory {
-        let text = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap();
-        let field = |name: &str| {
-            let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-            line.trim_matches([':', ' ', '\t', 'k', 'B']).parse::<u64>().unwrap() * 1024
-        };
-        Memory { now: field("VmRSS"), most: field("VmHWM") }
+        measure::memory(self.0.id())
     }
 }
 

@@ -15,6 +15,8 @@ mod world;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use palisade_testkit::measure;
+
 use host::{Host, State};
 use objects::{CLUSTERS, NODES, NodeNumber};
 use world::World;
@@ -40,7 +42,7 @@ fn main() -> ExitCode {
         eprintln!("error: {error}\nhint: {}", error.hint());
         return ExitCode::FAILURE;
     }
-    report::machine();
+    measure::machine();
     let world = World::start();
     println!("\n{CLUSTERS} clusters, {NODES} nodes each, a Node of {} bytes", objects::size());
     starts(&world);
