@@ -1,61 +1,60 @@
-//! What README shows is what the commands print.
+//! What README and the pages show is what the commands print.
 
 use std::fs;
 use std::path::Path;
 
+fn read(file: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap()
+}
+
+/// The rest of a code block, from these words on.
+fn block_from<'a>(page: &'a str, words: &str) -> &'a str {
+    let start = page.find(words).unwrap_or_else(|| panic!("nothing shows '{words}'"));
+    page[start..].split("```").next().unwrap()
+}
+
+fn assert_printed<'a>(shown: impl IntoIterator<Item = &'a str>, transcripts: &[&str]) {
+    let transcripts = transcripts.iter().map(|file| read(file)).collect::<String>();
+    let printed: Vec<&str> = transcripts.lines().collect();
+    for line in shown {
+        assert!(printed.contains(&line), "'{line}' is shown, which no transcript has");
+    }
+}
+
 #[test]
 fn readme_shows_what_is_printed() {
-    let read = |file| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
     let readme = read("../../README.md");
-    let transcripts = ["tests/cli/lab-shop.md", "tests/cli/explain.md"].map(read);
-    let printed: Vec<&str> = transcripts.iter().flat_map(|text| text.lines()).collect();
-    for block in ["what is open, to whom:", "$ palisade explain -f examples/shop"] {
-        let start = readme.find(block).unwrap_or_else(|| panic!("README has no '{block}'"));
-        for line in readme[start..].split("```").next().unwrap().lines().filter(|line| *line != "…") {
-            assert!(printed.contains(&line), "README shows '{line}', which no transcript has");
-        }
+    for words in ["what is open, to whom:", "$ palisade explain -f examples/shop"] {
+        let shown = block_from(&readme, words).lines().filter(|line| *line != "…");
+        assert_printed(shown, &["tests/cli/lab-shop.md", "tests/cli/explain.md"]);
     }
 }
 
 #[test]
 fn the_page_of_outside_hosts_shows_what_is_printed() {
-    let read = |file| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
     let page = read("../../docs/outside-hosts.md");
-    let transcript = read("tests/cli/explain-servers.md");
-    let printed: Vec<&str> = transcript.lines().collect();
-    let start = page.find("$ palisade explain").unwrap();
-    for line in page[start..].split("```").next().unwrap().lines() {
-        assert!(printed.contains(&line), "docs/outside-hosts.md shows '{line}', which no transcript has");
-    }
+    assert_printed(block_from(&page, "$ palisade explain").lines(), &["tests/cli/explain-servers.md"]);
 }
 
 #[test]
 fn the_page_of_checks_shows_what_is_printed() {
-    let read = |file| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
     let page = read("../../docs/checking.md");
     let transcript = read("tests/cli/check.md");
-    let start = page.find("$ palisade check web.yaml").unwrap();
-    let shown = page[start..].split("```").next().unwrap();
+    let shown = block_from(&page, "$ palisade check web.yaml");
     assert!(transcript.contains(shown), "docs/checking.md shows what no transcript has:\n{shown}");
 }
 
 #[test]
 fn the_page_of_exact_sets_shows_what_is_printed() {
-    let read = |file| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
     let page = read("../../docs/matrix.md");
-    let transcripts = ["tests/cli/matrix.md", "tests/cli/diff.md"].map(read);
-    let printed: Vec<&str> = transcripts.iter().flat_map(|text| text.lines()).collect();
     let blocks: Vec<&str> = page.split("```console\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
     assert_eq!(blocks.len(), 2);
-    for line in blocks.iter().flat_map(|block| block.lines()) {
-        assert!(printed.contains(&line), "docs/matrix.md shows '{line}', which no transcript has");
-    }
+    assert_printed(blocks.iter().flat_map(|block| block.lines()), &["tests/cli/matrix.md", "tests/cli/diff.md"]);
 }
 
 /// What the scenarios prove is what users apply.
 #[test]
 fn scenarios_have_the_files_of_the_examples() {
-    let read = |file| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
     let policy = read("../../examples/portworx/policy.yaml");
     assert!(read("../../scenarios/31-portworx.md").contains(&format!("```yaml\n{policy}```\n")));
     let config = read("../../examples/kube-restrict-ip/config.yaml");
