@@ -2,7 +2,7 @@
 
 use palisade_agent::chain;
 use palisade_core::HostPort;
-use palisade_nft::foreign_tables;
+use palisade_nft::{default_drops, foreign_tables};
 use palisade_sources::node_allowlist::{Mode, NodeAllowlist};
 
 use crate::enforce;
@@ -11,7 +11,9 @@ use crate::enforce;
 pub fn obstacles(list: &NodeAllowlist) -> Vec<String> {
     let found = match list.mode {
         Mode::OwnChain => default_drop(&list.allow),
-        Mode::SetOnly(_) | Mode::ExportOnly => own_table(),
+        Mode::SetOnly(_) => own_table(),
+        // It may not have the right to look into the kernel.
+        Mode::ExportOnly => Ok(Vec::new()),
     };
     found.unwrap_or_else(|error| vec![format!("what stands beside us cannot be told: {error}")])
 }
@@ -19,13 +21,12 @@ pub fn obstacles(list: &NodeAllowlist) -> Vec<String> {
 /// Firewalls that drop what they do not name: what is admitted in our table has to be admitted there as well.
 fn default_drop(allow: &[HostPort]) -> Result<Vec<String>, String> {
     let tables = foreign_tables().map_err(|error| chain(&error))?;
-    let chains = tables.iter().flat_map(|(name, table)| table.drop_by_default.iter().map(move |chain| (name, chain)));
     let rules = |table: &dyn std::fmt::Display, chain: &str| {
         let rule =
             |port: &HostPort| format!("nft add rule {table} {chain} {} dport {} accept", port.transport, port.range);
         allow.iter().map(rule).collect::<Vec<_>>().join("; ")
     };
-    let told = chains.map(|(table, chain)| {
+    let told = default_drops(&tables).map(|(table, chain)| {
         format!(
             "chain {chain} of table {table} drops what its rules do not name, nodes of the list included\nhint: if it does not admit \
              them, add there, too: {}",

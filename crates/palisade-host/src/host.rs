@@ -296,7 +296,7 @@ impl Host {
     }
 
     fn look_beside(&mut self, now: Timestamp) {
-        let mut found = if self.list.mode == Mode::ExportOnly { Vec::new() } else { beside::obstacles(&self.list) };
+        let mut found = beside::obstacles(&self.list);
         let unheld =
             self.in_force.as_ref().map(|wanted| self.enforcer.unheld(&self.list.admitted(wanted.iter().copied())));
         for family in unheld.into_iter().flatten() {

@@ -101,6 +101,11 @@ pub fn foreign_tables() -> Result<BTreeMap<ForeignName, ForeignTable>, KernelErr
     Ok(tables)
 }
 
+/// The chains that drop by default, with their tables.
+pub fn default_drops(tables: &BTreeMap<ForeignName, ForeignTable>) -> impl Iterator<Item = (&ForeignName, &str)> {
+    tables.iter().flat_map(|(name, table)| table.drop_by_default.iter().map(move |chain| (name, chain.as_str())))
+}
+
 /// Whether a chain is one of the input hook with the policy drop.
 fn drops_by_default(attributes: Attributes<'_>) -> bool {
     let hook = attributes.find_nested(n::NFTA_CHAIN_HOOK);

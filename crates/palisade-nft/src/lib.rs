@@ -37,7 +37,7 @@ mod wire;
 pub use bans::{Ban, BanHeld, lower_bans};
 pub use conntrack::{Conntrack, Occupancy, Swept};
 pub use diff::diff;
-pub use foreign::{ForeignName, ForeignSet, ForeignTable, Ipset, SetError, foreign_tables};
+pub use foreign::{ForeignName, ForeignSet, ForeignTable, Ipset, SetError, default_drops, foreign_tables};
 pub use host::{Guarded, HostHeld, lower_host};
 pub use kernel::{Applied, ApplyError, Denials, GuardedCounts, Kernel, KernelError};
 pub use links::{Interfaces, Links, Master, PodLink};

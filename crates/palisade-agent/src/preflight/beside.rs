@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
-use palisade_nft::{ForeignName, ForeignTable, foreign_tables};
+use palisade_nft::{ForeignName, ForeignTable, default_drops, foreign_tables};
 
 use crate::report::Obstacle;
 
@@ -131,9 +131,9 @@ fn rules(tables: &BTreeMap<ForeignName, ForeignTable>) -> Option<Obstacle> {
 
 /// Firewalls of the node that drop what they do not name: what policies of ports admit has to be admitted there as well.
 fn default_drop(tables: &BTreeMap<ForeignName, ForeignTable>) -> Option<Obstacle> {
-    let chains = tables.iter().flat_map(|(name, table)| table.drop_by_default.iter().map(move |chain| (name, chain)));
-    let named: Vec<String> = chains.clone().map(|(name, chain)| format!("chain {chain} in table {name}")).collect();
-    let (name, chain) = chains.clone().next()?;
+    let named: Vec<String> =
+        default_drops(tables).map(|(name, chain)| format!("chain {chain} in table {name}")).collect();
+    let (name, chain) = default_drops(tables).next()?;
     Some(Obstacle {
         name: "default-drop".to_string(),
         found: format!("what arrives for the node is dropped unless it is named: {}", named.join(", ")),
