@@ -85,7 +85,7 @@ pub fn follow(directory: &Path, state: &StateDirectory, engine: &mpsc::Sender<Me
     let directories = [directory.to_owned(), own_directory(state.path())];
     let mut known = Known::new(state.clone());
     let look = || (known.look(&directories), INTERVAL);
-    file_news::follow(&directories, "ban lists", look, |_, found| {
+    file_news::follow(&directories, "changes of ban lists", look, |_, found| {
         for problem in &found.problems {
             tracing::error!("{}; {}", problem.found, problem.means);
         }

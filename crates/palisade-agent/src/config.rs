@@ -86,7 +86,7 @@ pub fn follow(paths: &[PathBuf], directory: &StateDirectory, engine: &mpsc::Send
         let found = files.look();
         (found, files.interval())
     };
-    file_news::follow(paths, "config files", look, |before: Option<&Vec<ConfigFile>>, found| {
+    file_news::follow(paths, "changes of config files", look, |before: Option<&Vec<ConfigFile>>, found| {
         let is_told = |file: &ConfigFile| before.is_some_and(|before| before.contains(file));
         for file in found.iter().filter(|file| !is_told(file)) {
             log(file);

@@ -33,7 +33,7 @@ mod digest;
 mod engine;
 mod events;
 mod feeds;
-mod file_news;
+pub mod file_news;
 pub mod files;
 mod host_policy;
 mod host_unit;

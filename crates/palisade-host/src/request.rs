@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use palisade_agent::chain;
+use palisade_agent::file_news::Changes;
 use palisade_agent::files::{self, FileError};
-use palisade_watch::Watch;
 use tokio::sync::mpsc;
 
 use crate::run::Message;
@@ -71,9 +71,7 @@ pub(crate) fn forget_confirmation(store: &Store) -> Result<(), FileError> {
 /// Hands on what is asked, for as long as somebody listens.
 pub(crate) fn listen(files: &[PathBuf; 2], inbox: &mpsc::Sender<Message>) {
     let [accept, confirm] = files;
-    let deaf = |error: &std::io::Error| tracing::warn!("requests are seen late: {error}");
-    // The watch begins before the first look, so that nothing is missed in between. Without it the files are looked at all the same.
-    let mut watch = Watch::new(files).inspect_err(deaf).ok();
+    let mut changes = Changes::of(files, "requests");
     while !inbox.is_closed() {
         if let Some(text) = take(accept) {
             match serde_json::from_slice(&text) {
@@ -84,12 +82,7 @@ pub(crate) fn listen(files: &[PathBuf; 2], inbox: &mpsc::Sender<Message>) {
         if take(confirm).is_some() {
             drop(inbox.blocking_send(Message::Confirm));
         }
-        watch = if let Some(mut watch) = watch {
-            watch.wait_at_most(INTERVAL).inspect_err(deaf).ok().map(|()| watch)
-        } else {
-            std::thread::sleep(INTERVAL);
-            Watch::new(files).ok()
-        };
+        changes.wait_at_most(INTERVAL);
     }
 }
 
