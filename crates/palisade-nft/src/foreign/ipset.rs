@@ -46,6 +46,8 @@ const IPSET_ATTR_IPADDR_IPV4: u16 = 1;
 const IPSET_ATTR_IPADDR_IPV6: u16 = 2;
 const IPSET_FLAG_NOMATCH: u32 = 1 << 2;
 const IPSET_ERR_HASH_FULL: i32 = 4352;
+/// From here on errors are ipset's own, and no errno.
+const IPSET_ERR_PRIVATE: i32 = 4096;
 // linux/netlink.h
 const NLA_F_NET_BYTEORDER: u16 = 0x4000;
 
@@ -124,7 +126,7 @@ impl Ipset {
         };
         if holds_blocks {
             let ranges: AddressSet = wanted.collect();
-            return Ok(ranges.iter().flat_map(palisade_core::AddressRange::blocks).collect());
+            return Ok(ranges.iter().flat_map(palisade_core::AddressRange::blocks).flat_map(halves_of_all).collect());
         }
         wanted
             .map(|net| if net.prefix_len() == net.max_prefix_len() { Ok(*net) } else { Err(net) })
@@ -202,6 +204,10 @@ impl Ipset {
     }
 
     fn refused(&self, operation: &'static str, errno: i32) -> SetError {
+        if errno >= IPSET_ERR_PRIVATE {
+            let found = format!("of a type that takes no such element (error {errno} of ipset)");
+            return SetError::Unfit { set: self.to_string(), found, make: self.make() };
+        }
         let source = match Errno::from_raw_os_error(errno) {
             Errno::PERM => KernelError::NotPermitted,
             Errno::INVAL | Errno::OPNOTSUPP => KernelError::Absent {
@@ -248,6 +254,12 @@ impl Held {
             }
         }
     }
+}
+
+/// A block as `hash:net` takes it: that of every address, which it refuses, as its two halves.
+fn halves_of_all(net: IpNet) -> impl Iterator<Item = IpNet> {
+    let length = net.prefix_len().max(1);
+    net.subnets(length).into_iter().flatten()
 }
 
 fn net(family: Family, element: Attributes<'_>) -> Option<IpNet> {
@@ -329,6 +341,10 @@ mod tests {
             tool("ipset", &["restore"], "del nodes 10.0.0.5\nadd nodes 10.0.0.5 nomatch\n").unwrap();
             assert!(set.fill(&nets(&["10.0.0.5/32"])).unwrap());
             assert_eq!(shown("nodes"), ["10.0.0.5"]);
+            // It holds no block of length 0.
+            assert!(set.fill(&nets(&["0.0.0.0/0"])).unwrap());
+            assert_eq!(shown("nodes"), ["0.0.0.0/1", "128.0.0.0/1"]);
+            assert!(!set.fill(&nets(&["0.0.0.0/0"])).unwrap());
             assert!(set.fill(&[]).unwrap());
             assert!(shown("nodes").is_empty());
         });
@@ -338,7 +354,7 @@ mod tests {
     fn what_cannot_be_filled_is_told() {
         in_new_namespace(|| {
             let sets = "create gone hash:ip timeout 60\ncreate six hash:net family inet6\ncreate ports hash:ip,port\n\
-                        create short hash:ip maxelem 2\n";
+                        create short hash:ip maxelem 2\ncreate single hash:ip\n";
             let Some(_) = tool("ipset", &["restore"], sets) else { return };
             let fill = |name: &str| {
                 let wanted = nets(&["10.0.0.1/32", "10.0.0.2/32", "10.0.0.3/32", "10.0.0.4/32"]);
@@ -353,6 +369,9 @@ mod tests {
             assert_eq!(fill("gone"), unfit("gone", "one with timeouts or a netmask"));
             assert_eq!(fill("six"), unfit("six", "one of the other family"));
             assert_eq!(fill("ports"), unfit("ports", "of the type hash:ip,port"));
+            let mut single = Ipset::open("single", Family::V4).unwrap();
+            let error = single.fill(&nets(&["0.0.0.0/32"])).unwrap_err().to_string();
+            assert_eq!(error, unfit("single", "of a type that takes no such element (error 4353 of ipset)"));
             assert_eq!(fill("short"), "set short of ipset is full\nhint: make it with a greater maxelem");
         });
     }
