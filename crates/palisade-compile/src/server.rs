@@ -4,33 +4,32 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use palisade_core::{
     AddressType, AdmittedNodes, Change, HostPolicy, HostPolicyName, NamespaceName, Node, NodeName, SelectedPods,
     Server, ServerName, Snapshot, Tables,
 };
 
-use crate::cluster::is_on;
 use crate::compiler::Compiler;
 use crate::matching::selects;
 
 /// What no node has, whoever says so: unspecified, loopback, multicast and broadcast addresses.
-const NEVER: [(IpAddr, u8); 7] = [
-    (v4([0, 0, 0, 0]), 8),
-    (v4([127, 0, 0, 0]), 8),
-    (v4([224, 0, 0, 0]), 4),
-    (v4([255, 255, 255, 255]), 32),
-    (v6(0, 0), 128),
-    (v6(0, 1), 128),
-    (v6(0xff00, 0), 8),
+const NEVER: [IpNet; 7] = [
+    v4([0, 0, 0, 0], 8),
+    v4([127, 0, 0, 0], 8),
+    v4([224, 0, 0, 0], 4),
+    v4([255, 255, 255, 255], 32),
+    v6(0, 0, 128),
+    v6(0, 1, 128),
+    v6(0xff00, 0, 8),
 ];
 
-const fn v4([a, b, c, d]: [u8; 4]) -> IpAddr {
-    IpAddr::V4(Ipv4Addr::new(a, b, c, d))
+const fn v4([a, b, c, d]: [u8; 4], length: u8) -> IpNet {
+    IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, d), length))
 }
 
-const fn v6(first: u16, last: u16) -> IpAddr {
-    IpAddr::V6(Ipv6Addr::new(first, 0, 0, 0, 0, 0, 0, last))
+const fn v6(first: u16, last: u16, length: u8) -> IpNet {
+    IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::new(first, 0, 0, 0, 0, 0, 0, last), length))
 }
 
 /// What is admitted of an address of a node, or of a block of them; or why it is not. `within` that is empty is anywhere.
@@ -43,8 +42,7 @@ pub fn admissible(net: IpNet, within: &[IpNet]) -> Result<IpNet, &'static str> {
     if matches!(net.addr(), IpAddr::V6(address) if address.to_ipv4_mapped().is_some()) {
         return Err("an IPv4 block within IPv6 is ambiguous");
     }
-    let never = NEVER.iter().filter_map(|(address, length)| IpNet::new(*address, *length).ok());
-    if never.into_iter().any(|never| never.contains(&net) || net.contains(&never)) {
+    if NEVER.iter().any(|never| never.contains(&net) || net.contains(never)) {
         return Err("no node has an unspecified, loopback, multicast or broadcast address");
     }
     if !within.is_empty() && !within.iter().any(|within| within.contains(&net)) {
@@ -66,9 +64,9 @@ pub fn server_compiler() -> Compiler {
 pub fn server_policy(snapshot: &Snapshot, name: &ServerName, server: &Server) -> HostPolicy {
     let mut admitted: BTreeSet<IpNet> = BTreeSet::new();
     for cluster in &server.clusters {
+        let running = cluster.pods.as_ref().map(|selected| running(snapshot, selected));
         let is_selected = |(name, node): &(&NodeName, &Arc<Node>)| {
-            selects(&cluster.nodes, &node.labels)
-                && cluster.pods.as_ref().is_none_or(|selected| runs(snapshot, name, selected))
+            selects(&cluster.nodes, &node.labels) && running.as_ref().is_none_or(|running| running.contains(name))
         };
         for (_, node) in snapshot.nodes.iter().filter(is_selected) {
             admitted.extend(addresses(node, cluster).filter_map(|net| admissible(net, &server.within).ok()));
@@ -86,14 +84,16 @@ pub fn compile_server(snapshot: &Snapshot, name: &ServerName, server: &Server) -
     compiler.into_tables()
 }
 
-/// Whether a node runs a selected pod of a selected namespace.
-fn runs(snapshot: &Snapshot, node: &NodeName, selected: &SelectedPods) -> bool {
+/// The nodes that run a selected pod of a selected namespace.
+fn running<'a>(snapshot: &'a Snapshot, selected: &SelectedPods) -> BTreeSet<&'a NodeName> {
     let is_of_namespace = |namespace: &NamespaceName| match &selected.namespaces {
         None => true,
         Some(wanted) => snapshot.namespaces.get(namespace).is_some_and(|found| selects(wanted, &found.labels)),
     };
-    let mut running = snapshot.pods.iter().filter(|(_, pod)| !pod.finished && is_on(pod, node));
-    running.any(|(name, pod)| selects(&selected.pods, &pod.labels) && is_of_namespace(&name.namespace))
+    let pods = snapshot.pods.iter().filter(|(name, pod)| {
+        !pod.finished && selects(&selected.pods, &pod.labels) && is_of_namespace(&name.namespace)
+    });
+    pods.filter_map(|(_, pod)| pod.node.as_ref()).collect()
 }
 
 /// The addresses of a node that are of the types asked for.

@@ -25,6 +25,9 @@ pub fn place(
     families: &[Family],
     report: &mut Report<'_>,
 ) -> BTreeMap<ServerName, Arc<Server>> {
+    if lists.is_empty() {
+        return BTreeMap::new();
+    }
     let of_nodes = snapshot.nodes.values().flat_map(|node| &node.addresses);
     let of_pods = snapshot.pods.values().flat_map(|pod| &pod.addresses);
     let of_services = snapshot.services.values().flat_map(|service| service.addresses.iter().chain(&service.external));
