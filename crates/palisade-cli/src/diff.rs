@@ -9,6 +9,7 @@ use palisade_reach::{Dialect, Diff, Difference, Reach, Step, united};
 use serde_json::{Value, json};
 
 use crate::args::{DiffArguments, DiffFormat, InputArguments};
+use crate::input::refuse_sharing_stdin;
 use crate::matrix::{families_json, marked, party_json, traffic_json};
 use crate::output::{Exit, Hinted};
 use crate::wanted::{Wanted, tell_what_is_left_out};
@@ -35,11 +36,9 @@ pub fn run(arguments: &DiffArguments) -> anyhow::Result<Exit> {
 impl DiffArguments {
     /// The dialect of the old side and that of the new one.
     fn dialects(&self) -> Result<(Dialect, Dialect), Hinted> {
-        let stdin = Path::new("-");
-        if self.old.as_deref() == Some(stdin) && self.new.as_deref() == Some(stdin) {
-            let message = "OLD and NEW cannot both come from standard input".to_string();
-            return Err(Hinted { message, hint: "write one of them to a file, and name that".to_string() });
-        }
+        let objects = self.paths.iter().map(|path| (path.as_path(), "objects"));
+        let (old, new) = (self.old.as_deref().map(|path| (path, "OLD")), self.new.as_deref().map(|path| (path, "NEW")));
+        refuse_sharing_stdin(old.into_iter().chain(new).chain(objects))?;
         match (self.dialects.as_slice(), self.paths.is_empty()) {
             ([], true) => Ok((Dialect::Palisade, Dialect::Palisade)),
             ([one], true) => Ok(((*one).into(), (*one).into())),

@@ -56,17 +56,10 @@ impl InputArguments {
     }
 
     /// An error if two things are both to come from standard input: it can be read only once.
-    pub fn refuse_sharing_stdin(&self, flows: Option<&Path>) -> anyhow::Result<()> {
-        let stdin = Path::new("-");
-        let objects = self.paths.iter().any(|path| path == stdin).then_some("objects");
-        let configs = self.configs.iter().filter(|path| *path == stdin).map(|_| "a config file");
-        let flows = (flows == Some(stdin)).then_some("flows");
-        let from_stdin: Vec<&str> = objects.into_iter().chain(configs).chain(flows).collect();
-        if let [first, second, ..] = from_stdin[..] {
-            let message = format!("{first} and {second} cannot both come from standard input");
-            return Err(Hinted { message, hint: "write one of them to a file, and name that".to_string() }.into());
-        }
-        Ok(())
+    pub fn refuse_sharing_stdin(&self, flows: Option<&Path>) -> Result<(), Hinted> {
+        let objects = self.paths.iter().map(|path| (path.as_path(), "objects"));
+        let configs = self.configs.iter().map(|path| (path.as_path(), "a config file"));
+        refuse_sharing_stdin(objects.chain(configs).chain(flows.map(|path| (path, "flows"))))
     }
 
     /// Reads the input and prints its diagnostics; an error if it gives no answer at all.
@@ -94,12 +87,25 @@ impl InputArguments {
     }
 }
 
+/// An error if more than one of these paths, each with what is read there, is standard input: it can be read only once.
+pub fn refuse_sharing_stdin<'p>(read: impl Iterator<Item = (&'p Path, &'static str)>) -> Result<(), Hinted> {
+    let from_stdin: Vec<&str> = read.filter(|(path, _)| *path == Path::new("-")).map(|(_, what)| what).collect();
+    match from_stdin[..] {
+        [first, second, ..] if first != second => Err(Hinted {
+            message: format!("{first} and {second} cannot both come from standard input"),
+            hint: "write one of them to a file, and name that".to_string(),
+        }),
+        [_, _, ..] => Err(Hinted {
+            message: "standard input can be read only once".to_string(),
+            hint: "name '-' once".to_string(),
+        }),
+        _ => Ok(()),
+    }
+}
+
 /// The text of manifests, and what it says, with whatever is wrong with it.
 pub fn manifests(paths: &[PathBuf]) -> anyhow::Result<(Vec<SourceText>, Parsed)> {
-    if paths.iter().filter(|path| path.as_os_str() == "-").count() > 1 {
-        let message = "standard input can be read only once".to_string();
-        return Err(Hinted { message, hint: "name '-' once".to_string() }.into());
-    }
+    refuse_sharing_stdin(paths.iter().map(|path| (path.as_path(), "objects")))?;
     let texts = palisade_sources::read(paths)?;
     let parsed = palisade_sources::parse(&texts, &Options { now: now(), ..Options::default() });
     Ok((texts, parsed))
@@ -108,8 +114,7 @@ pub fn manifests(paths: &[PathBuf]) -> anyhow::Result<(Vec<SourceText>, Parsed)>
 /// What manifests say, without what stands in elsewhere for addresses that they leave out; its diagnostics are printed.
 #[cfg(target_os = "linux")]
 pub fn snapshot_as_written(paths: &[PathBuf]) -> anyhow::Result<Snapshot> {
-    let texts = palisade_sources::read(paths)?;
-    let parsed = palisade_sources::parse(&texts, &Options { now: now(), ..Options::default() });
+    let (_, parsed) = manifests(paths)?;
     let (mut snapshot, diagnostics) = answer(parsed)?;
     diagnostics::print(&diagnostics);
     for node in snapshot.nodes.values_mut().filter(|node| node.assumed) {

@@ -12,6 +12,7 @@ use crate::output::{Exit, Hinted};
 
 /// Runs the command.
 pub fn run(arguments: &RenderArguments) -> anyhow::Result<Exit> {
+    arguments.input.refuse_sharing_stdin(None)?;
     let snapshot = arguments.input.snapshot()?;
     let tables = match arguments.node.strip_prefix("host/") {
         Some(name) => vec![of_server(&snapshot, &name.into())?],

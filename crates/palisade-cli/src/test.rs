@@ -1,17 +1,17 @@
 //! `palisade test`: whether flows come to what a file says.
 
-use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write as _};
 use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
-use palisade_core::{End, Family, Flow, PodName, Snapshot, Verdict};
+use palisade_core::{End, Family, Flow, PodName, Snapshot};
 use palisade_sim::explain;
 use palisade_sources::flow_test::{Expectation, FlowTest, Pods};
 
 use crate::args::{FamilyArgument, InputArguments};
 use crate::diagnostics;
+use crate::input::refuse_sharing_stdin;
 use crate::output::{Exit, Hinted};
 use crate::test_report;
 use crate::test_report::{Outcome, Wrong};
@@ -55,8 +55,17 @@ pub enum TestFormat {
     Tap,
 }
 
+impl TestArguments {
+    fn refuse_sharing_stdin(&self) -> Result<(), Hinted> {
+        let tests = self.files.iter().map(|path| (path.as_path(), "expectations"));
+        let objects = self.input.files().map(|path| (path.as_path(), "objects"));
+        refuse_sharing_stdin(tests.chain(objects))
+    }
+}
+
 /// Runs the command.
 pub fn run(arguments: &TestArguments) -> anyhow::Result<Exit> {
+    arguments.refuse_sharing_stdin()?;
     let tests = read(&arguments.files)?;
     let snapshot = arguments.input.snapshot()?;
     let families = arguments.family.families();
@@ -145,11 +154,10 @@ fn judge(
             message: format!("{}:{}: {}", test.file, expectation.line, error.message),
             hint: error.hint,
         })?;
-        let families: BTreeMap<Family, Verdict> =
-            explanation.families().into_iter().map(|(family, answer)| (family, answer.verdict)).collect();
-        if families.values().any(|verdict| *verdict != expectation.verdict) {
+        let families = explanation.families();
+        if families.values().any(|answer| answer.verdict != expectation.verdict) {
             let verdicts: Vec<String> =
-                families.iter().map(|(family, verdict)| format!("{verdict} in IPv{}", family.digit())).collect();
+                families.iter().map(|(family, answer)| format!("{} in {family}", answer.verdict)).collect();
             wrong.push(Wrong { flow: flow.to_string(), found: verdicts.join(", "), reasons: explanation.reasons() });
         }
     }
