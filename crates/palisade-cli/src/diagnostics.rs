@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, Write};
 use std::ops::Range;
 
-use annotate_snippets::{AnnotationKind, Level as Title, Renderer, Snippet};
+use annotate_snippets::{AnnotationKind, Group, Origin, Renderer, Snippet, Title};
 use palisade_core::{Diagnostic, Level, Place};
 
 use crate::output::note;
@@ -31,40 +31,45 @@ fn renderer(to: &impl IsTerminal) -> Renderer {
 
 fn render(diagnostic: &Diagnostic, renderer: &Renderer) -> String {
     let level = match diagnostic.level {
-        Level::Error => Title::ERROR,
-        Level::Warning => Title::WARNING,
-        Level::Note => Title::NOTE,
+        Level::Error => annotate_snippets::Level::ERROR,
+        Level::Warning => annotate_snippets::Level::WARNING,
+        Level::Note => annotate_snippets::Level::NOTE,
     };
     let title = match &diagnostic.object {
         Some(object) => format!("{object}: {}", diagnostic.message),
         None => diagnostic.message.clone(),
     };
-    let notes = [(&diagnostic.effect, Title::NOTE), (&diagnostic.hint, Title::HELP)]
-        .into_iter()
-        .filter_map(|(text, level)| text.as_ref().map(|text| level.message(text)));
+    let notes =
+        [(&diagnostic.effect, annotate_snippets::Level::NOTE), (&diagnostic.hint, annotate_snippets::Level::HELP)]
+            .into_iter()
+            .filter_map(|(text, level)| text.as_ref().map(|text| level.message(text)));
     let title = level.primary_title(title);
     let report = match diagnostic.id {
         Some(id) => title.id(id),
         None => title,
     };
     let report = match &diagnostic.place {
-        Some(place) => report
-            .element(
-                Snippet::source(&*place.text)
-                    .line_start(place.line)
-                    .path(&*place.file)
-                    .annotation(AnnotationKind::Primary.span(span(place))),
-            )
-            .elements(notes),
+        Some(place) => at(report, place).elements(notes),
         None => report.elements(notes),
     };
     renderer.render(&[report])
 }
 
+/// Adds the line of a place.
+fn at<'d>(report: Title<'d>, place: &'d Place) -> Group<'d> {
+    let line = Snippet::source(&*place.text).line_start(place.line);
+    let line = line.annotation(AnnotationKind::Primary.span(span(place)));
+    if place.before == 0 {
+        return report.element(line.path(&*place.file));
+    }
+    // The column is not that of the text shown.
+    report.element(Origin::path(&*place.file).line(place.line).char_column(place.column)).element(line)
+}
+
 /// The place as bytes of its line.
 fn span(place: &Place) -> Range<usize> {
     let mut offsets = place.text.char_indices().map(|(offset, _)| offset).chain([place.text.len()]);
-    let start = offsets.nth(place.column - 1).unwrap_or(place.text.len());
+    let start = offsets.nth(place.column - 1 - place.before).unwrap_or(place.text.len());
     let end = offsets.nth(place.width.max(1) - 1).unwrap_or(place.text.len());
     start..end
 }
@@ -77,8 +82,14 @@ mod tests {
     fn a_diagnostic_shows_its_line() {
         let mut diagnostic = Diagnostic::new(Level::Error, "expected a port, found \"http!\"");
         diagnostic.object = Some("NetworkPolicy db/allow".to_string());
-        diagnostic.place =
-            Some(Place { file: "db.yaml".into(), line: 12, column: 9, width: 7, text: "  port: \"http!\"".into() });
+        diagnostic.place = Some(Place {
+            file: "db.yaml".into(),
+            line: 12,
+            column: 9,
+            width: 7,
+            text: "  port: \"http!\"".into(),
+            before: 0,
+        });
         diagnostic.effect = Some("the policy isolates the pods it selects and allows nothing".to_string());
         let text = render(&diagnostic, &Renderer::plain());
         for expected in
@@ -90,7 +101,7 @@ mod tests {
 
     #[test]
     fn a_place_beyond_its_line_is_no_panic() {
-        let place = Place { file: "x".into(), line: 1, column: 40, width: 9, text: "é".into() };
+        let place = Place { file: "x".into(), line: 1, column: 40, width: 9, text: "é".into(), before: 0 };
         assert_eq!(span(&place), 2..2);
     }
 }

@@ -35,8 +35,10 @@ pub struct Place {
     pub column: usize,
     /// How many characters from `column` on are meant, at least 1 and not beyond the line.
     pub width: usize,
-    /// The line itself, without its end.
+    /// The line itself, without its end; of a very long one what is around the place.
     pub text: Arc<str>,
+    /// How many characters of the line stand before `text`.
+    pub before: usize,
 }
 
 impl fmt::Display for Place {

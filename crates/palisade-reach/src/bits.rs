@@ -25,6 +25,11 @@ impl Bits {
         numbers.for_each(|number| self.insert(number));
     }
 
+    /// Takes in the numbers of another set of the same length.
+    pub fn unite(&mut self, other: &Bits) {
+        self.0.iter_mut().zip(&other.0).for_each(|(word, other)| *word |= other);
+    }
+
     /// Whether a number is in it.
     pub fn contains(&self, number: usize) -> bool {
         self.0[number / 64] & (1 << (number % 64)) != 0

@@ -29,8 +29,17 @@ pub struct Reach<'a> {
     spaces: [Space<'a>; 2],
     rules: Vec<JudgedRule<'a>>,
     /// For each class the rules of the policies that isolate it; `None` where none does.
-    isolated: PerDirection<Vec<Option<Vec<usize>>>>,
+    isolated: PerDirection<Vec<Option<Isolated>>>,
     all: Arc<TrafficSet>,
+}
+
+/// What the policies that isolate a class let through.
+#[derive(Clone, Debug)]
+struct Isolated {
+    /// Their rules.
+    rules: Vec<usize>,
+    /// The peers of any of them, as in a rule: nearly all others are told by one look.
+    peers: [Bits; 2],
 }
 
 /// A rule, with the ends that its peers match.
@@ -60,7 +69,15 @@ impl<'a> Reach<'a> {
                 rules.extend(of_direction.iter().map(|rule| matcher.judged(name, rule)));
                 for class in matcher.classes_in(&name.namespace) {
                     if selects(&policy.subjects, classes[*class].labels()) {
-                        isolated[direction][*class].get_or_insert_with(Vec::new).extend(first..rules.len());
+                        let of_class = isolated[direction][*class].get_or_insert_with(|| matcher.isolated());
+                        of_class.rules.extend(first..rules.len());
+                        for rule in &rules[first..] {
+                            of_class
+                                .peers
+                                .iter_mut()
+                                .zip(&rule.peers)
+                                .for_each(|(peers, of_rule)| peers.unite(of_rule));
+                        }
                     }
                 }
             }
@@ -127,6 +144,13 @@ impl<'a> Reach<'a> {
 
     /// What both sides allow; `None` is nothing.
     fn passes(&self, family: Family, from: usize, to: usize) -> Option<Arc<TrafficSet>> {
+        let knows = |direction: Direction, subject: usize, peer| {
+            let isolated = self.isolated[direction][subject].as_ref();
+            isolated.is_none_or(|isolated| isolated.peers[index(family)].contains(peer))
+        };
+        if !(knows(Direction::Ingress, to, from) && knows(Direction::Egress, from, to)) {
+            return None;
+        }
         let out = self.side(Direction::Egress, family, from, to, Some(to))?;
         let into = self.side(Direction::Ingress, family, to, from, Some(to))?;
         if *out == *self.all {
@@ -144,9 +168,9 @@ impl<'a> Reach<'a> {
         peer: usize,
         destination: Option<usize>,
     ) -> Option<Arc<TrafficSet>> {
-        let Some(rules) = &self.isolated[direction][subject] else { return Some(Arc::clone(&self.all)) };
+        let Some(isolated) = &self.isolated[direction][subject] else { return Some(Arc::clone(&self.all)) };
         let mut sum: Option<Arc<TrafficSet>> = None;
-        let rules = rules.iter().map(|rule| &self.rules[*rule]);
+        let rules = isolated.rules.iter().map(|rule| &self.rules[*rule]);
         for rule in rules.filter(|rule| rule.peers[index(family)].contains(peer)) {
             let allowed = rule.traffic(destination.map(|class| &self.classes[class]));
             sum = Some(match sum {
@@ -230,9 +254,8 @@ impl<'r, 'a> Matcher<'r, 'a> {
     }
 
     fn peers(&self, policy: &PolicyName, peers: Option<&'a [Peer]>) -> [Bits; 2] {
-        let lengths = Family::ALL.map(|family| self.classes.len() + self.spaces[index(family)].zones());
-        let Some(peers) = peers else { return lengths.map(Bits::all) };
-        let mut found = lengths.map(Bits::none);
+        let Some(peers) = peers else { return self.lengths().map(Bits::all) };
+        let mut found = self.lengths().map(Bits::none);
         for peer in peers {
             match peer {
                 Peer::Pods { namespaces: None, pods } => self.add_pods(&policy.namespace, pods, &mut found),
@@ -246,6 +269,16 @@ impl<'r, 'a> Matcher<'r, 'a> {
             }
         }
         found
+    }
+
+    /// By family how many classes and zones there are.
+    fn lengths(&self) -> [usize; 2] {
+        Family::ALL.map(|family| self.classes.len() + self.spaces[index(family)].zones())
+    }
+
+    /// Isolated without any rule.
+    fn isolated(&self) -> Isolated {
+        Isolated { rules: Vec::new(), peers: self.lengths().map(Bits::none) }
     }
 
     fn add_pods(&self, namespace: &NamespaceName, pods: &Selector, found: &mut [Bits; 2]) {

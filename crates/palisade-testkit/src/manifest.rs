@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use palisade_core::{
     BanEntry, BanList, BanTarget, Direction, HostPeer, HostPolicy, HostScope, Labels, NetworkPolicy, Node, Operator,
-    Peer, Pod, PodName, PortMatch, Ports, Requirement, Rule, Selector, Snapshot,
+    Peer, Pod, PodName, PortMatch, Ports, Requirement, Rule, Selector, Snapshot, WorkloadName,
 };
 
 /// The objects of a snapshot as YAML documents, without what [`to_configs`] prints. `palisade-sources` reads them as the same snapshot, but for the
@@ -85,11 +85,18 @@ fn pod(name: &PodName, pod: &Pod) -> String {
     let containers =
         if pod.ports.is_empty() { "[{name: c}]".to_string() } else { list(containers.collect::<Vec<_>>()) };
     let node = pod.node.as_ref().map(|node| format!("nodeName: {}, ", quoted(node))).unwrap_or_default();
+    let owner = pod.workload.as_ref().map(|WorkloadName { kind, name, .. }| {
+        format!(
+            ", ownerReferences: [{{apiVersion: apps/v1, kind: {kind:?}, name: {}, controller: true}}]",
+            quoted(name)
+        )
+    });
     format!(
-        "apiVersion: v1\nkind: Pod\nmetadata: {{namespace: {}, name: {}, labels: {}}}\nspec: {{{node}{}containers: {containers}}}\nstatus: {{phase: {}, podIPs: {}}}\n",
+        "apiVersion: v1\nkind: Pod\nmetadata: {{namespace: {}, name: {}, labels: {}{}}}\nspec: {{{node}{}containers: {containers}}}\nstatus: {{phase: {}, podIPs: {}}}\n",
         quoted(&name.namespace),
         quoted(&name.name),
         labels(&pod.labels),
+        owner.unwrap_or_default(),
         if pod.host_network { "hostNetwork: true, " } else { "" },
         if pod.finished { "Succeeded" } else { "Running" },
         list(pod.addresses.iter().map(|address| format!("{{ip: {}}}", quoted(address)))),

@@ -40,18 +40,14 @@ pub fn processor(process: u32) -> Duration {
     Duration::from_secs(ticks) / TICKS_PER_SECOND
 }
 
-/// The memory of a process.
-///
-/// # Panics
-///
-/// If it is gone.
-pub fn memory(process: u32) -> Memory {
-    let text = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+/// The memory of a process; `None` if it has ended.
+pub fn memory(process: u32) -> Option<Memory> {
+    let text = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let field = |name: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-        line.trim_matches([':', ' ', '\t', 'k', 'B']).parse::<u64>().unwrap() * 1024
+        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+        line.trim_matches([':', ' ', '\t', 'k', 'B']).parse::<u64>().ok().map(|kibibytes| kibibytes * 1024)
     };
-    Memory { now: field("VmRSS"), most: field("VmHWM") }
+    Some(Memory { now: field("VmRSS")?, most: field("VmHWM")? })
 }
 
 /// The value that this part of the values do not exceed: 0.5 is the median, 1 the greatest.

@@ -143,7 +143,7 @@ impl Agent {
 
     /// Resident memory.
     pub fn memory(&self) -> Memory {
-        measure::memory(self.process.id())
+        measure::memory(self.process.id()).unwrap()
     }
 }
 

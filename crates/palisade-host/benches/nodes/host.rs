@@ -58,7 +58,7 @@ impl Host {
 
     /// Resident memory.
     pub fn memory(&self) -> Memory {
-        measure::memory(self.0.id())
+        measure::memory(self.0.id()).unwrap()
     }
 }
 
