@@ -1,5 +1,6 @@
 //! From the text of a file to its documents, so that a broken one takes no other with it.
 
+use crate::json::{self, Position};
 use crate::tree::{Key, Node, Span, Value};
 use crate::yaml::{self, Start};
 
@@ -21,21 +22,12 @@ pub struct Broken {
     pub message: String,
 }
 
-/// How JSON is read: the places of its values cost an order of magnitude, and only diagnostics need them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Places {
-    /// JSON keeps no places.
-    YamlOnly,
-    /// JSON is read by the YAML parser, of which it is a subset.
-    Everywhere,
-}
-
 /// The documents of a text; empty ones are left out.
-pub fn documents(text: &str, places: Places) -> Vec<Document<'_>> {
+pub fn documents(text: &str) -> Vec<Document<'_>> {
     let mut documents = Vec::new();
     for (line, chunk) in chunks(text.strip_prefix('\u{feff}').unwrap_or(text)) {
         if chunk.trim_start().starts_with(['{', '[']) {
-            json_documents(chunk, line, places, &mut documents);
+            json_documents(chunk, line, &mut documents);
         } else {
             yaml_documents(chunk, line, &mut documents);
         }
@@ -113,47 +105,38 @@ fn sections(chunk: &str) -> Vec<(u32, &str)> {
 }
 
 /// One JSON value, several one after the other, or one a line.
-fn json_documents<'a>(chunk: &'a str, line: u32, places: Places, documents: &mut Vec<Document<'a>>) {
-    let mut position = Position { offset: 0, start: Start { line, column: 1 } };
-    let mut first = true;
+fn json_documents<'a>(chunk: &'a str, line: u32, documents: &mut Vec<Document<'a>>) {
+    let mut position = Position::new(chunk, Start { line, column: 1 });
+    let mut rest = chunk;
     loop {
-        let space = chunk[position.offset..].len() - chunk[position.offset..].trim_start().len();
-        position.advance(chunk, space);
-        let rest = &chunk[position.offset..];
-        if rest.is_empty() {
+        let next = rest.trim_start();
+        position.advance(rest.len() - next.len());
+        if next.is_empty() {
             return;
         }
-        let mut values = serde_json::Deserializer::from_str(rest).into_iter::<Node<'a>>();
+        let start = position.start();
+        let mut values = serde_json::Deserializer::from_str(next).into_iter::<Node<'a>>();
         match values.next() {
-            Some(Ok(tree)) => {
-                let length = values.byte_offset();
-                let tree = match places {
-                    Places::YamlOnly => tree,
-                    Places::Everywhere => placed(&rest[..length], position.start).unwrap_or(tree),
-                };
-                documents.push(Document { tree, line: position.start.line, broken: None });
-                position.advance(chunk, length);
+            Some(Ok(mut tree)) => {
+                json::place(&mut tree, &mut position);
+                documents.push(Document { tree, line: start.line, broken: None });
+                rest = &next[values.byte_offset()..];
             }
             Some(Err(error)) => {
                 // A mapping in the flow style of YAML opens like JSON.
-                if let (true, Ok(trees)) = (first, yaml::load(rest, position.start)) {
+                if let (true, Ok(trees)) = (next.len() == chunk.trim_start().len(), yaml::load(next, start)) {
                     documents.extend(trees.into_iter().map(|tree| Document { tree, line, broken: None }));
                     return;
                 }
-                documents.push(broken_json(rest, position.start, &error));
+                documents.push(broken_json(next, start, &error));
                 // The next value can only be told by its place on the page.
-                let Some(next) = rest.find("\n{") else { return };
-                position.advance(chunk, next + 1);
+                let Some(end) = next.find("\n{") else { return };
+                position.advance(end + 1);
+                rest = &next[end + 1..];
             }
             None => return,
         }
-        first = false;
     }
-}
-
-/// The same value with its places; `None` where the YAML parser is stricter than JSON is.
-fn placed(text: &str, start: Start) -> Option<Node<'_>> {
-    yaml::load(text, start).ok()?.into_iter().next()
 }
 
 fn broken_json(rest: &str, start: Start, error: &serde_json::Error) -> Document<'static> {
@@ -168,25 +151,4 @@ fn broken_json(rest: &str, start: Start, error: &serde_json::Error) -> Document<
     let message = message.split(" at line ").next().unwrap_or(&message);
     let broken = Broken { span, message: format!("not valid JSON: {message}") };
     Document { tree: Node::new(span, Value::Null), line: start.line, broken: Some(broken) }
-}
-
-/// A position in a chunk of text.
-struct Position {
-    offset: usize,
-    start: Start,
-}
-
-impl Position {
-    fn advance(&mut self, text: &str, bytes: usize) {
-        let passed = &text[self.offset..self.offset + bytes];
-        self.offset += bytes;
-        let column = |text: &str| u32::try_from(text.chars().count()).unwrap_or(0);
-        match passed.rfind('\n') {
-            Some(end) => {
-                self.start.line += u32::try_from(passed.matches('\n').count()).unwrap_or(0);
-                self.start.column = 1 + column(&passed[end + 1..]);
-            }
-            None => self.start.column += column(passed),
-        }
-    }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use palisade_core::{Diagnostic, End, Flow, Level, PodName, Verdict};
 
 use crate::SourceText;
-use crate::document::{self, Places};
+use crate::document;
 use crate::metadata::{self, Scope};
 use crate::node_allowlist::NOTHING;
 use crate::reading::{At, Reading};
@@ -66,7 +66,7 @@ impl FlowTest {
     /// Reads the documents of a text; `None` if anything in it is an error. With them, what is wrong, in the order of the text.
     pub fn parse(source: &SourceText) -> (Option<Vec<FlowTest>>, Vec<Diagnostic>) {
         let mut reading = Reading::default();
-        let documents = document::documents(&source.text, Places::Everywhere);
+        let documents = document::documents(&source.text);
         if documents.is_empty() {
             let nowhere = Span { line: 1, column: 1, width: 0 };
             reading.problem(Level::Error, nowhere, format!("expected a {KIND}, found nothing"));

@@ -1,4 +1,6 @@
-//! JSON, the fast way: values without places.
+//! JSON: its values, and then where each of them stands, which the parser does not tell.
+
+mod places;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -6,6 +8,8 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 use crate::tree::{Key, Node, Span, Value};
+
+pub use places::{Position, place};
 
 impl<'de> Deserialize<'de> for Node<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -63,7 +63,6 @@ use palisade_core::{BanList, Diagnostic, Family, Snapshot};
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use document::Places;
 use objects::Reader;
 use report::Report;
 
@@ -118,9 +117,19 @@ pub struct Parsed {
 
 /// Reads manifests. Total, deterministic, without a clock and without I/O.
 pub fn parse(sources: &[SourceText], options: &Options) -> Parsed {
-    // JSON is read without places first: they cost far more than the values, and clean input needs none.
-    let (parsed, lacks_places) = parse_with(sources, options, Places::YamlOnly);
-    if lacks_places { parse_with(sources, options, Places::Everywhere).0 } else { parsed }
+    let mut report = Report::new(sources);
+    let mut reader = Reader::new(&mut report, &options.limits);
+    let mut documents = 0;
+    for (number, source) in sources.iter().enumerate() {
+        for document in document::documents(&source.text) {
+            documents += 1;
+            reader.document(number, &document);
+        }
+    }
+    let Reader { objects, mut reading, untold, seen, .. } = reader;
+    let no_answer = untold || (seen == 0 && documents > 0);
+    let snapshot = cluster::snapshot(objects, options, &mut reading, &mut report);
+    Parsed { snapshot, diagnostics: report.diagnostics, no_answer }
 }
 
 /// The ban lists of a text, their expired entries included and those of their sources not, and what is wrong with it.
@@ -129,26 +138,9 @@ pub fn ban_lists(source: &SourceText) -> (Vec<BanList>, Vec<Diagnostic>) {
     let mut report = Report::new(sources);
     let limits = Limits::default();
     let mut reader = Reader::new(&mut report, &limits);
-    for document in document::documents(&source.text, Places::Everywhere) {
+    for document in document::documents(&source.text) {
         reader.document(0, &document);
     }
     let lists = std::mem::take(&mut reader.objects.ban_lists);
     (lists.into_values().map(|list| list.object).collect(), report.diagnostics)
-}
-
-/// What the input says, and whether a diagnostic lacks its place.
-fn parse_with(sources: &[SourceText], options: &Options, places: Places) -> (Parsed, bool) {
-    let mut report = Report::new(sources);
-    let mut reader = Reader::new(&mut report, &options.limits);
-    let mut documents = 0;
-    for (number, source) in sources.iter().enumerate() {
-        for document in document::documents(&source.text, places) {
-            documents += 1;
-            reader.document(number, &document);
-        }
-    }
-    let Reader { objects, mut reading, untold, seen, .. } = reader;
-    let no_answer = untold || (seen == 0 && documents > 0);
-    let snapshot = cluster::snapshot(objects, options, &mut reading, &mut report);
-    (Parsed { snapshot, diagnostics: report.diagnostics, no_answer }, report.lacks_places)
 }

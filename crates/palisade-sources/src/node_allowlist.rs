@@ -15,7 +15,7 @@ use ipnet::IpNet;
 use palisade_core::host_policy::FAILSAFE_PORTS;
 use palisade_core::{Diagnostic, HostPolicy, HostPolicyName, HostPort, Level};
 
-use crate::document::{self, Places};
+use crate::document;
 use crate::host_policy::{self, host_port};
 use crate::metadata::{self, Scope};
 use crate::network_policy::block;
@@ -58,7 +58,7 @@ impl NodeAllowlist {
     /// Reads the text of a file; `None` if anything in it is an error. With it, what is wrong, in the order of the file.
     pub fn parse(source: &SourceText) -> (Option<NodeAllowlist>, Vec<Diagnostic>) {
         let mut reading = Reading::default();
-        let mut documents = document::documents(&source.text, Places::Everywhere);
+        let mut documents = document::documents(&source.text);
         let mut found = None;
         if documents.is_empty() {
             let nowhere = Span { line: 1, column: 1, width: 0 };

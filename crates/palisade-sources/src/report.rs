@@ -25,14 +25,12 @@ pub struct Report<'a> {
     /// The lines of each source, split when first needed.
     lines: Vec<Option<Vec<Line<'a>>>>,
     pub diagnostics: Vec<Diagnostic>,
-    /// Whether a diagnostic lacks its place because JSON was read without places.
-    pub lacks_places: bool,
 }
 
 impl<'a> Report<'a> {
     pub fn new(sources: &'a [SourceText]) -> Report<'a> {
         let lines = sources.iter().map(|_| None).collect();
-        Report { sources, lines, diagnostics: Vec::new(), lacks_places: false }
+        Report { sources, lines, diagnostics: Vec::new() }
     }
 
     /// Adds the problems of one object, and what they mean for it if they are errors.
@@ -61,7 +59,6 @@ impl<'a> Report<'a> {
         let lines = self.lines[origin.source].get_or_insert_with(|| lines(&source.text));
         let mut span = origin.span;
         if span.line == 0 {
-            self.lacks_places = true;
             span = Span { line: origin.line.max(1), column: 1, width: 0 };
         }
         let last = lines.len();

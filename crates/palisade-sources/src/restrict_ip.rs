@@ -19,7 +19,7 @@ use palisade_core::{
     Transport,
 };
 
-use crate::document::{self, Document, Places};
+use crate::document::{self, Document};
 use crate::reading::{At, Reading};
 use crate::report::{Origin, Report};
 use crate::tree::{Node, Span, Value, shortened};
@@ -60,7 +60,7 @@ impl RestrictIp {
     /// Reads the text of a file. Total: a file that cannot be read guards what can be.
     pub fn parse(source: &SourceText) -> RestrictIp {
         let mut reading = Reading::default();
-        let mut documents = document::documents(&source.text, Places::Everywhere);
+        let mut documents = document::documents(&source.text);
         let mut tree = match documents.len() {
             0 => Node::new(Span { line: 1, column: 1, width: 0 }, Value::Map(Vec::new())),
             _ => take(&mut documents, &mut reading),

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-/// Where a value or key stands in its file. The default is nowhere: JSON read the fast way keeps no places.
+/// Where a value or key stands in its file. The default is nowhere: what comes from an API server stands in no file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Span {
     /// The line, from 1; 0 is nowhere.

@@ -6,7 +6,7 @@ use std::fmt;
 use palisade_core::{NamespaceName, ObjectName, Place, PolicyName};
 
 use crate::SourceText;
-use crate::document::{self, Places};
+use crate::document;
 use crate::objects::kind::Kind;
 use crate::report::{Origin, Report};
 use crate::tree::{Key, Node, Value};
@@ -77,18 +77,14 @@ pub enum Form<'w> {
 
 /// The NetworkPolicies of an input, and which of its namespaces have an object.
 pub struct Written<'a> {
-    sources: &'a [SourceText],
     objects: Objects<'a>,
-    /// Whether JSON was read with places.
-    placed: bool,
     report: Report<'a>,
 }
 
 impl<'a> Written<'a> {
     /// Reads them. What is broken is left out, and so is what has no name.
     pub fn read(sources: &'a [SourceText]) -> Written<'a> {
-        let objects = Objects::read(sources, Places::YamlOnly);
-        Written { sources, objects, placed: false, report: Report::new(sources) }
+        Written { objects: Objects::read(sources), report: Report::new(sources) }
     }
 
     /// Whether it holds a policy.
@@ -121,13 +117,7 @@ impl<'a> Written<'a> {
 
     /// Where a field of a policy stands, or else the closest that is there around it. `None` if the policy is not there.
     pub fn place(&mut self, policy: &PolicyName, path: &FieldPath) -> Option<Place> {
-        let mut origin = self.objects.policies.get(policy)?.origin(path);
-        if origin.span.line == 0 && !self.placed {
-            // Only findings need the places of JSON, which cost far more than its values.
-            self.objects = Objects::read(self.sources, Places::Everywhere);
-            self.placed = true;
-            origin = self.objects.policies.get(policy)?.origin(path);
-        }
+        let origin = self.objects.policies.get(policy)?.origin(path);
         Some(self.report.place(origin))
     }
 }
@@ -146,10 +136,10 @@ struct Object<'a> {
 }
 
 impl<'a> Objects<'a> {
-    fn read(sources: &'a [SourceText], places: Places) -> Objects<'a> {
+    fn read(sources: &'a [SourceText]) -> Objects<'a> {
         let mut objects = Objects::default();
         for (source, text) in sources.iter().enumerate() {
-            for document in document::documents(&text.text, places) {
+            for document in document::documents(&text.text) {
                 if document.broken.is_none() {
                     objects.add(Object { tree: document.tree, source, line: document.line }, None);
                 }
