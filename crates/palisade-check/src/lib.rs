@@ -19,7 +19,7 @@ pub use subject::Subject;
 
 use std::sync::Arc;
 
-use palisade_core::{Diagnostic, Level, NetworkPolicy};
+use palisade_core::{Diagnostic, Level, NetworkPolicy, Place};
 use palisade_sources::{Parsed, SourceText, Written};
 
 use allowed::Allowed;
@@ -52,7 +52,8 @@ pub fn check(sources: &[SourceText], parsed: &Parsed) -> Vec<Diagnostic> {
     diagnostics.extend(allowed.mistakes(&mut written));
     // What concerns no single place comes last; at one place the worst comes first.
     diagnostics.sort_by(|left, right| {
-        let key = |diagnostic: &Diagnostic| (diagnostic.place.is_none(), diagnostic.place.clone());
+        let place = |place: &Place| (Arc::clone(&place.file), place.line, place.column, place.width);
+        let key = |diagnostic: &Diagnostic| (diagnostic.place.is_none(), diagnostic.place.as_ref().map(place));
         key(left).cmp(&key(right)).then(right.level.cmp(&left.level)).then(left.id.cmp(&right.id))
     });
     diagnostics

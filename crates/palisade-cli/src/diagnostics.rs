@@ -59,17 +59,17 @@ fn render(diagnostic: &Diagnostic, renderer: &Renderer) -> String {
 fn at<'d>(report: Title<'d>, place: &'d Place) -> Group<'d> {
     let line = Snippet::source(&*place.text).line_start(place.line);
     let line = line.annotation(AnnotationKind::Primary.span(span(place)));
-    if place.before == 0 {
+    if place.text_column == 1 {
         return report.element(line.path(&*place.file));
     }
-    // The column is not that of the text shown.
+    // The columns of the line are not those of the part that is shown.
     report.element(Origin::path(&*place.file).line(place.line).char_column(place.column)).element(line)
 }
 
-/// The place as bytes of its line.
+/// The place as bytes of the text that is shown.
 fn span(place: &Place) -> Range<usize> {
     let mut offsets = place.text.char_indices().map(|(offset, _)| offset).chain([place.text.len()]);
-    let start = offsets.nth(place.column - 1 - place.before).unwrap_or(place.text.len());
+    let start = offsets.nth(place.column.saturating_sub(place.text_column)).unwrap_or(place.text.len());
     let end = offsets.nth(place.width.max(1) - 1).unwrap_or(place.text.len());
     start..end
 }
@@ -88,7 +88,7 @@ mod tests {
             column: 9,
             width: 7,
             text: "  port: \"http!\"".into(),
-            before: 0,
+            text_column: 1,
         });
         diagnostic.effect = Some("the policy isolates the pods it selects and allows nothing".to_string());
         let text = render(&diagnostic, &Renderer::plain());
@@ -100,8 +100,18 @@ mod tests {
     }
 
     #[test]
+    fn a_part_of_a_long_line_has_the_columns_of_the_line() {
+        let mut diagnostic = Diagnostic::new(Level::Error, "x");
+        let text = "{\"name\": 5}".into();
+        diagnostic.place =
+            Some(Place { file: "a.json".into(), line: 1, column: 709, width: 1, text, text_column: 700 });
+        let text = render(&diagnostic, &Renderer::plain());
+        assert!(text.contains("a.json:1:709\n") && text.ends_with("\n  |          ^"), "{text}");
+    }
+
+    #[test]
     fn a_place_beyond_its_line_is_no_panic() {
-        let place = Place { file: "x".into(), line: 1, column: 40, width: 9, text: "é".into(), before: 0 };
+        let place = Place { file: "x".into(), line: 1, column: 40, width: 9, text: "é".into(), text_column: 1 };
         assert_eq!(span(&place), 2..2);
     }
 }

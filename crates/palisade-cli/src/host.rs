@@ -1,5 +1,4 @@
 //! `palisade host`: on a server outside of clusters, lets their nodes reach its ports.
-#![expect(clippy::disallowed_methods, reason = "this file reads what the user names")]
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::net::SocketAddr;
@@ -226,7 +225,7 @@ fn print(list: &NodeAllowlist, format: &ExportFormat, state_dir: &Path) -> anyho
 
 /// What a file says; what is wrong with it goes to standard error.
 fn read(path: &Path) -> anyhow::Result<Option<NodeAllowlist>> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let text = palisade_sources::read_text(path).with_context(|| format!("cannot read {}", path.display()))?;
     let source = SourceText { file: path.display().to_string().into(), text };
     let (list, found) = NodeAllowlist::parse(&source);
     diagnostics::print(&found);

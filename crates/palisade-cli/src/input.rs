@@ -1,8 +1,6 @@
-//! From arguments to a snapshot and to flows. All reading of files and standard input is here.
-#![expect(clippy::disallowed_methods, reason = "this file reads what the user names")]
+//! From arguments to a snapshot and to flows.
+#![expect(clippy::disallowed_methods, reason = "lists of bans are read as of now")]
 
-use std::fs;
-use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 #[cfg(target_os = "linux")]
 use std::sync::Arc;
@@ -158,13 +156,8 @@ impl From<Flow> for GivenFlow {
 
 /// The flows of a file (`-` is standard input): one a line, empty lines and `#` comments passed over; at least one.
 pub fn read_flows(path: &Path) -> anyhow::Result<Vec<GivenFlow>> {
-    let mut text = String::new();
     let file = if path == Path::new("-") { "standard input".to_string() } else { path.display().to_string() };
-    if path == Path::new("-") {
-        io::stdin().read_to_string(&mut text).context("cannot read flows from standard input")?;
-    } else {
-        text = fs::read_to_string(path).with_context(|| format!("cannot read flows from {file}"))?;
-    }
+    let text = palisade_sources::read_text(path).with_context(|| format!("cannot read flows from {file}"))?;
     let lines = (1..).zip(text.lines().map(str::trim));
     let lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
     let flows = all(lines.map(|(number, line)| parse_flow(line, Some(format!("{file}:{number}")))))?;

@@ -35,10 +35,10 @@ pub struct Place {
     pub column: usize,
     /// How many characters from `column` on are meant, at least 1 and not beyond the line.
     pub width: usize,
-    /// The line itself, without its end; of a very long one what is around the place.
+    /// The line itself, without its end; of a long one what is around the place.
     pub text: Arc<str>,
-    /// How many characters of the line stand before `text`.
-    pub before: usize,
+    /// The column that `text` begins at: 1, unless the line is a long one.
+    pub text_column: usize,
 }
 
 impl fmt::Display for Place {

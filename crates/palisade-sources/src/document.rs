@@ -1,5 +1,6 @@
 //! From the text of a file to its documents, so that a broken one takes no other with it.
 
+use crate::budget::Budget;
 use crate::json::{self, Position};
 use crate::tree::{Key, Node, Span, Value};
 use crate::yaml::{self, Start};
@@ -22,17 +23,38 @@ pub struct Broken {
     pub message: String,
 }
 
-/// The documents of a text; empty ones are left out.
+/// The documents of a text; empty ones are left out. Those behind what is too much are not read: the last one is broken, and nobody
+/// can tell what it was.
 pub fn documents(text: &str) -> Vec<Document<'_>> {
-    let mut documents = Vec::new();
+    let mut found = Found { documents: Vec::new(), budget: Budget::of(text) };
     for (line, chunk) in chunks(text.strip_prefix('\u{feff}').unwrap_or(text)) {
         if chunk.trim_start().starts_with(['{', '[']) {
-            json_documents(chunk, line, &mut documents);
+            json_documents(chunk, line, &mut found);
         } else {
-            yaml_documents(chunk, line, &mut documents);
+            yaml_documents(chunk, line, &mut found);
+        }
+        if found.budget.is_spent() {
+            break;
         }
     }
-    documents
+    found.documents
+}
+
+/// What has been read of a text, and how much more may be.
+struct Found<'a> {
+    documents: Vec<Document<'a>>,
+    budget: Budget,
+}
+
+impl<'a> Found<'a> {
+    /// Adds a document that is broken; `tree` has what is left of it.
+    fn broken(&mut self, tree: Node<'a>, line: u32, span: Span, message: String) {
+        let (tree, message) = match self.budget.take_broken() {
+            Ok(()) => (tree, message),
+            Err(message) => (Node::new(span, Value::Null), message),
+        };
+        self.documents.push(Document { tree, line, broken: Some(Broken { span, message }) });
+    }
 }
 
 /// Splits at the lines that start with `---`, each of which opens the chunk it starts.
@@ -59,26 +81,25 @@ fn chunks(text: &str) -> Vec<(u32, &str)> {
     chunks
 }
 
-fn yaml_documents<'a>(chunk: &'a str, line: u32, documents: &mut Vec<Document<'a>>) {
-    match yaml::load(chunk, Start { line, column: 1 }) {
-        Ok(trees) => documents.extend(trees.into_iter().filter(|tree| tree.value != Value::Null).map(|tree| {
+fn yaml_documents<'a>(chunk: &'a str, line: u32, found: &mut Found<'a>) {
+    match yaml::load(chunk, Start { line, column: 1 }, &mut found.budget) {
+        Ok(trees) => found.documents.extend(trees.into_iter().filter(|tree| tree.value != Value::Null).map(|tree| {
             let line = tree.span.line;
             Document { tree, line, broken: None }
         })),
         Err(error) => {
-            let tree = salvage(chunk, line);
-            let message = format!("not valid YAML: {}", error.message);
-            documents.push(Document { tree, line, broken: Some(Broken { span: error.span, message }) });
+            let tree = salvage(chunk, line, &mut found.budget);
+            found.broken(tree, line, error.span, format!("not valid YAML: {}", error.message));
         }
     }
 }
 
 /// Reads each top-level key of a broken document on its own; those that cannot be read are left out.
-fn salvage(chunk: &str, first_line: u32) -> Node<'_> {
+fn salvage<'a>(chunk: &'a str, first_line: u32, budget: &mut Budget) -> Node<'a> {
     let mut entries: Vec<(Key<'_>, Node<'_>)> = Vec::new();
     for (line, section) in sections(chunk) {
         let start = Start { line: first_line + line, column: 1 };
-        let content = yaml::load(section, start).ok().and_then(|trees| trees.into_iter().next());
+        let content = yaml::load(section, start, budget).ok().and_then(|trees| trees.into_iter().next());
         if let Some(Node { value: Value::Map(more), .. }) = content {
             entries.extend(more);
         }
@@ -105,13 +126,17 @@ fn sections(chunk: &str) -> Vec<(u32, &str)> {
 }
 
 /// One JSON value, several one after the other, or one a line.
-fn json_documents<'a>(chunk: &'a str, line: u32, documents: &mut Vec<Document<'a>>) {
+fn json_documents<'a>(chunk: &'a str, line: u32, found: &mut Found<'a>) {
     let mut position = Position::new(chunk, Start { line, column: 1 });
+    if let Err(message) = found.budget.take_json(chunk) {
+        let span = Span { line, column: 1, width: 1 };
+        return found.broken(Node::new(span, Value::Null), line, span, message);
+    }
     let mut rest = chunk;
     loop {
         let next = rest.trim_start();
         position.advance(rest.len() - next.len());
-        if next.is_empty() {
+        if next.is_empty() || found.budget.is_spent() {
             return;
         }
         let start = position.start();
@@ -119,16 +144,18 @@ fn json_documents<'a>(chunk: &'a str, line: u32, documents: &mut Vec<Document<'a
         match values.next() {
             Some(Ok(mut tree)) => {
                 json::place(&mut tree, &mut position);
-                documents.push(Document { tree, line: start.line, broken: None });
+                found.documents.push(Document { tree, line: start.line, broken: None });
                 rest = &next[values.byte_offset()..];
             }
             Some(Err(error)) => {
                 // A mapping in the flow style of YAML opens like JSON.
-                if let (true, Ok(trees)) = (next.len() == chunk.trim_start().len(), yaml::load(next, start)) {
-                    documents.extend(trees.into_iter().map(|tree| Document { tree, line, broken: None }));
+                let is_first = next.len() == chunk.trim_start().len();
+                if let (true, Ok(trees)) = (is_first, yaml::load(next, start, &mut found.budget)) {
+                    found.documents.extend(trees.into_iter().map(|tree| Document { tree, line, broken: None }));
                     return;
                 }
-                documents.push(broken_json(next, start, &error));
+                let (span, message) = broken_json(next, start, &error);
+                found.broken(Node::new(span, Value::Null), start.line, span, message);
                 // The next value can only be told by its place on the page.
                 let Some(end) = next.find("\n{") else { return };
                 position.advance(end + 1);
@@ -139,7 +166,8 @@ fn json_documents<'a>(chunk: &'a str, line: u32, documents: &mut Vec<Document<'a
     }
 }
 
-fn broken_json(rest: &str, start: Start, error: &serde_json::Error) -> Document<'static> {
+/// Where JSON is broken, and why.
+fn broken_json(rest: &str, start: Start, error: &serde_json::Error) -> (Span, String) {
     let line = error.line().max(1) - 1;
     let before = rest.lines().nth(line).and_then(|text| text.get(..error.column().saturating_sub(1)));
     let column = 1 + before.map_or(0, |before| before.chars().count());
@@ -149,6 +177,5 @@ fn broken_json(rest: &str, start: Start, error: &serde_json::Error) -> Document<
     let message = error.to_string();
     // The message ends in the place, which is shown anyway, relative to what was parsed.
     let message = message.split(" at line ").next().unwrap_or(&message);
-    let broken = Broken { span, message: format!("not valid JSON: {message}") };
-    Document { tree: Node::new(span, Value::Null), line: start.line, broken: Some(broken) }
+    (span, format!("not valid JSON: {message}"))
 }

@@ -20,6 +20,7 @@
 
 mod addresses;
 mod ban_list;
+mod budget;
 mod cluster;
 mod config_map;
 mod document;
@@ -28,6 +29,7 @@ pub mod flow_test;
 mod host_policy;
 mod json;
 mod limits;
+mod lines;
 pub mod live;
 mod metadata;
 mod namespace;
@@ -54,7 +56,7 @@ mod yaml;
 pub use ban_list::shortest_prefix;
 pub use config_map::AGENT_NAMESPACE;
 pub use limits::Limits;
-pub use read::{ReadError, SourceText, read, read_files};
+pub use read::{ReadError, SourceText, read, read_files, read_text};
 pub use spelling::distance;
 pub use written::{FieldPath, Form, Written};
 

@@ -2,10 +2,13 @@
 #![expect(clippy::disallowed_methods, reason = "reading the manifests that the user names is what this file is for")]
 
 use std::fmt;
-use std::fs;
-use std::io::{self, Read as _};
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// The most that is read of one file: beyond it no manifest was meant, and memory has an end.
+const BYTES_MAX: u64 = 512 << 20;
 
 /// The text of one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +46,8 @@ impl std::error::Error for ReadError {
 /// order of their names; hidden files and directories are skipped, and links to directories are not followed.
 ///
 /// # Errors
-/// A path that is not there or may not be read, text that is not UTF-8, a directory without any manifest.
+/// A path that is not there or may not be read, what is no regular file, more than 512 MiB, text that is not UTF-8, a directory
+/// without any manifest.
 pub fn read(paths: &[PathBuf]) -> Result<Vec<SourceText>, ReadError> {
     let mut sources = Vec::new();
     for path in paths {
@@ -67,17 +71,34 @@ pub fn read(paths: &[PathBuf]) -> Result<Vec<SourceText>, ReadError> {
 /// Reads files and `-`, standard input, in the order given.
 ///
 /// # Errors
-/// A path that is not there, may not be read or is a directory; text that is not UTF-8.
+/// As [`read_text`].
 pub fn read_files(paths: &[PathBuf]) -> Result<Vec<SourceText>, ReadError> {
-    let read = |path: &PathBuf| if path.as_os_str() == "-" { standard_input() } else { file(path) };
-    paths.iter().map(read).collect()
+    paths.iter().map(|path| if path.as_os_str() == "-" { standard_input() } else { file(path) }).collect()
+}
+
+/// The text of a file, or of `-`, standard input.
+///
+/// # Errors
+/// A path that is not there, may not be read or is no regular file; more than 512 MiB; text that is not UTF-8.
+pub fn read_text(path: &Path) -> io::Result<String> {
+    if path.as_os_str() == "-" {
+        return text(io::stdin().lock());
+    }
+    let metadata = fs::metadata(path)?;
+    // Whoever opens a pipe that nobody writes to waits for ever. Those under /dev are what shells make of `<(…)`.
+    let is_of_shell = path.starts_with("/dev") || path.starts_with("/proc");
+    if !metadata.is_file() && !metadata.is_dir() && !is_of_shell {
+        return Err(invalid("it is no regular file\nhint: name - and write to standard input"));
+    }
+    if metadata.len() > BYTES_MAX {
+        return Err(too_large());
+    }
+    text(File::open(path)?)
 }
 
 fn standard_input() -> Result<SourceText, ReadError> {
-    let failed = |source| ReadError { path: "-".into(), source };
-    let mut bytes = Vec::new();
-    io::stdin().lock().read_to_end(&mut bytes).map_err(failed)?;
-    Ok(SourceText { file: "-".into(), text: utf8(bytes).map_err(failed)? })
+    let text = read_text(Path::new("-")).map_err(|source| ReadError { path: "-".into(), source })?;
+    Ok(SourceText { file: "-".into(), text })
 }
 
 fn directory(path: &Path, sources: &mut Vec<SourceText>) -> Result<(), ReadError> {
@@ -102,11 +123,22 @@ fn is_manifest(path: &Path) -> bool {
 }
 
 fn file(path: &Path) -> Result<SourceText, ReadError> {
-    let failed = |source| ReadError { path: path.to_path_buf(), source };
-    let text = fs::read(path).and_then(utf8).map_err(failed)?;
+    let text = read_text(path).map_err(|source| ReadError { path: path.to_path_buf(), source })?;
     Ok(SourceText { file: path.display().to_string().into(), text })
 }
 
-fn utf8(bytes: Vec<u8>) -> io::Result<String> {
+fn text(from: impl Read) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    if from.take(BYTES_MAX + 1).read_to_end(&mut bytes)? as u64 > BYTES_MAX {
+        return Err(too_large());
+    }
     String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.utf8_error()))
+}
+
+fn too_large() -> io::Error {
+    invalid("it has more than 512 MiB\nhint: write the objects to several files, and name their directory")
+}
+
+fn invalid(message: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, message)
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span as Range, Tag};
 
+use crate::budget::Budget;
 use crate::scalar;
 use crate::tree::{Key, Node, Span, Value};
 
@@ -12,6 +13,8 @@ use crate::tree::{Key, Node, Span, Value};
 const DEPTH_MAX: usize = 120;
 /// How many values all aliases of one text may expand to; few legitimate manifests use any.
 const ALIASED_MAX: usize = 100_000;
+/// As much text as takes the memory of a value.
+const VALUE_BYTES: usize = 64;
 
 /// Why a text is not YAML, and where it stops being so.
 #[derive(Debug)]
@@ -29,10 +32,16 @@ pub struct Start {
     pub column: u32,
 }
 
-/// The documents of a text. Those without content are `Null`.
-pub fn load(text: &str, start: Start) -> Result<Vec<Node<'_>>, YamlError> {
-    let mut loader =
-        Loader { start, documents: Vec::new(), open: Vec::new(), anchors: BTreeMap::new(), aliased: ALIASED_MAX };
+/// The documents of a text. Those without content are `Null`. What they hold is taken from `budget`.
+pub fn load<'a>(text: &'a str, start: Start, budget: &mut Budget) -> Result<Vec<Node<'a>>, YamlError> {
+    let mut loader = Loader {
+        start,
+        documents: Vec::new(),
+        open: Vec::new(),
+        anchors: BTreeMap::new(),
+        aliased: ALIASED_MAX,
+        budget,
+    };
     let mut parser = Parser::new_from_str(text);
     while let Some(event) = parser.next_event() {
         match event {
@@ -43,7 +52,7 @@ pub fn load(text: &str, start: Start) -> Result<Vec<Node<'_>>, YamlError> {
     Ok(loader.documents)
 }
 
-struct Loader<'a> {
+struct Loader<'a, 'b> {
     start: Start,
     documents: Vec<Node<'a>>,
     /// The collections that are not yet closed, outermost first.
@@ -51,6 +60,7 @@ struct Loader<'a> {
     anchors: BTreeMap<usize, Anchor<'a>>,
     /// How many more values aliases may expand to.
     aliased: usize,
+    budget: &'b mut Budget,
 }
 
 struct Open<'a> {
@@ -84,7 +94,7 @@ struct Anchor<'a> {
     depth: usize,
 }
 
-impl<'a> Loader<'a> {
+impl<'a> Loader<'a, '_> {
     fn event(&mut self, event: Event<'a>, range: Range) -> Result<(), YamlError> {
         let span = self.span(range);
         match event {
@@ -152,18 +162,21 @@ impl<'a> Loader<'a> {
             Some(left) => left,
             None => return Err(error(span, format!("aliases expand to more than {ALIASED_MAX} values"))),
         };
+        self.budget.take(known.size).map_err(|message| error(span, message))?;
         let node = Node { span, value: known.node.value.clone() };
         self.close(node, 0)
     }
 
     /// Puts a complete value where it belongs.
     fn close(&mut self, node: Node<'a>, anchor: usize) -> Result<(), YamlError> {
+        self.budget.take(1).map_err(|message| error(node.span, message))?;
         if anchor > 0 {
             let (size, depth) = measure(&node);
             self.aliased = match self.aliased.checked_sub(size) {
                 Some(left) => left,
                 None => return Err(error(node.span, format!("anchors hold more than {ALIASED_MAX} values"))),
             };
+            self.budget.take(size).map_err(|message| error(node.span, message))?;
             self.anchors.insert(anchor, Anchor { node: node.clone(), size, depth });
         }
         match self.open.last_mut().map(|open| &mut open.content) {
@@ -250,15 +263,20 @@ fn key_text(text: Cow<'_, str>, plain: bool) -> Cow<'_, str> {
     }
 }
 
-/// The number of values in a tree, and how deep they nest.
+/// The number of values in a tree, and how deep they nest. Text that a copy has of its own counts as several.
 fn measure(node: &Node<'_>) -> (usize, usize) {
+    let own = |text: &Cow<'_, str>| if let Cow::Owned(text) = text { text.len() / VALUE_BYTES } else { 0 };
     let add = |(size, depth): (usize, usize), child: &Node<'_>| {
         let (more, deeper) = measure(child);
         (size + more, depth.max(deeper + 1))
     };
     match &node.value {
         Value::List(items) => items.iter().fold((1, 0), add),
-        Value::Map(entries) => entries.iter().map(|(_, child)| child).fold((1, 0), add),
+        Value::Map(entries) => {
+            let keys = entries.iter().map(|(key, _)| own(&key.text)).sum::<usize>();
+            entries.iter().map(|(_, child)| child).fold((1 + keys, 0), add)
+        }
+        Value::Text(text) => (1 + own(text), 0),
         _ => (1, 0),
     }
 }

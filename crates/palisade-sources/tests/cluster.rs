@@ -139,7 +139,7 @@ fn a_misspelt_field_that_would_count_is_a_warning_and_any_other_is_no_business_o
 }
 
 #[test]
-fn of_one_line_with_all_of_a_cluster_a_place_has_what_is_around_it() {
+fn one_line_with_all_of_a_cluster_is_shown_in_part() {
     // One of the two has characters of more than a byte.
     for name in ["web", "wéb"] {
         let item = |number| {
@@ -151,11 +151,11 @@ fn of_one_line_with_all_of_a_cluster_a_place_has_what_is_around_it() {
         let unknown = found.into_iter().filter(|found| found.message.contains("foo"));
         let places: Vec<_> = unknown.filter_map(|found| found.place).collect();
         assert_eq!(places.len(), 100);
-        let from = |text: &str, characters: usize| text.chars().skip(characters).collect::<String>();
+        let from = |text: &str, column: usize| text.chars().skip(column - 1).collect::<String>();
         for place in &places {
-            assert!(place.text.chars().count() <= 240, "{place:?}");
-            assert!(from(&text, place.before).starts_with(&*place.text), "{place:?}");
-            assert!(from(&place.text, place.column - 1 - place.before).starts_with("\"foo\""), "{place:?}");
+            assert!(place.text.chars().count() <= 400, "{place:?}");
+            assert!(from(&text, place.text_column).starts_with(&*place.text), "{place:?}");
+            assert!(from(&place.text, place.column + 1 - place.text_column).starts_with("\"foo\""), "{place:?}");
         }
     }
 }

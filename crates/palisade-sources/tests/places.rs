@@ -16,7 +16,7 @@ fn check(marked: &str) {
     let shown = text.lines().nth(line - 1).unwrap().to_string();
     let parsed = parse(&[SourceText { file: "dir/a b.yaml".into(), text }], &Options::default());
     let places: Vec<_> = parsed.diagnostics.iter().filter_map(|found| found.place.clone()).collect();
-    let expected = Place { file: "dir/a b.yaml".into(), line, column, width, text: shown.into(), before: 0 };
+    let expected = Place { file: "dir/a b.yaml".into(), line, column, width, text: shown.into(), text_column: 1 };
     assert_eq!(places, [expected], "{marked}\n{:#?}", parsed.diagnostics);
 }
 

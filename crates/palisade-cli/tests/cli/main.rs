@@ -6,6 +6,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests start processes and read their own files")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod bombs;
 mod findings;
 mod json;
 mod lab;
