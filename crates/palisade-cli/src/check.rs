@@ -37,7 +37,8 @@ pub fn run(arguments: &CheckArguments) -> anyhow::Result<Exit> {
             note(&format!("no more there, of the baseline: {}; write it anew", baseline.left()));
         }
     }
-    print(arguments.output, &findings).context("cannot write the findings")?;
+    let first = sources.first().map_or("-", |source| &*source.file);
+    print(arguments.output, &findings, first).context("cannot write the findings")?;
     note(&summary(parsed.snapshot.policies.len(), &findings));
     if parsed.no_answer {
         return Err(unanswerable());
@@ -72,12 +73,12 @@ fn is_wanted(arguments: &CheckArguments, finding: &Diagnostic) -> bool {
     selected && !meant(&arguments.ignore)
 }
 
-fn print(format: FindingsFormat, findings: &[Diagnostic]) -> io::Result<()> {
+fn print(format: FindingsFormat, findings: &[Diagnostic], first: &str) -> io::Result<()> {
     let mut out = BufWriter::new(io::stdout().lock());
     match format {
         FindingsFormat::Text => diagnostics::write(&mut out, findings)?,
         FindingsFormat::Json => findings.iter().try_for_each(|finding| writeln!(out, "{}", to_json(finding)))?,
-        FindingsFormat::Sarif => writeln!(out, "{}", sarif::log(findings)?)?,
+        FindingsFormat::Sarif => writeln!(out, "{}", sarif::log(findings, first)?)?,
         FindingsFormat::Github => findings.iter().try_for_each(|finding| writeln!(out, "{}", github::line(finding)))?,
     }
     out.flush()
@@ -97,6 +98,12 @@ fn to_json(finding: &Diagnostic) -> Value {
         "reason": finding.effect,
         "hint": finding.hint,
     })
+}
+
+/// What a finding is known again by: its check, its object or else its file, and its message.
+fn key(finding: &Diagnostic) -> [String; 3] {
+    let about = finding.object.clone().or_else(|| finding.place.as_ref().map(|place| place.file.to_string()));
+    [finding.id.unwrap_or_default().to_string(), about.unwrap_or_default(), finding.message.clone()]
 }
 
 /// What is found in one text, for formats that have no fields for its parts.

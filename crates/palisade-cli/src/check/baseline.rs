@@ -35,9 +35,7 @@ impl Baseline {
         if is_unreadable(finding) {
             return false;
         }
-        let about = finding.object.clone().or_else(|| finding.place.as_ref().map(|place| place.file.to_string()));
-        let key = [finding.id.unwrap_or_default().to_string(), about.unwrap_or_default(), finding.message.clone()];
-        match self.0.get_mut(&key) {
+        match self.0.get_mut(&super::key(finding)) {
             Some(count) if *count > 0 => {
                 *count -= 1;
                 true

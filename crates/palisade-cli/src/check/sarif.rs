@@ -45,6 +45,7 @@ struct Rule {
     id: &'static str,
     name: &'static str,
     short_description: Message,
+    full_description: Message,
     help: Help,
     default_configuration: Configuration,
 }
@@ -73,7 +74,15 @@ struct Finding {
     rule_id: Option<&'static str>,
     level: &'static str,
     message: Message,
-    locations: Vec<Location>,
+    locations: [Location; 1],
+    partial_fingerprints: Fingerprints,
+}
+
+/// What a finding is known again by. Its line is no part of it: lines move.
+#[derive(Serialize)]
+struct Fingerprints {
+    #[serde(rename = "palisadeFinding/v1")]
+    finding: String,
 }
 
 #[derive(Serialize)]
@@ -98,16 +107,19 @@ struct Artifact {
 #[serde(rename_all = "camelCase")]
 struct Region {
     start_line: usize,
-    start_column: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    start_column: Option<usize>,
     /// The column after the last.
-    end_column: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    end_column: Option<usize>,
 }
 
-/// The findings as a log of one run.
-pub fn log(findings: &[Diagnostic]) -> serde_json::Result<String> {
+/// The findings as a log of one run. What concerns no single place is shown at the beginning of a file, `first`: code scanning passes over
+/// results without a location.
+pub fn log(findings: &[Diagnostic], first: &str) -> serde_json::Result<String> {
     let rules = checks::ALL.iter().map(rule).collect();
     let driver = Driver { name: "palisade", version: env!("CARGO_PKG_VERSION"), rules };
-    let results = findings.iter().map(finding).collect();
+    let results = findings.iter().map(|found| finding(found, first)).collect();
     let run = Run { tool: Tool { driver }, column_kind: "unicodeCodePoints", results };
     serde_json::to_string_pretty(&Log { schema: SCHEMA, version: "2.1.0", runs: [run] })
 }
@@ -117,24 +129,41 @@ fn rule(check: &Check) -> Rule {
         id: check.id,
         name: check.name(),
         short_description: Message { text: check.summary().to_string() },
+        full_description: Message { text: in_full(check) },
         help: Help { text: check.page, markdown: check.page },
         default_configuration: Configuration { level: level(check.level) },
     }
 }
 
-fn finding(finding: &Diagnostic) -> Finding {
+/// What stands on its page before the examples: what the check catches, and why that matters.
+fn in_full(check: &Check) -> String {
+    let paragraphs = check.page.split("\n\n").skip(1).take_while(|paragraph| !paragraph.starts_with("```"));
+    paragraphs.collect::<Vec<_>>().join("\n\n")
+}
+
+fn finding(finding: &Diagnostic, first: &str) -> Finding {
+    let location = finding.place.as_ref().map_or_else(|| beginning(first), location);
     Finding {
         rule_id: finding.id,
         level: level(finding.level),
         message: Message { text: in_words(finding) },
-        locations: finding.place.iter().map(location).collect(),
+        locations: [location],
+        partial_fingerprints: Fingerprints { finding: super::key(finding).join("\n") },
     }
 }
 
 fn location(place: &Place) -> Location {
-    let (start_line, start_column) = (place.line, place.column);
-    let region = Region { start_line, start_column, end_column: start_column + place.width };
-    Location { physical_location: PhysicalLocation { artifact_location: Artifact { uri: uri(&place.file) }, region } }
+    let (start_line, start_column, end_column) = (place.line, Some(place.column), Some(place.column + place.width));
+    at(&place.file, Region { start_line, start_column, end_column })
+}
+
+fn beginning(file: &str) -> Location {
+    at(file, Region { start_line: 1, start_column: None, end_column: None })
+}
+
+fn at(file: &str, region: Region) -> Location {
+    let artifact_location = Artifact { uri: uri(file, std::path::MAIN_SEPARATOR) };
+    Location { physical_location: PhysicalLocation { artifact_location, region } }
 }
 
 fn level(level: Level) -> &'static str {
@@ -145,10 +174,19 @@ fn level(level: Level) -> &'static str {
     }
 }
 
-/// A path as a reference of RFC 3986: relative paths stay relative.
-fn uri(path: &str) -> String {
-    let mut uri = if path.starts_with('/') { "file://".to_string() } else { String::new() };
-    for byte in path.bytes() {
+/// A path as a reference of RFC 3986 and, if it is absolute, RFC 8089: relative paths stay relative, to the root of the repository.
+fn uri(path: &str, separator: char) -> String {
+    let path = path.replace(separator, "/");
+    let path = path.strip_prefix("./").unwrap_or(&path);
+    // `C:\x` is file:///C:/x, and `\\server\share` file://server/share.
+    let drive = path.get(..3).filter(|drive| separator == '\\' && drive.ends_with(":/"));
+    let (mut uri, rest) = match drive {
+        Some(drive) => (format!("file:///{drive}"), &path[drive.len()..]),
+        None if separator == '\\' && path.starts_with("//") => ("file:".to_string(), path),
+        None if path.starts_with('/') => ("file://".to_string(), path),
+        None => (String::new(), path),
+    };
+    for byte in rest.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
             uri.push(char::from(byte));
         } else {
@@ -164,7 +202,18 @@ mod tests {
 
     #[test]
     fn paths_are_references() {
-        assert_eq!(uri("shop/a b.yaml"), "shop/a%20b.yaml");
-        assert_eq!(uri("/srv/ü.yaml"), "file:///srv/%C3%BC.yaml");
+        let check = |path, expected: &str| assert_eq!(uri(path, '/'), expected);
+        check("shop/a b.yaml", "shop/a%20b.yaml");
+        check("./shop/../a:b#?.yaml", "shop/../a%3Ab%23%3F.yaml");
+        check("/srv/ü.yaml", "file:///srv/%C3%BC.yaml");
+        check(r"shop\a.yaml", "shop%5Ca.yaml");
+    }
+
+    #[test]
+    fn paths_of_windows_are_references() {
+        let check = |path, expected: &str| assert_eq!(uri(path, '\\'), expected);
+        check(r".\shop\a b.yaml", "shop/a%20b.yaml");
+        check(r"C:\shop\ü.yaml", "file:///C:/shop/%C3%BC.yaml");
+        check(r"\\server\share\a.yaml", "file://server/share/a.yaml");
     }
 }

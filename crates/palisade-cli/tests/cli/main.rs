@@ -13,6 +13,7 @@ mod lab;
 mod live;
 mod readme;
 mod render;
+mod sarif;
 mod shop;
 mod transcript;
 mod user;
