@@ -11,6 +11,7 @@ mod findings;
 mod json;
 mod lab;
 mod live;
+mod pre_commit;
 mod readme;
 mod render;
 mod sarif;
