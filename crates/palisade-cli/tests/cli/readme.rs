@@ -13,6 +13,13 @@ fn block_from<'a>(page: &'a str, words: &str) -> &'a str {
     page[start..].split("```").next().unwrap()
 }
 
+/// A section, up to the next of its kind.
+fn section<'a>(page: &'a str, heading: &str) -> &'a str {
+    let start = page.find(heading).unwrap_or_else(|| panic!("there is no section '{heading}'"));
+    let rest = &page[start + heading.len()..];
+    rest.split("\n## ").next().unwrap()
+}
+
 fn assert_printed<'a>(shown: impl IntoIterator<Item = &'a str>, transcripts: &[&str]) {
     let transcripts = transcripts.iter().map(|file| read(file)).collect::<String>();
     let printed: Vec<&str> = transcripts.lines().collect();
@@ -42,6 +49,24 @@ fn the_page_of_checks_shows_what_is_printed() {
     let transcript = read("tests/cli/check.md");
     let shown = block_from(&page, "$ palisade check web.yaml");
     assert!(transcript.contains(shown), "docs/checking.md shows what no transcript has:\n{shown}");
+}
+
+/// Manifests, what is printed of them, and the lines to change: all of them are replayed.
+#[test]
+fn symptoms_lead_to_lines_as_is_shown() {
+    let page = read("../../docs/checking.md");
+    let section = section(&page, "## From the symptom to the line");
+    let transcript = read("tests/cli/symptoms.md");
+    let blocks: Vec<&str> = section.split("```").skip(1).step_by(2).collect();
+    assert!(blocks.len() >= 30, "{}", blocks.len());
+    for block in blocks {
+        let (_, shown) = block.split_once('\n').unwrap();
+        let sessions = shown.split_inclusive('\n').collect::<Vec<_>>();
+        for session in sessions.chunk_by(|_, next| !next.starts_with("$ ")) {
+            let session = session.concat();
+            assert!(transcript.contains(&session), "docs/checking.md shows what no transcript has:\n{session}");
+        }
+    }
 }
 
 #[test]
