@@ -1,6 +1,5 @@
 //! The command line.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -563,7 +562,7 @@ pub struct LabExecArguments {
 
     /// The command and its arguments
     #[arg(value_name = "COMMAND", required = true, last = true)]
-    pub argv: Vec<OsString>,
+    pub argv: Vec<std::ffi::OsString>,
 }
 
 /// Which families to look at.

@@ -37,6 +37,7 @@ impl InputArguments {
     }
 
     /// Everything that is read, in the order of the kinds.
+    #[cfg(target_os = "linux")]
     pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
         self.paths.iter().chain(&self.configs)
     }

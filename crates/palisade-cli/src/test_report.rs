@@ -71,8 +71,8 @@ pub fn json(out: &mut impl Write, outcomes: &[Outcome<'_>]) -> io::Result<()> {
         let wrong = outcome.wrong.iter();
         let wrong = wrong.map(|wrong| json!({"flow": wrong.flow, "found": wrong.found, "reasons": wrong.reasons}));
         let value = json!({
-            "test": outcome.test.name,
-            "file": outcome.test.file,
+            "test": *outcome.test.name,
+            "file": *outcome.test.file,
             "line": outcome.expectation.line,
             "flow": outcome.expectation.text,
             "expected": outcome.expectation.verdict.name(),
