@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::{Ipv4Net, Ipv6Net};
-use palisade_core::{Family, Level};
-use palisade_reach::{Dialect, TrafficSet};
+use palisade_core::{Dialect, Family, Level};
+use palisade_reach::TrafficSet;
 
 /// Decides and enforces who may talk to whom in and around Kubernetes.
 #[derive(Debug, Parser)]
@@ -299,6 +300,10 @@ pub struct ExplainArguments {
     #[arg(long, value_name = "FAMILY", value_enum, default_value_t = FamilyArgument::Both, hide_possible_values = true)]
     pub family: FamilyArgument,
 
+    /// Whose reading, see docs/dialects.md
+    #[arg(long, value_name = "NAME", value_parser = dialect(), default_value_t = Dialect::Palisade)]
+    pub dialect: Dialect,
+
     /// text, or json: one object a flow
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = OutputFormat::Text)]
     #[arg(hide_possible_values = true)]
@@ -375,9 +380,9 @@ pub struct MatrixArguments {
     #[command(flatten)]
     pub wanted: WantedArguments,
 
-    /// Whose reading: palisade or np-guard
-    #[arg(long, value_name = "NAME", value_enum, default_value_t = DialectArgument::Palisade, hide_possible_values = true)]
-    pub dialect: DialectArgument,
+    /// Whose reading, see docs/dialects.md
+    #[arg(long, value_name = "NAME", value_parser = dialect(), default_value_t = Dialect::Palisade)]
+    pub dialect: Dialect,
 
     /// text, json: one object an edge, csv, or dot: a graph
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = MatrixFormat::Text)]
@@ -404,9 +409,9 @@ pub struct DiffArguments {
     #[command(flatten)]
     pub wanted: WantedArguments,
 
-    /// Whose reading: palisade or np-guard; twice with -f, old and new
-    #[arg(long = "dialect", value_name = "NAME", value_enum, hide_possible_values = true)]
-    pub dialects: Vec<DialectArgument>,
+    /// Whose reading, see docs/dialects.md; twice with -f, old and new
+    #[arg(long = "dialect", value_name = "NAME", value_parser = dialect())]
+    pub dialects: Vec<Dialect>,
 
     /// text, json: one object a difference, or markdown
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = DiffFormat::Text)]
@@ -434,22 +439,11 @@ pub struct WantedArguments {
     pub port: Option<TrafficSet>,
 }
 
-/// Whose reading of policies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum DialectArgument {
-    /// what Palisade enforces
-    Palisade,
-    /// that of netpol-analyzer
-    NpGuard,
-}
-
-impl From<DialectArgument> for Dialect {
-    fn from(argument: DialectArgument) -> Dialect {
-        match argument {
-            DialectArgument::Palisade => Dialect::Palisade,
-            DialectArgument::NpGuard => Dialect::NpGuard,
-        }
-    }
+/// Reads the name of a dialect.
+pub fn dialect() -> impl TypedValueParser<Value = Dialect> {
+    let name_of = |name: String| Dialect::NAMES.into_iter().find(|(_, known)| *known == name);
+    PossibleValuesParser::new(Dialect::NAMES.map(|(_, name)| name))
+        .map(move |name| name_of(name).map_or(Dialect::Palisade, |(dialect, _)| dialect))
 }
 
 /// The form of findings.

@@ -4,11 +4,12 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use palisade_core::{Family, Snapshot};
-use palisade_reach::{Dialect, Diff, Difference, Reach, Step, united};
+use palisade_core::{Dialect, Family, Snapshot};
+use palisade_reach::{Diff, Difference, Reach, Step, united};
 use serde_json::{Value, json};
 
 use crate::args::{DiffArguments, DiffFormat, InputArguments};
+use crate::dialects::tell_what_differs;
 use crate::input::refuse_sharing_stdin;
 use crate::matrix::{families_json, marked, party_json, traffic_json};
 use crate::output::{Exit, Hinted};
@@ -22,6 +23,9 @@ pub fn run(arguments: &DiffArguments) -> anyhow::Result<Exit> {
     let new = new.as_ref().unwrap_or(&old);
     tell_what_is_left_out(&[&old, new]);
     let wanted = Wanted::new(&arguments.wanted, &[&old, new])?;
+    if one != other {
+        tell_what_differs(one, other);
+    }
     let (old, new) = (Reach::new(&old, one), Reach::new(new, other));
     let diff = Diff::new(&old, &new);
     let found = diff.differences().filter(|found| wanted.is_between(found.from, found.to)).filter_map(|found| {
@@ -41,8 +45,8 @@ impl DiffArguments {
         refuse_sharing_stdin(old.into_iter().chain(new).chain(objects))?;
         match (self.dialects.as_slice(), self.paths.is_empty()) {
             ([], true) => Ok((Dialect::Palisade, Dialect::Palisade)),
-            ([one], true) => Ok(((*one).into(), (*one).into())),
-            ([one, other], false) if one != other => Ok(((*one).into(), (*other).into())),
+            ([one], true) => Ok((*one, *one)),
+            ([one, other], false) if one != other => Ok((*one, *other)),
             (_, true) => Err(Hinted {
                 message: "OLD and NEW are compared in one dialect".to_string(),
                 hint: "to compare two dialects, name the manifests with -f".to_string(),

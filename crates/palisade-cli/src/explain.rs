@@ -4,15 +4,18 @@ use std::io::{self, BufWriter, Write as _};
 
 use anyhow::Context as _;
 use palisade_core::{Audit, Verdict};
-use palisade_sim::{Explanation, explain};
+use palisade_sim::{Explanation, explain_as};
 use serde_json::{Map, Value, json};
 
 use crate::args::{ExplainArguments, OutputFormat};
+use crate::dialects::{refuse_without_flows, tell_what_is_not_judged};
 use crate::input::{GivenFlow, all_resolved, parse_flows, read_flows};
 use crate::output::Exit;
 
 /// Runs the command.
 pub fn run(arguments: &ExplainArguments) -> anyhow::Result<Exit> {
+    let dialect = arguments.dialect;
+    refuse_without_flows(dialect)?;
     arguments.input.refuse_sharing_stdin(arguments.flows.as_deref())?;
     let mut flows = parse_flows(&arguments.flow)?;
     if let Some(path) = &arguments.flows {
@@ -20,7 +23,8 @@ pub fn run(arguments: &ExplainArguments) -> anyhow::Result<Exit> {
     }
     let snapshot = arguments.input.snapshot()?;
     let families = arguments.family.families();
-    let explanations = all_resolved(&flows, |given| explain(&snapshot, &given.flow, families))?;
+    let explanations = all_resolved(&flows, |given| explain_as(&snapshot, &given.flow, families, dialect))?;
+    tell_what_is_not_judged(dialect);
     let denied = explanations.iter().any(|explanation| explanation.answer().verdict == Verdict::Deny);
     print(arguments.output, flows.iter().zip(&explanations)).context("cannot write the answer")?;
     Ok(if denied { Exit::Found } else { Exit::Clean })

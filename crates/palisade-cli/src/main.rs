@@ -13,6 +13,7 @@ mod classes;
 #[cfg(target_os = "linux")]
 mod denied;
 mod diagnostics;
+mod dialects;
 mod diff;
 mod explain;
 #[cfg(target_os = "linux")]

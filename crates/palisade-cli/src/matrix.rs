@@ -9,6 +9,7 @@ use palisade_reach::{Edge, Families, Party, Reach, TrafficSet, united};
 use serde_json::{Map, Value, json};
 
 use crate::args::{MatrixArguments, MatrixFormat};
+use crate::dialects::tell_what_is_not_judged;
 use crate::output::Exit;
 use crate::wanted::{Wanted, tell_what_is_left_out};
 
@@ -17,8 +18,9 @@ pub fn run(arguments: &MatrixArguments) -> anyhow::Result<Exit> {
     arguments.input.refuse_sharing_stdin(None)?;
     let snapshot = arguments.input.snapshot()?;
     tell_what_is_left_out(&[&snapshot]);
+    tell_what_is_not_judged(arguments.dialect);
     let wanted = Wanted::new(&arguments.wanted, &[&snapshot])?;
-    let reach = Reach::new(&snapshot, arguments.dialect.into());
+    let reach = Reach::new(&snapshot, arguments.dialect);
     let edges = reach.edges().filter(|edge| wanted.is_between(edge.from, edge.to)).filter_map(|edge| {
         let traffic = edge.traffic.map(|traffic| traffic.map(|traffic| wanted.of(&traffic)));
         let is_edge = traffic.iter().flatten().any(|traffic| !traffic.is_empty());

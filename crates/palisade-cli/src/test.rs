@@ -5,12 +5,13 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
-use palisade_core::{End, Family, Flow, PodName, Snapshot};
-use palisade_sim::explain;
+use palisade_core::{Dialect, End, Family, Flow, PodName, Snapshot};
+use palisade_sim::explain_as;
 use palisade_sources::flow_test::{Expectation, FlowTest, Pods};
 
-use crate::args::{FamilyArgument, InputArguments};
+use crate::args::{FamilyArgument, InputArguments, dialect};
 use crate::diagnostics;
+use crate::dialects::{refuse_without_flows, tell_what_is_not_judged};
 use crate::input::refuse_sharing_stdin;
 use crate::output::{Exit, Hinted};
 use crate::test_report;
@@ -35,6 +36,11 @@ pub struct TestArguments {
     /// Families to judge: 4, 6 or both
     #[arg(long, value_name = "FAMILY", value_enum, default_value_t = FamilyArgument::Both, hide_possible_values = true)]
     family: FamilyArgument,
+
+    /// Whose reading, see docs/dialects.md
+    #[arg(long, value_name = "NAME", value_parser = dialect(), default_value_t = Dialect::Palisade)]
+    #[cfg_attr(target_os = "linux", arg(conflicts_with = "lab"))]
+    dialect: Dialect,
 
     /// text, json: one object an expectation, junit or tap
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = TestFormat::Text)]
@@ -66,14 +72,16 @@ impl TestArguments {
 /// Runs the command.
 pub fn run(arguments: &TestArguments) -> anyhow::Result<Exit> {
     arguments.refuse_sharing_stdin()?;
+    refuse_without_flows(arguments.dialect)?;
     let tests = read(&arguments.files)?;
     let snapshot = arguments.input.snapshot()?;
-    let families = arguments.family.families();
+    let (families, dialect) = (arguments.family.families(), arguments.dialect);
+    tell_what_is_not_judged(dialect);
     let mut outcomes = Vec::new();
     for test in &tests {
         for expectation in &test.expectations {
             let flows = flows(&snapshot, test, expectation)?;
-            let wrong = judge(&snapshot, test, expectation, &flows, families)?;
+            let wrong = judge(&snapshot, test, expectation, &flows, (families, dialect))?;
             outcomes.push(Outcome { test, expectation, flows, wrong });
         }
     }
@@ -146,11 +154,11 @@ fn judge(
     test: &FlowTest,
     expectation: &Expectation,
     flows: &[Flow],
-    families: &[Family],
+    (families, dialect): (&[Family], Dialect),
 ) -> anyhow::Result<Vec<Wrong>> {
     let mut wrong = Vec::new();
     for flow in flows {
-        let explanation = explain(snapshot, flow, families).map_err(|error| Hinted {
+        let explanation = explain_as(snapshot, flow, families, dialect).map_err(|error| Hinted {
             message: format!("{}:{}: {}", test.file, expectation.line, error.message),
             hint: error.hint,
         })?;

@@ -4,8 +4,8 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use palisade_core::{Family, PodName, Snapshot, WorkloadKind, WorkloadName};
-use palisade_reach::{Dialect, Diff, Reach};
+use palisade_core::{Dialect, Family, PodName, Snapshot, WorkloadKind, WorkloadName};
+use palisade_reach::{Diff, Reach};
 use palisade_testkit::large::{Large, Variant, large};
 
 /// A big cluster of workloads, each pod as many times as wanted: a workload of 10 pods is then one of `10 * times`.

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
+use palisade_core::dialect::BLOCKS_HOLD_NO_PODS;
 use palisade_core::{
-    ContainerPort, End, Family, Labels, NamespaceName, NetworkPolicy, Peer, Pod, PodName, Port, PortMatch, Ports,
-    Selector, Snapshot, Transport, WorkloadName,
+    ContainerPort, Dialect, End, Family, Labels, NamespaceName, NetworkPolicy, Peer, Pod, PodName, Port, PortMatch,
+    Ports, Selector, Snapshot, Transport, WorkloadName,
 };
 
-use crate::dialect::Dialect;
 use crate::reach::{in_force, rules};
 use crate::space::Space;
 
@@ -95,7 +95,7 @@ pub(crate) fn classes<'a>(snapshot: &'a Snapshot, spaces: &[Space<'a>; 2], diale
     let mut parts: BTreeMap<&WorkloadName, usize> = BTreeMap::new();
     for (name, pod) in &snapshot.pods {
         let Some(places) = places(pod, spaces, dialect) else { continue };
-        let alike = (dialect == Dialect::Palisade).then(|| {
+        let alike = (dialect != Dialect::NpGuard).then(|| {
             // Pods of one workload share their labels.
             let look = looks.entry(Arc::as_ptr(&pod.labels)).or_insert_with(|| asked.look(&pod.labels));
             (Arc::clone(look), asked.ports_of(pod), places)
@@ -190,6 +190,7 @@ fn places(pod: &Pod, spaces: &[Space<'_>; 2], dialect: Dialect) -> Option<[Place
     }
     let place = |family| match pod.address(family) {
         None => Place::Nowhere,
+        Some(_) if dialect.has(&BLOCKS_HOLD_NO_PODS) => Place::Apart,
         Some(_) if pod.assumed.addresses => Place::Invented,
         Some(address) => Place::Zone(spaces[index(family)].zone_at(address)),
     };

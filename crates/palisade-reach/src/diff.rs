@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use palisade_core::{AddressRange, Direction, Family, PodName, WorkloadName};
+use palisade_core::{AddressRange, Dialect, Direction, Family, PodName, WorkloadName};
 
 use crate::class::{Class, index};
 use crate::edge::{Party, in_family};
@@ -96,15 +96,21 @@ impl<'r, 'a> Diff<'r, 'a> {
         differs.then_some(Difference { from: Party::Pods(&from.class), to: Party::Pods(&to.class), traffic })
     }
 
+    /// Whether both dialects judge the same flows.
+    fn judge_alike(&self) -> bool {
+        let [old, new] = [self.old, self.new].map(|reach| reach.dialect() == Dialect::NpGuard);
+        old == new
+    }
+
     /// The families that both dialects judge.
     fn families(&self) -> &'static [Family] {
-        if self.old.dialect() == self.new.dialect() { &Family::ALL } else { &[Family::V4] }
+        if self.judge_alike() { &Family::ALL } else { &[Family::V4] }
     }
 
     /// Whether both dialects judge flows between these: one of them does not within a workload.
     fn is_judged(&self, from: &Unit<'_>, to: &Unit<'_>) -> bool {
         let is_one = |one: Option<usize>, other| one.is_some() && one == other;
-        self.old.dialect() == self.new.dialect() || !(is_one(from.old, to.old) || is_one(from.new, to.new))
+        self.judge_alike() || !(is_one(from.old, to.old) || is_one(from.new, to.new))
     }
 
     fn outside<'d>(&'d self, unit: &'d Unit<'a>, direction: Direction) -> impl Iterator<Item = Difference<'d>> {

@@ -9,7 +9,6 @@
 
 mod bits;
 mod class;
-mod dialect;
 mod diff;
 mod edge;
 mod port_set;
@@ -18,7 +17,6 @@ mod space;
 mod traffic_set;
 
 pub use class::Class;
-pub use dialect::Dialect;
 pub use diff::{Diff, Difference, Step};
 pub use edge::{Edge, Party, united};
 pub use port_set::PortSet;

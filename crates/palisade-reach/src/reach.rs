@@ -5,13 +5,12 @@ use std::sync::Arc;
 
 use palisade_compile::selects;
 use palisade_core::{
-    AddressRange, Direction, Family, NamespaceName, NetworkPolicy, Peer, PerDirection, PolicyName, PortMatch,
+    AddressRange, Dialect, Direction, Family, NamespaceName, NetworkPolicy, Peer, PerDirection, PolicyName, PortMatch,
     PortRange, Ports, Rule, Selector, Snapshot, Transport,
 };
 
 use crate::bits::Bits;
 use crate::class::{Class, Place, classes, index};
-use crate::dialect::Dialect;
 use crate::space::{Block, Space};
 use crate::traffic_set::TrafficSet;
 

@@ -9,8 +9,10 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use palisade_core::{AddressRange, Direction, Family, Peer, PodName, Snapshot, Transport, WorkloadKind, WorkloadName};
-use palisade_reach::{Dialect, Diff, Party, Reach, TrafficSet, united};
+use palisade_core::{
+    AddressRange, Dialect, Direction, Family, Peer, PodName, Snapshot, Transport, WorkloadKind, WorkloadName,
+};
+use palisade_reach::{Diff, Party, Reach, TrafficSet, united};
 use palisade_sources::{Options, parse, read};
 
 #[test]

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use palisade_core::{AddressRange, Direction, Family, PodName, Snapshot, WorkloadKind, WorkloadName};
-use palisade_reach::{Dialect, Diff, Party, Reach, Step, TrafficSet};
+use palisade_core::{AddressRange, Dialect, Direction, Family, PodName, Snapshot, WorkloadKind, WorkloadName};
+use palisade_reach::{Diff, Party, Reach, Step, TrafficSet};
 use palisade_sources::{Options, SourceText, parse};
 use palisade_testkit::mutate::mutate;
 use palisade_testkit::random;

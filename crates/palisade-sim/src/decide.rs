@@ -9,8 +9,9 @@
 
 use std::net::IpAddr;
 
+use palisade_core::dialect::SERVICE_TO_ITSELF;
 use palisade_core::{
-    Direction, NamespaceName, NetworkPolicy, Pod, PodName, PolicyName, Ports, Rule, Snapshot, Verdict,
+    Dialect, Direction, NamespaceName, NetworkPolicy, Pod, PodName, PolicyName, Ports, Rule, Snapshot, Verdict,
 };
 
 use crate::ban::bans;
@@ -29,9 +30,14 @@ use crate::server::Listed;
 /// pod and the ingress policy on the destination pod need to allow the connection." An end that is no pod has
 /// no policies.
 pub fn decide(snapshot: &Snapshot, packet: &Packet) -> Decision {
+    decide_as(snapshot, packet, Dialect::Palisade)
+}
+
+/// The same as a dialect reads NetworkPolicies, as far as its rules are judged.
+pub fn decide_as(snapshot: &Snapshot, packet: &Packet, dialect: Dialect) -> Decision {
     let legs = packet.legs();
-    let now = Judged::new(snapshot, &legs, Asked::InForce);
-    let then = Judged::new(snapshot, &legs, Asked::All);
+    let now = Judged::new(snapshot, &legs, Asked::InForce, dialect);
+    let then = Judged::new(snapshot, &legs, Asked::All, dialect);
     let (verdict, assumed, directions) = now.judge();
     let shadow = then.is_audited().then(|| {
         let (verdict, assumed, directions) = then.judge();
@@ -52,10 +58,10 @@ struct Judged<'a> {
 
 impl<'a> Judged<'a> {
     /// What is asked on each leg; the same question that two nodes are asked counts once.
-    fn new(snapshot: &'a Snapshot, legs: &'a [Leg], asked: Asked) -> Judged<'a> {
+    fn new(snapshot: &'a Snapshot, legs: &'a [Leg], asked: Asked, dialect: Dialect) -> Judged<'a> {
         let mut judged = Judged::default();
         for leg in legs {
-            judged.sides.extend(sides(snapshot, leg, asked));
+            judged.sides.extend(sides(snapshot, leg, asked, dialect));
             if !judged.guarded.iter().any(|guarded| *guarded.packet == leg.packet) {
                 judged.guarded.extend(Guarded::of(snapshot, leg, asked));
             }
@@ -175,6 +181,7 @@ impl Reading {
 /// One pod and its policies in one direction, for one packet.
 struct Side<'a> {
     snapshot: &'a Snapshot,
+    dialect: Dialect,
     leg: &'a Leg,
     direction: Direction,
     subject: NamedPod<'a>,
@@ -186,7 +193,7 @@ struct Side<'a> {
     peer_assumed: bool,
 }
 
-fn sides<'a>(snapshot: &'a Snapshot, leg: &'a Leg, asked: Asked) -> Vec<Side<'a>> {
+fn sides<'a>(snapshot: &'a Snapshot, leg: &'a Leg, asked: Asked, dialect: Dialect) -> Vec<Side<'a>> {
     let mut sides = Vec::new();
     // Before it is translated it is not forwarded.
     if leg.stage == Stage::Entering {
@@ -201,6 +208,7 @@ fn sides<'a>(snapshot: &'a Snapshot, leg: &'a Leg, asked: Asked) -> Vec<Side<'a>
         for subject in subjects(snapshot, leg, end) {
             sides.push(Side {
                 snapshot,
+                dialect,
                 leg,
                 direction,
                 subject,
@@ -310,7 +318,8 @@ impl Side<'_> {
     /// Pod or the node"; "a pod cannot block access to itself". What a Service leads back to the pod has left it.
     fn exemption(&self, reading: Reading) -> Option<Exemption> {
         let pod = self.subject.1;
-        if pod.addresses.contains(&self.peer.address) && self.leg.stage != Stage::Translated {
+        let counts_as_itself = self.leg.stage != Stage::Translated || self.dialect.has(&SERVICE_TO_ITSELF);
+        if pod.addresses.contains(&self.peer.address) && counts_as_itself {
             return Some(Exemption::Itself);
         }
         let node = self.peer.node.as_ref().filter(|_| self.peer.owner == Owner::Node)?;
@@ -332,6 +341,7 @@ impl Side<'_> {
         for peer_pod in peers {
             questions.push(Question {
                 snapshot: self.snapshot,
+                dialect: self.dialect,
                 namespace,
                 peer: self.peer,
                 peer_pod,

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use palisade_core::{Audit, End, Family, Flow, Snapshot, Verdict};
+use palisade_core::{Audit, Dialect, End, Family, Flow, Snapshot, Verdict};
 
-use crate::decide::{decide, is_assumed};
+use crate::decide::{decide_as, is_assumed};
 use crate::host_reason::HostDecision;
 use crate::packet::{Endpoint, Owner, Packet};
 use crate::reason::{Decision, DirectionDecision, Outcome};
@@ -36,9 +36,23 @@ pub struct Answer {
 ///
 /// What [`resolve`] finds wrong with the ends.
 pub fn explain(snapshot: &Snapshot, flow: &Flow, families: &[Family]) -> Result<Explanation, ResolveError> {
+    explain_as(snapshot, flow, families, Dialect::Palisade)
+}
+
+/// The same as a dialect reads NetworkPolicies, as far as its rules are judged.
+///
+/// # Errors
+///
+/// As [`explain`].
+pub fn explain_as(
+    snapshot: &Snapshot,
+    flow: &Flow,
+    families: &[Family],
+    dialect: Dialect,
+) -> Result<Explanation, ResolveError> {
     let mut packets = Vec::new();
     for packet in resolve(snapshot, flow, families)? {
-        let mut decision = decide(snapshot, &packet);
+        let mut decision = decide_as(snapshot, &packet, dialect);
         let ends = [(&flow.source, &packet.source), (&flow.destination, &packet.destination)];
         let is_listed = decision.server.as_ref().is_some_and(|server| server.outcome != ServerOutcome::NotGuarded);
         let by_invention = |directions: &[DirectionDecision], host: &[HostDecision]| {

@@ -21,8 +21,8 @@ pub mod server_reason;
 pub mod walk;
 
 pub use ban::{Spared, Standing, standings};
-pub use decide::{audited, decide, isolators};
-pub use explain::{Answer, Explanation, explain};
+pub use decide::{audited, decide, decide_as, isolators};
+pub use explain::{Answer, Explanation, explain, explain_as};
 pub use host_reason::{HostDecision, HostOutcome};
 pub use matching::selects;
 pub use packet::{Door, Endpoint, Owner, Packet, Via};

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use palisade_core::{
-    Audit, BanEntry, BanListName, Direction, NamespaceName, NodeName, Peer, PodName, PolicyName, Port, PortMatch,
-    Traffic, Transport, Verdict,
+    Audit, BanEntry, BanListName, Deviation, Dialect, Direction, NamespaceName, NodeName, Peer, PodName, PolicyName,
+    Port, PortMatch, Traffic, Transport, Verdict,
 };
 
 use crate::host_reason::HostDecision;
@@ -250,6 +250,15 @@ pub enum PeerProblem {
         /// The item of `ipBlock.except`.
         except: IpNet,
     },
+    /// The block holds the address, and a dialect says that it does not hold whoever has it.
+    Dialect {
+        /// The peer.
+        peer: Box<Endpoint>,
+        /// Whose reading is asked for.
+        dialect: Dialect,
+        /// The rule of it.
+        deviation: &'static Deviation,
+    },
 }
 
 /// Why no port of a rule matches.
@@ -414,6 +423,9 @@ impl fmt::Display for PeerProblem {
             PeerProblem::Labels(unmet) => write!(f, "{unmet}"),
             PeerProblem::OutOfBlock { address, cidr } => write!(f, "{address} is not in {cidr}"),
             PeerProblem::Excepted { address, except } => write!(f, "{address} is in except {except}"),
+            PeerProblem::Dialect { peer, dialect, deviation } => {
+                write!(f, "{peer} is in it, and with {dialect} {} ({})", deviation.says, deviation.id)
+            }
         }
     }
 }

@@ -1,6 +1,9 @@
 //! Whether one rule of one policy matches a packet, and how far it came if not.
 
-use palisade_core::{Labels, NamespaceName, Peer, Pod, PodName, PortMatch, Ports, Rule, Selector, Snapshot, Traffic};
+use palisade_core::dialect::{BLOCKS_HOLD_NO_NODES, BLOCKS_HOLD_NO_PODS};
+use palisade_core::{
+    Dialect, Labels, NamespaceName, Peer, Pod, PodName, PortMatch, Ports, Rule, Selector, Snapshot, Traffic,
+};
 
 use std::net::IpAddr;
 
@@ -8,7 +11,7 @@ use ipnet::IpNet;
 
 use crate::decide::Reading;
 use crate::matching::{Labelled, Unmet, unmet};
-use crate::packet::Endpoint;
+use crate::packet::{Endpoint, Owner};
 use crate::reason::{Missed, PeerMiss, PeerProblem, PortMiss, PortProblem};
 
 /// A pod that has its own addresses, with its name.
@@ -18,6 +21,8 @@ pub(crate) type NamedPod<'a> = (&'a PodName, &'a Pod);
 pub(crate) struct Question<'a> {
     /// The cluster.
     pub snapshot: &'a Snapshot,
+    /// Whose reading of `ipBlock` is asked for.
+    pub dialect: Dialect,
     /// `metadata.namespace` of the policy.
     pub namespace: &'a NamespaceName,
     /// The end that is not the subject.
@@ -81,9 +86,26 @@ impl Question<'_> {
         match peer {
             Peer::Pods { namespaces, pods } => self.ask_selectors(namespaces.as_ref(), pods),
             Peer::Block { cidr, except } => {
-                ask_block((cidr, except), self.peer.address, self.reading.of(self.peer_assumed))
+                ask_block((cidr, except), self.peer.address, self.reading.of(self.peer_assumed))?;
+                self.ask_dialect()
             }
         }
+    }
+
+    /// Whether a block that holds the address holds whoever has it.
+    fn ask_dialect(&self) -> Result<(), (u8, PeerProblem)> {
+        let deviation = match self.peer.owner {
+            Owner::Pod(_) => &BLOCKS_HOLD_NO_PODS,
+            Owner::Node => &BLOCKS_HOLD_NO_NODES,
+            Owner::Server(_) | Owner::Outside => return Ok(()),
+        };
+        if self.dialect.has(deviation) {
+            return Err((
+                4,
+                PeerProblem::Dialect { peer: Box::new(self.peer.clone()), dialect: self.dialect, deviation },
+            ));
+        }
+        Ok(())
     }
 
     /// `podSelector`: "If namespaceSelector is also set, then the `NetworkPolicyPeer` as a whole selects the pods

@@ -77,6 +77,14 @@ fn the_page_of_exact_sets_shows_what_is_printed() {
     assert_printed(blocks.iter().flat_map(|block| block.lines()), &["tests/cli/matrix.md", "tests/cli/diff.md"]);
 }
 
+#[test]
+fn the_page_of_dialects_shows_what_is_printed() {
+    let page = read("../../docs/dialects.md");
+    let blocks: Vec<&str> = page.split("```console\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert_eq!(blocks.len(), 2);
+    assert_printed(blocks.iter().flat_map(|block| block.lines()), &["tests/cli/dialects.md"]);
+}
+
 /// What the scenarios prove is what users apply.
 #[test]
 fn scenarios_have_the_files_of_the_examples() {
