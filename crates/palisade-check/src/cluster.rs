@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use palisade_core::{ContainerPort, Family, Labels, NetworkPolicy, Peer, Selector, Snapshot, WorkloadKind};
+use palisade_core::{ContainerPort, Family, Labels, NetworkPolicy, ObjectName, Peer, Selector, Snapshot, WorkloadKind};
 use palisade_sim::selects;
 use palisade_sources::Written;
 
@@ -93,11 +93,19 @@ impl<'a> Cluster<'a> {
         self.snapshot.nodes.values().any(|node| !node.assumed)
     }
 
-    /// The policies of a namespace that could be read.
-    pub fn policies(&self, namespace: &str) -> impl Iterator<Item = &'a NetworkPolicy> {
-        let policies = self.snapshot.policies.values().map(|policy| &**policy);
-        policies.filter(move |policy| *policy.name.namespace == *namespace && policy.unreadable.is_none())
+    /// The policies of a namespace.
+    pub fn policies(&self, namespace: &'a str) -> impl Iterator<Item = &'a NetworkPolicy> {
+        within(&self.snapshot.policies, namespace).map(|(_, policy)| &**policy)
     }
+}
+
+/// The objects of a namespace.
+fn within<'a, T>(
+    objects: &'a BTreeMap<ObjectName, T>,
+    namespace: &'a str,
+) -> impl Iterator<Item = (&'a ObjectName, &'a T)> {
+    let first = ObjectName::new(namespace, "");
+    objects.range(first..).take_while(move |(name, _)| *name.namespace == *namespace)
 }
 
 /// The keys that selectors of pods ask for.

@@ -52,8 +52,9 @@ pub fn check(sources: &[SourceText], parsed: &Parsed) -> Vec<Diagnostic> {
     diagnostics.extend(allowed.mistakes(&mut written));
     // What concerns no single place comes last; at one place the worst comes first.
     diagnostics.sort_by(|left, right| {
-        let key = |diagnostic: &Diagnostic| (diagnostic.place.is_none(), diagnostic.place.clone());
-        key(left).cmp(&key(right)).then(right.level.cmp(&left.level)).then(left.id.cmp(&right.id))
+        let (place, other) = (&left.place, &right.place);
+        let by_place = place.is_none().cmp(&other.is_none()).then_with(|| place.cmp(other));
+        by_place.then_with(|| right.level.cmp(&left.level)).then_with(|| left.id.cmp(&right.id))
     });
     diagnostics
 }

@@ -93,10 +93,14 @@ fn unmatched(selector: &Selector, all: &[&Labels]) -> Match {
     for requirement in selector.requirements() {
         let Some((key, value)) = single(requirement) else { continue };
         for &(near_key, near_value) in &pairs {
-            let misspelt = (**near_key == *key && is_near(value, near_value))
+            let is_misspelt = (**near_key == *key && is_near(value, near_value))
                 || (**near_value == *value && is_near(key, near_key));
+            if !is_misspelt {
+                continue;
+            }
             let meant = Requirement { key: Arc::clone(near_key), operator: Operator::In(vec![Arc::clone(near_value)]) };
-            if misspelt && all.iter().any(|labels| selects(&replaced(selector, requirement, &meant), labels)) {
+            let replaced = replaced(selector, requirement, &meant);
+            if all.iter().any(|labels| selects(&replaced, labels)) {
                 return Match::Misspelt { written: requirement.to_string(), meant: meant.to_string() };
             }
         }

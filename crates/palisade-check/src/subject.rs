@@ -5,6 +5,7 @@ use palisade_sim::selects;
 use palisade_sources::{FieldPath, Form, Written};
 
 use crate::cluster::{Cluster, PodClass};
+use crate::containment::implies;
 
 /// The policy that is checked; it could be read.
 #[derive(Clone, Copy)]
@@ -76,6 +77,17 @@ impl<'a> Subject<'a> {
             }
         }
         all
+    }
+
+    /// The policies of the namespace, this one among them, that hold for whatever pods it selects: in force beside it, and readable.
+    pub fn policies_beside(&self) -> impl Iterator<Item = &'a NetworkPolicy> {
+        let policy = self.policy;
+        self.cluster.policies(self.namespace()).filter(move |other| {
+            other.unreadable.is_none()
+                // An audited policy allows nothing beside one that is in force.
+                && (!other.audit || policy.audit)
+                && implies(&policy.subjects, &other.subjects)
+        })
     }
 
     /// The pods that it selects and that have addresses of their own.

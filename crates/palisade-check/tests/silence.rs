@@ -114,6 +114,19 @@ fn an_audited_policy_allows_nothing_beside_one_in_force() {
 }
 
 #[test]
+fn an_audited_policy_opens_no_family_beside_one_in_force() {
+    let pod = "---\napiVersion: v1\nkind: Pod\nmetadata: {namespace: shop, name: a}\nspec: {nodeName: n1, containers: [{name: a}]}\nstatus: {podIPs: [{ip: 10.1.0.4}, {ip: 'fd01::4'}]}\n";
+    let other = |annotations: &str| {
+        format!(
+            "---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{namespace: shop, name: six, annotations: {{{annotations}}}}}\nspec: {{podSelector: {{}}, policyTypes: [Ingress], ingress: [{{from: [{{ipBlock: {{cidr: '2001:db8::/32'}}}}]}}]}}\n"
+        )
+    };
+    let four = "{from: [{ipBlock: {cidr: 192.0.2.0/24}}]}";
+    ingress(four, &[pod, &other("")].concat(), &[]);
+    ingress(four, &[pod, &other("palisade.dev/audit: 'true'")].concat(), &["NP067"]);
+}
+
+#[test]
 fn a_policy_without_a_name_is_not_checked() {
     let unnamed = "---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {namespace: shop, generateName: a-}\nspec: {podSelector: {}}\n";
     expect("{podSelector: {}, policyTypes: [Ingress]}", unnamed, &[]);
