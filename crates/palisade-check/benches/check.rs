@@ -3,14 +3,14 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use palisade_check::check;
+use palisade_check::{Selection, check};
 use palisade_core::Family;
 use palisade_sources::{Options, SourceText, Written, parse};
 use palisade_testkit::large::{Large, Variant, large};
 use palisade_testkit::manifest::to_yaml;
 
 fn benchmark(criterion: &mut Criterion) {
-    for (pods, policies) in [(10_000, 1_000), (10_000, 10_000)] {
+    for (pods, policies) in [(10_000, 1_000), (10_000, 10_000), (50, 2_000)] {
         let (families, variant) = (&Family::ALL, Variant::RangesAndBlocks);
         let cluster = large(Large { pods, policies, local_pods: 100, families, variant, seed: 1 });
         let sources = [SourceText { file: "large.yaml".into(), text: to_yaml(&cluster) }];
@@ -19,7 +19,7 @@ fn benchmark(criterion: &mut Criterion) {
         group.sample_size(10);
         group.bench_function("what is written", |bencher| bencher.iter(|| Written::read(black_box(&sources))));
         group.bench_function("that and every check", |bencher| {
-            bencher.iter(|| check(black_box(&sources), black_box(&parsed)));
+            bencher.iter(|| check(black_box(&sources), black_box(&parsed), &Selection::default()));
         });
         group.finish();
     }

@@ -11,6 +11,7 @@ mod np024_empty_list_meaning;
 mod np026_dns_udp_only;
 mod np027_protocol_default_tcp;
 mod np028_ns_label_nonstandard;
+mod np029_one_sided_allow;
 mod np031_negative_selector;
 mod np040_subject_selects_nothing;
 mod np041_peer_selects_nothing;
@@ -23,7 +24,7 @@ mod np067_family_gap;
 
 use palisade_core::Level;
 
-use crate::check::Check;
+use crate::check::{Check, Find};
 
 /// The id of what reading the input tells and no other check is about.
 pub const INPUT: &str = "NP000";
@@ -31,13 +32,19 @@ pub const INPUT: &str = "NP000";
 /// The id of what cannot be read and no other check is about.
 pub const UNREADABLE: &str = "NP001";
 
-/// A check of the list: its module if it has one, its level, its page.
+/// A check of the list: its level, its page, and its module if it has one, which looks at policies unless it says `cluster`.
 macro_rules! check {
     ($id:literal, $level:ident, $page:literal) => {
-        Check { id: $id, level: Level::$level, page: include_str!($page), find: None }
+        Check { id: $id, level: Level::$level, page: include_str!($page), find: Find::Reading, opt_in: false }
+    };
+    ($id:literal, $level:ident, $page:literal, opt_in cluster $module:ident) => {
+        Check { opt_in: true, ..check!($id, $level, $page, cluster $module) }
+    };
+    ($id:literal, $level:ident, $page:literal, cluster $module:ident) => {
+        Check { find: Find::Cluster($module::find), ..check!($id, $level, $page) }
     };
     ($id:literal, $level:ident, $page:literal, $module:ident) => {
-        Check { find: Some($module::find), ..check!($id, $level, $page) }
+        Check { find: Find::Policy($module::find), ..check!($id, $level, $page) }
     };
 }
 
@@ -62,6 +69,7 @@ pub const ALL: &[Check] = &[
     check!("NP026", Warning, "checks/np026_dns_udp_only.md", np026_dns_udp_only),
     check!("NP027", Warning, "checks/np027_protocol_default_tcp.md", np027_protocol_default_tcp),
     check!("NP028", Warning, "checks/np028_ns_label_nonstandard.md", np028_ns_label_nonstandard),
+    check!("NP029", Warning, "checks/np029_one_sided_allow.md", np029_one_sided_allow),
     check!("NP031", Note, "checks/np031_negative_selector.md", np031_negative_selector),
     check!("NP040", Warning, "checks/np040_subject_selects_nothing.md", np040_subject_selects_nothing),
     check!("NP041", Warning, "checks/np041_peer_selects_nothing.md", np041_peer_selects_nothing),

@@ -1,6 +1,6 @@
 //! Where checks would have to guess they are silent, and where they need not they tell.
 
-use palisade_check::check;
+use palisade_check::{Selection, check};
 use palisade_core::Diagnostic;
 use palisade_sources::{Options, SourceText, parse};
 
@@ -18,7 +18,7 @@ fn expect(spec: &str, others: &str, expected: &[&str]) {
 
 fn findings(spec: &str, others: &str) -> Vec<Diagnostic> {
     let sources = [SourceText { file: "p.yaml".into(), text: format!("{POLICY}spec: {spec}\n{others}") }];
-    check(&sources, &parse(&sources, &Options::default()))
+    check(&sources, &parse(&sources, &Options::default()), &Selection::default())
 }
 
 #[track_caller]
@@ -223,7 +223,7 @@ fn an_annotation_silences_what_it_names_and_nothing_that_cannot_be_read() {
             "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{namespace: shop, name: web, annotations: {{palisade.dev/allow: '{ids}'}}}}\nspec: {{podSelector: {{}}, policyTypes: [Ingress], ingress: [{rule}]}}\n"
         );
         let sources = [SourceText { file: "p.yaml".into(), text }];
-        let found = check(&sources, &parse(&sources, &Options::default()));
+        let found = check(&sources, &parse(&sources, &Options::default()), &Selection::default());
         found.iter().filter_map(|found| found.id).collect::<Vec<_>>()
     };
     assert_eq!(annotated("NP023", "{}"), [] as [&str; 0]);
@@ -231,4 +231,44 @@ fn an_annotation_silences_what_it_names_and_nothing_that_cannot_be_read() {
     assert_eq!(annotated("NP024", "{}"), ["NP023"]);
     assert_eq!(annotated("NP02", "{}"), ["NP000", "NP023"]);
     assert_eq!(annotated("NP001", "{form: []}"), ["NP001"]);
+}
+
+/// A second policy of the namespace.
+fn other(name: &str, annotations: &str, spec: &str) -> String {
+    format!(
+        "---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{namespace: shop, name: {name}, annotations: {{{annotations}}}}}\nspec: {spec}\n"
+    )
+}
+
+fn pod(namespace: &str, name: &str, spec: &str) -> String {
+    format!(
+        "---\napiVersion: v1\nkind: Pod\nmetadata: {{namespace: {namespace}, name: {name}, labels: {{app: {name}}}}}\nspec: {{{spec}}}\n"
+    )
+}
+
+#[test]
+fn the_other_side_may_allow() {
+    let spec = "{podSelector: {matchLabels: {app: web}}, policyTypes: [Ingress], ingress: [{from: [{podSelector: {matchLabels: {app: front}}}], ports: [{port: 8080}]}]}";
+    let egress = |rules: &str| {
+        format!("{{podSelector: {{matchLabels: {{app: front}}}}, policyTypes: [Egress], egress: [{rules}]}}")
+    };
+    let front = pod("shop", "front", "containers: [{name: a}]");
+    let side = |front: &str, policy: &str, expected: &[&str]| expect(spec, &[WEB, front, policy].concat(), expected);
+    side(&front, "", &[]);
+    side(&front, &other("front", "", &egress("")), &["NP029"]);
+    side(&front, &other("front", "palisade.dev/audit: 'true'", &egress("")), &[]);
+    side(&front, &other("front", "", &egress("{to: [{podSelector: {}}]}")), &[]);
+    side(&front, &other("front", "", &egress("{to: [{podSelector: {}}], ports: [{port: http}]}")), &[]);
+    side(
+        &front,
+        &other("front", "", &egress("{to: [{podSelector: {}}], ports: [{port: 8080, protocol: UDP}]}")),
+        &["NP029"],
+    );
+    side(&front, &other("front", "", &egress("{to: [{ipBlock: {cidr: 192.0.2.0/24}}]}")), &[]);
+    // One of the pods is not isolated, or may be elsewhere.
+    let second = front.replace("name: front, labels: {app: front}", "name: second, labels: {app: front, tier: a}");
+    let isolates_one = egress("").replace("app: front", "app: front, tier: a");
+    side(&[&*front, &second].concat(), &other("front", "", &isolates_one), &[]);
+    let scaled_down = "---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {namespace: shop, name: f}\nspec: {replicas: 0, template: {metadata: {labels: {app: front}}}}\n";
+    side(&[&*front, scaled_down].concat(), &other("front", "", &egress("")), &[]);
 }

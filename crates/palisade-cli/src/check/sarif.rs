@@ -58,6 +58,7 @@ struct Help {
 #[derive(Serialize)]
 struct Configuration {
     level: &'static str,
+    enabled: bool,
 }
 
 #[derive(Serialize)]
@@ -118,7 +119,7 @@ fn rule(check: &Check) -> Rule {
         name: check.name(),
         short_description: Message { text: check.summary().to_string() },
         help: Help { text: check.page, markdown: check.page },
-        default_configuration: Configuration { level: level(check.level) },
+        default_configuration: Configuration { level: level(check.level), enabled: !check.opt_in },
     }
 }
 
