@@ -3,6 +3,7 @@
 mod np004_cidr_host_bits;
 mod np005_except_covers_all;
 mod np010_missing_namespace;
+mod np012_named_port_on_cidr;
 mod np020_and_or_confusion;
 mod np021_rules_without_type;
 mod np022_policytypes_omitted;
@@ -61,6 +62,7 @@ pub const ALL: &[Check] = &[
     check!("NP008", Error, "checks/np008_peer_empty_or_mixed.md"),
     check!("NP009", Warning, "checks/np009_duplicate_name.md"),
     check!("NP010", Note, "checks/np010_missing_namespace.md", np010_missing_namespace),
+    check!("NP012", Warning, "checks/np012_named_port_on_cidr.md", np012_named_port_on_cidr),
     check!("NP020", Warning, "checks/np020_and_or_confusion.md", np020_and_or_confusion),
     check!("NP021", Warning, "checks/np021_rules_without_type.md", np021_rules_without_type),
     check!("NP022", Note, "checks/np022_policytypes_omitted.md", np022_policytypes_omitted),

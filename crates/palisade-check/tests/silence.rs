@@ -247,6 +247,17 @@ fn pod(namespace: &str, name: &str, spec: &str) -> String {
 }
 
 #[test]
+fn names_of_ports_that_blocks_may_have() {
+    let egress = |to: &str| {
+        format!("{{podSelector: {{}}, policyTypes: [Egress], egress: [{{to: [{to}], ports: [{{port: https}}]}}]}}")
+    };
+    let block = "{ipBlock: {cidr: 203.0.113.0/24}}";
+    expect(&egress(block), "", &["NP012"]);
+    expect(&egress(&format!("{block}, {{podSelector: {{}}}}")), "", &[]);
+    ingress(&format!("{{from: [{block}], ports: [{{port: https}}]}}"), "", &[]);
+}
+
+#[test]
 fn the_other_side_may_allow() {
     let spec = "{podSelector: {matchLabels: {app: web}}, policyTypes: [Ingress], ingress: [{from: [{podSelector: {matchLabels: {app: front}}}], ports: [{port: 8080}]}]}";
     let egress = |rules: &str| {
