@@ -9,6 +9,7 @@ mod np021_rules_without_type;
 mod np022_policytypes_omitted;
 mod np023_empty_rule_allows_all;
 mod np024_empty_list_meaning;
+mod np025_egress_no_dns;
 mod np026_dns_udp_only;
 mod np027_protocol_default_tcp;
 mod np028_ns_label_nonstandard;
@@ -68,6 +69,7 @@ pub const ALL: &[Check] = &[
     check!("NP022", Note, "checks/np022_policytypes_omitted.md", np022_policytypes_omitted),
     check!("NP023", Warning, "checks/np023_empty_rule_allows_all.md", np023_empty_rule_allows_all),
     check!("NP024", Warning, "checks/np024_empty_list_meaning.md", np024_empty_list_meaning),
+    check!("NP025", Warning, "checks/np025_egress_no_dns.md", np025_egress_no_dns),
     check!("NP026", Warning, "checks/np026_dns_udp_only.md", np026_dns_udp_only),
     check!("NP027", Warning, "checks/np027_protocol_default_tcp.md", np027_protocol_default_tcp),
     check!("NP028", Warning, "checks/np028_ns_label_nonstandard.md", np028_ns_label_nonstandard),

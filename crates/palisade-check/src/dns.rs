@@ -11,6 +11,7 @@ use palisade_sim::selects;
 use crate::cluster::Cluster;
 use crate::matching::may_select;
 use crate::passing::{allows, holds, targets};
+use crate::pod_class::PodClass;
 
 /// Where they are, and the name of their Service there.
 const NAMESPACE: &str = "kube-system";
@@ -64,6 +65,12 @@ impl<'a> Dns<'a> {
                 is_peer && ports.iter().any(|(transport, port)| allows(&rule.ports, *transport, *port, &server.ports))
             })
     }
+}
+
+/// Whether pods are such servers.
+pub fn are_servers(pods: &PodClass<'_>) -> bool {
+    let is_behind = pods.services.iter().any(|(service, _)| *service.name == *SERVICE);
+    pods.namespace == NAMESPACE && (is_behind || has(pods.labels, LABEL))
 }
 
 fn has(labels: &Labels, (key, value): (&str, &str)) -> bool {

@@ -257,6 +257,44 @@ fn names_of_ports_that_blocks_may_have() {
     ingress(&format!("{{from: [{block}], ports: [{{port: https}}]}}"), "", &[]);
 }
 
+const DNS: &str = "---\napiVersion: v1\nkind: Pod\nmetadata: {namespace: kube-system, name: dns, labels: {k8s-app: kube-dns}}\nspec: {nodeName: n1, containers: [{name: a, ports: [{name: dns, protocol: UDP, containerPort: 5353}]}]}\nstatus: {podIPs: [{ip: 10.1.0.53}]}\n";
+const DNS_SERVICE: &str = "---\napiVersion: v1\nkind: Service\nmetadata: {namespace: kube-system, name: kube-dns}\nspec: {selector: {k8s-app: kube-dns}, ports: [{name: dns, protocol: UDP, port: 53, targetPort: dns}]}\n";
+
+#[test]
+fn dns_may_be_reached_in_many_ways() {
+    let egress = |rules: &str| format!("{{podSelector: {{}}, policyTypes: [Egress], egress: [{rules}]}}");
+    let dns = |rules: &str, others: &str, expected: &[&str]| {
+        expect(&egress(rules), &[WEB, DNS, DNS_SERVICE, others].concat(), expected);
+    };
+    let out = "{to: [{ipBlock: {cidr: 203.0.113.0/24}}]}";
+    dns(out, "", &["NP025"]);
+    expect(&egress(out), WEB, &[]);
+    // To be alone is meant, beside an audited policy, too.
+    dns("", "", &[]);
+    dns("", &other("out", "palisade.dev/audit: 'true'", &egress(out)), &[]);
+    let peer = |port: &str| {
+        format!(
+            "{{to: [{{namespaceSelector: {{}}, podSelector: {{matchLabels: {{k8s-app: kube-dns}}}}}}], ports: [{{protocol: UDP, port: {port}}}]}}"
+        )
+    };
+    dns(&format!("{out}, {}", peer("dns")), "", &[]);
+    dns(&format!("{out}, {}", peer("5353")), "", &[]);
+    // The port of the Service is not that of its pods.
+    dns(&format!("{out}, {}", peer("54")), "", &["NP025", "NP043"]);
+    dns("{to: [{ipBlock: {cidr: 10.1.0.0/16}}]}", "", &[]);
+    dns("{to: [{ipBlock: {cidr: 10.96.0.10/32}}]}", "", &["NP025"]);
+    dns("{to: [{ipBlock: {cidr: 169.254.20.10/32}}], ports: [{port: 53, protocol: UDP}]}", "", &["NP026"]);
+    dns("{to: [{podSelector: {}}]}", "", &["NP025"]);
+    dns(out, &other("dns", "", &egress(&peer("dns"))), &[]);
+    dns(out, &other("dns", "palisade.dev/audit: 'true'", &egress(&peer("dns"))), &["NP025"]);
+    dns(out, &other("torn", "", "{podSelector: {}, policyTypes: [Egress], egres: []}"), &["NP001"]);
+    // The servers ask others themselves.
+    let servers = other("dns", "", &egress(out)).replace("namespace: shop", "namespace: kube-system");
+    expect(&egress(""), &[WEB, DNS, DNS_SERVICE, &servers].concat(), &[]);
+    let cache = "---\napiVersion: v1\nkind: Pod\nmetadata: {namespace: kube-system, name: cache, labels: {k8s-app: node-local-dns}}\nspec: {hostNetwork: true, containers: [{name: a}]}\n";
+    dns(out, cache, &[]);
+}
+
 #[test]
 fn the_other_side_may_allow() {
     let spec = "{podSelector: {matchLabels: {app: web}}, policyTypes: [Ingress], ingress: [{from: [{podSelector: {matchLabels: {app: front}}}], ports: [{port: 8080}]}]}";
