@@ -14,6 +14,7 @@ mod np026_dns_udp_only;
 mod np027_protocol_default_tcp;
 mod np028_ns_label_nonstandard;
 mod np029_one_sided_allow;
+mod np030_port_vs_targetport;
 mod np031_negative_selector;
 mod np040_subject_selects_nothing;
 mod np041_peer_selects_nothing;
@@ -74,6 +75,7 @@ pub const ALL: &[Check] = &[
     check!("NP027", Warning, "checks/np027_protocol_default_tcp.md", np027_protocol_default_tcp),
     check!("NP028", Warning, "checks/np028_ns_label_nonstandard.md", np028_ns_label_nonstandard),
     check!("NP029", Warning, "checks/np029_one_sided_allow.md", np029_one_sided_allow),
+    check!("NP030", Warning, "checks/np030_port_vs_targetport.md", np030_port_vs_targetport),
     check!("NP031", Note, "checks/np031_negative_selector.md", np031_negative_selector),
     check!("NP040", Warning, "checks/np040_subject_selects_nothing.md", np040_subject_selects_nothing),
     check!("NP041", Warning, "checks/np041_peer_selects_nothing.md", np041_peer_selects_nothing),

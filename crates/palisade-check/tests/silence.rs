@@ -321,3 +321,33 @@ fn the_other_side_may_allow() {
     let scaled_down = "---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {namespace: shop, name: f}\nspec: {replicas: 0, template: {metadata: {labels: {app: front}}}}\n";
     side(&[&*front, scaled_down].concat(), &other("front", "", &egress("")), &[]);
 }
+
+#[test]
+fn a_port_that_is_no_mistake_for_that_of_a_service() {
+    let service = |port: &str| {
+        format!(
+            "---\napiVersion: v1\nkind: Service\nmetadata: {{namespace: shop, name: a}}\nspec: {{selector: {{app: a}}, ports: [{{{port}}}]}}\n"
+        )
+    };
+    let silent = pod("shop", "a", "containers: [{name: a}]");
+    let port = |ports: &str, others: &[&str], expected: &[&str]| {
+        ingress(&format!("{{from: [{{podSelector: {{}}}}], ports: [{ports}]}}"), &others.concat(), expected);
+    };
+    let to_8080 = service("port: 80, targetPort: 8080");
+    port("{port: 80}", &[&silent, &to_8080], &["NP030"]);
+    port("{port: 80}, {port: 8080}", &[&silent, &to_8080], &[]);
+    port("{port: 80, protocol: UDP}", &[&silent, &to_8080], &[]);
+    port("{port: 80}", &[&silent, &service("port: 80")], &[]);
+    port("{port: 80}", &[&silent, &service("port: 80, targetPort: http")], &[]);
+    port(
+        "{port: 80}",
+        &[&silent, &to_8080, &service("port: 8080, targetPort: 80").replace("name: a}", "name: b}")],
+        &[],
+    );
+    // Another pod may listen there.
+    port("{port: 80}", &[&silent, &to_8080, &pod("shop", "b", "containers: [{name: a}]")], &[]);
+    let declares = pod("shop", "a", "containers: [{name: a, ports: [{containerPort: 80}]}]");
+    port("{port: 80}", &[&declares, &to_8080], &[]);
+    let declares_other = pod("shop", "a", "containers: [{name: a, ports: [{containerPort: 8080}]}]");
+    port("{port: 80}", &[&declares_other, &to_8080], &["NP030"]);
+}
