@@ -351,3 +351,16 @@ fn a_port_that_is_no_mistake_for_that_of_a_service() {
     let declares_other = pod("shop", "a", "containers: [{name: a, ports: [{containerPort: 8080}]}]");
     port("{port: 80}", &[&declares_other, &to_8080], &["NP030"]);
 }
+
+#[test]
+fn what_is_open_to_everybody_is_told_once() {
+    let open = "{podSelector: {}, policyTypes: [Ingress], ingress: [{}]}";
+    let deny = "{podSelector: {}, policyTypes: [Ingress]}";
+    let meant = "palisade.dev/allow: NP023";
+    expect(deny, &other("open", meant, open), &["NP047"]);
+    expect(deny, &other("open", "", open), &["NP047", "NP023"]);
+    expect(deny, &other("open", "palisade.dev/allow: NP023, palisade.dev/audit: 'true'", open), &[]);
+    expect("{podSelector: {}, policyTypes: [Ingress, Egress]}", &other("open", meant, open), &[]);
+    expect(deny, &other("open", meant, &open.replace("{}, policy", "{matchLabels: {app: a}}, policy")), &[]);
+    expect(deny, &other("open", meant, &open.replace("[{}]", "[{ports: [{protocol: TCP}]}]")), &[]);
+}
