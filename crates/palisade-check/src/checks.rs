@@ -22,6 +22,7 @@ mod np042_selector_typo;
 mod np043_port_not_declared;
 mod np044_named_port_unmatched;
 mod np045_rule_redundant;
+mod np046_policy_redundant;
 mod np047_policy_vacuous;
 mod np063_egress_to_metadata;
 mod np067_family_gap;
@@ -84,6 +85,7 @@ pub const ALL: &[Check] = &[
     check!("NP043", Note, "checks/np043_port_not_declared.md", np043_port_not_declared),
     check!("NP044", Warning, "checks/np044_named_port_unmatched.md", np044_named_port_unmatched),
     check!("NP045", Warning, "checks/np045_rule_redundant.md", np045_rule_redundant),
+    check!("NP046", Warning, "checks/np046_policy_redundant.md", np046_policy_redundant),
     check!("NP047", Warning, "checks/np047_policy_vacuous.md", np047_policy_vacuous),
     check!("NP063", Warning, "checks/np063_egress_to_metadata.md", np063_egress_to_metadata),
     check!("NP067", Note, "checks/np067_family_gap.md", np067_family_gap),

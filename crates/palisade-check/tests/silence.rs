@@ -353,6 +353,25 @@ fn a_port_that_is_no_mistake_for_that_of_a_service() {
 }
 
 #[test]
+fn of_two_policies_that_say_the_same_one_is_told() {
+    let web =
+        "{podSelector: {matchLabels: {app: web}}, policyTypes: [Ingress], ingress: [{from: [{podSelector: {}}]}]}";
+    let audited = "palisade.dev/audit: 'true'";
+    expect(web, &other("a", "", web), &["NP046"]);
+    expect(web, &other("z", "", web), &["NP046"]);
+    expect(web, &other("a", audited, web), &["NP046"]);
+    expect(web, &other("a", "", &web.replace("[Ingress]", "[Ingress, Egress]")), &["NP046"]);
+    expect(&web.replace("[Ingress]", "[Ingress, Egress]"), &other("a", "", web), &["NP046"]);
+    let open = "{podSelector: {}, policyTypes: [Ingress], ingress: [{}]}";
+    expect(open, &other("open", "palisade.dev/allow: NP023", open), &["NP046", "NP023"]);
+    // A floor stays, unless it lies on another one.
+    let deny = "{podSelector: {matchLabels: {app: web}}, policyTypes: [Ingress]}";
+    expect(deny, &other("a", "", web), &[]);
+    expect(deny, &other("a", "", "{podSelector: {}, policyTypes: [Ingress]}"), &["NP046"]);
+    expect(deny, &other("a", "", "{podSelector: {}, policyTypes: [Egress]}"), &[]);
+}
+
+#[test]
 fn what_is_open_to_everybody_is_told_once() {
     let open = "{podSelector: {}, policyTypes: [Ingress], ingress: [{}]}";
     let deny = "{podSelector: {}, policyTypes: [Ingress]}";
