@@ -24,6 +24,8 @@ mod np044_named_port_unmatched;
 mod np045_rule_redundant;
 mod np046_policy_redundant;
 mod np047_policy_vacuous;
+mod np060_pod_not_isolated;
+mod np061_ns_no_default_deny;
 mod np063_egress_to_metadata;
 mod np067_family_gap;
 
@@ -87,6 +89,8 @@ pub const ALL: &[Check] = &[
     check!("NP045", Warning, "checks/np045_rule_redundant.md", np045_rule_redundant),
     check!("NP046", Warning, "checks/np046_policy_redundant.md", np046_policy_redundant),
     check!("NP047", Warning, "checks/np047_policy_vacuous.md", np047_policy_vacuous),
+    check!("NP060", Warning, "checks/np060_pod_not_isolated.md", opt_in cluster np060_pod_not_isolated),
+    check!("NP061", Warning, "checks/np061_ns_no_default_deny.md", opt_in cluster np061_ns_no_default_deny),
     check!("NP063", Warning, "checks/np063_egress_to_metadata.md", np063_egress_to_metadata),
     check!("NP067", Note, "checks/np067_family_gap.md", np067_family_gap),
 ];

@@ -1,12 +1,14 @@
 //! The pods and namespaces that selectors are held against.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use palisade_core::{
-    Labels, NetworkPolicy, ObjectName, Port, Selector, ServicePort, Snapshot, TargetPort, Transport, WorkloadKind,
+    Labels, NetworkPolicy, ObjectName, Pod, PodName, Port, Selector, ServicePort, Snapshot, TargetPort, Transport,
+    WorkloadKind,
 };
 use palisade_sim::selects;
-use palisade_sources::{Facts, Written};
+use palisade_sources::{Facts, ObjectRef, Written};
 
 use crate::dns::Dns;
 use crate::pod_class::{self, PodClass};
@@ -121,6 +123,19 @@ impl<'a> Cluster<'a> {
     /// The policies of a namespace.
     pub fn policies(&self, namespace: &str) -> impl Iterator<Item = &'a NetworkPolicy> {
         within(&self.snapshot.policies, namespace).map(|(_, policy)| &**policy)
+    }
+}
+
+/// What a pod is told by: the workload that made it, or else itself.
+pub fn owner(name: &PodName, pod: &Pod) -> ObjectRef {
+    let reference = |kind: &str, name: &Arc<str>, namespace: &Arc<str>| ObjectRef {
+        kind: kind.into(),
+        namespace: Some(Arc::clone(namespace)),
+        name: Arc::clone(name),
+    };
+    match &pod.workload {
+        Some(workload) => reference(workload.kind.kind(), &workload.name, &workload.namespace),
+        None => reference("Pod", &name.name, &name.namespace),
     }
 }
 

@@ -383,3 +383,38 @@ fn what_is_open_to_everybody_is_told_once() {
     expect(deny, &other("open", meant, &open.replace("{}, policy", "{matchLabels: {app: a}}, policy")), &[]);
     expect(deny, &other("open", meant, &open.replace("[{}]", "[{ports: [{protocol: TCP}]}]")), &[]);
 }
+
+/// Expects these ids of an input without a policy of its own, of one check or all that are not opt-in.
+#[track_caller]
+fn expect_of(text: &str, select: &[&str], expected: &[&str]) {
+    let sources = [SourceText { file: "p.yaml".into(), text: text.to_string() }];
+    let select = select.iter().map(|word| (*word).to_string()).collect();
+    let found = check(&sources, &parse(&sources, &Options::default()), &Selection { select, ..Selection::default() });
+    let ids: Vec<&str> = found.iter().filter_map(|found| found.id).collect();
+    assert_eq!(ids, expected, "{text}\n{found:#?}");
+}
+
+#[test]
+fn what_is_open_by_default_is_told_where_it_is_selected() {
+    let all =
+        |types: &str, rules: &str| other("all", "", &format!("{{podSelector: {{}}, policyTypes: [{types}]{rules}}}"));
+    let (web, both) = (WEB, "Ingress, Egress");
+    let namespace = "---\napiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n";
+    for select in ["NP060", "NP06", "E"] {
+        expect_of(web, &[select], if select == "NP060" { &["NP060"] } else { &["NP060", "NP061"] });
+    }
+    expect_of(web, &[], &[]);
+    expect_of(&[web, &all(both, "")].concat(), &["NP060", "NP061"], &[]);
+    expect_of(&[web, &all("Ingress", "")].concat(), &["NP060", "NP061"], &["NP060", "NP061"]);
+    let audited = all(both, "").replace("annotations: {}", "annotations: {palisade.dev/audit: 'true'}");
+    expect_of(&[web, &audited].concat(), &["NP060", "NP061"], &["NP060", "NP061"]);
+    // It isolates, and opens again.
+    let open = all(both, ", ingress: [{}]");
+    expect_of(&[web, namespace, &open].concat(), &["NP060", "NP061"], &["NP061"]);
+    expect_of(namespace, &["NP061"], &["NP061"]);
+    let on_node = pod("shop", "a", "hostNetwork: true, containers: [{name: a}]");
+    expect_of(&on_node, &["NP060"], &[]);
+    // Many pods of one workload are told once.
+    let deployment = "---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {namespace: shop, name: web}\nspec: {replicas: 2, template: {metadata: {labels: {app: web}}, spec: {containers: [{name: a}]}}}\n";
+    expect_of(deployment, &["NP060"], &["NP060"]);
+}
