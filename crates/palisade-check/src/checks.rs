@@ -26,6 +26,7 @@ mod np046_policy_redundant;
 mod np047_policy_vacuous;
 mod np060_pod_not_isolated;
 mod np061_ns_no_default_deny;
+mod np062_open_to_world;
 mod np063_egress_to_metadata;
 mod np067_family_gap;
 
@@ -91,6 +92,7 @@ pub const ALL: &[Check] = &[
     check!("NP047", Warning, "checks/np047_policy_vacuous.md", np047_policy_vacuous),
     check!("NP060", Warning, "checks/np060_pod_not_isolated.md", opt_in cluster np060_pod_not_isolated),
     check!("NP061", Warning, "checks/np061_ns_no_default_deny.md", opt_in cluster np061_ns_no_default_deny),
+    check!("NP062", Warning, "checks/np062_open_to_world.md", np062_open_to_world),
     check!("NP063", Warning, "checks/np063_egress_to_metadata.md", np063_egress_to_metadata),
     check!("NP067", Note, "checks/np067_family_gap.md", np067_family_gap),
 ];

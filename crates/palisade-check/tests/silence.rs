@@ -418,3 +418,31 @@ fn what_is_open_by_default_is_told_where_it_is_selected() {
     let deployment = "---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {namespace: shop, name: web}\nspec: {replicas: 2, template: {metadata: {labels: {app: web}}, spec: {containers: [{name: a}]}}}\n";
     expect_of(deployment, &["NP060"], &["NP060"]);
 }
+
+#[test]
+fn the_world_may_be_meant() {
+    let world = "{from: [{ipBlock: {cidr: 0.0.0.0/0}}]}";
+    let service = |kind: &str| {
+        format!(
+            "---\napiVersion: v1\nkind: Service\nmetadata: {{namespace: shop, name: front}}\nspec: {{type: {kind}, selector: {{app: web}}, ports: [{{port: 8080}}]}}\n"
+        )
+    };
+    let ingress_of = |name: &str| {
+        format!(
+            "---\napiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {{namespace: shop, name: i}}\nspec: {{defaultBackend: {{service: {{name: {name}, port: {{number: 8080}}}}}}}}\n"
+        )
+    };
+    ingress(world, "", &[]);
+    ingress(world, WEB, &[]);
+    ingress(world, &[WEB, NODE].concat(), &["NP062"]);
+    ingress(world, &[WEB, &service("ClusterIP")].concat(), &["NP062"]);
+    ingress(world, &[WEB, &service("NodePort")].concat(), &[]);
+    ingress(world, &[WEB, &service("ClusterIP"), &ingress_of("front")].concat(), &[]);
+    ingress(world, &[WEB, &service("ClusterIP"), &ingress_of("other")].concat(), &["NP062"]);
+    let part = "{from: [{ipBlock: {cidr: 0.0.0.0/1}}]}";
+    ingress(part, &[WEB, NODE].concat(), &[]);
+    let host_port = WEB.replace("containerPort: 8080", "containerPort: 8080, hostPort: 80");
+    ingress(world, &[&*host_port, NODE].concat(), &[]);
+    // Another pod of the policy has no Service that is shown.
+    ingress(world, &[WEB, &service("ClusterIP"), &pod("shop", "b", "containers: [{name: b}]")].concat(), &[]);
+}
