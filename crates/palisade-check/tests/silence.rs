@@ -446,3 +446,20 @@ fn the_world_may_be_meant() {
     // Another pod of the policy has no Service that is shown.
     ingress(world, &[WEB, &service("ClusterIP"), &pod("shop", "b", "containers: [{name: b}]")].concat(), &[]);
 }
+
+#[test]
+fn who_may_take_a_label() {
+    let from =
+        |namespaces: &str, pods: &str| format!("{{from: [{{namespaceSelector: {namespaces}, podSelector: {pods}}}]}}");
+    let labelled = "{matchLabels: {app: a}}";
+    ingress(&from("{}", labelled), "", &["NP064"]);
+    ingress(&from("{}", "{}"), "", &[]);
+    ingress(&from("{matchLabels: {team: a}}", labelled), "", &[]);
+    expect(
+        &format!(
+            "{{podSelector: {{}}, policyTypes: [Egress], egress: [{{to: [{{namespaceSelector: {{}}, podSelector: {labelled}}}]}}]}}"
+        ),
+        "",
+        &[],
+    );
+}
