@@ -29,6 +29,7 @@ mod np061_ns_no_default_deny;
 mod np062_open_to_world;
 mod np063_egress_to_metadata;
 mod np064_exposed_to_future_pods;
+mod np065_sensitive_port;
 mod np067_family_gap;
 
 use palisade_core::Level;
@@ -96,6 +97,7 @@ pub const ALL: &[Check] = &[
     check!("NP062", Warning, "checks/np062_open_to_world.md", np062_open_to_world),
     check!("NP063", Warning, "checks/np063_egress_to_metadata.md", np063_egress_to_metadata),
     check!("NP064", Note, "checks/np064_exposed_to_future_pods.md", np064_exposed_to_future_pods),
+    check!("NP065", Warning, "checks/np065_sensitive_port.md", np065_sensitive_port),
     check!("NP067", Note, "checks/np067_family_gap.md", np067_family_gap),
 ];
 

@@ -463,3 +463,20 @@ fn who_may_take_a_label() {
         &[],
     );
 }
+
+#[test]
+fn a_sensitive_port_is_listed_or_declared() {
+    let all = |ports: &str| format!("{{from: [{{namespaceSelector: {{}}}}]{ports}}}");
+    let declares = |port: &str| pod("shop", "a", &format!("containers: [{{name: a, ports: [{{name: x, {port}}}]}}]"));
+    ingress(&all(", ports: [{port: 22}]"), "", &["NP065"]);
+    ingress(&all(", ports: [{port: 22, protocol: UDP}]"), "", &[]);
+    ingress(&all(", ports: [{port: 1, endPort: 9000}]"), "", &[]);
+    ingress(&all(", ports: [{port: 1, endPort: 9000}]"), &declares("containerPort: 5432"), &["NP065"]);
+    ingress(&all(", ports: [{port: x}]"), &declares("containerPort: 5432"), &["NP065"]);
+    ingress(&all(", ports: [{port: x}]"), &declares("containerPort: 5433"), &[]);
+    ingress(&all(""), &declares("containerPort: 6379"), &["NP065"]);
+    ingress(&all(""), &declares("containerPort: 6379, protocol: UDP"), &[]);
+    ingress(&all(""), "", &[]);
+    ingress("{ports: [{port: 5432}]}", "", &["NP023", "NP065"]);
+    ingress("{from: [{podSelector: {}}], ports: [{port: 5432}]}", "", &[]);
+}
