@@ -30,6 +30,7 @@ mod np062_open_to_world;
 mod np063_egress_to_metadata;
 mod np064_exposed_to_future_pods;
 mod np065_sensitive_port;
+mod np066_apiserver_cut_off;
 mod np067_family_gap;
 
 use palisade_core::Level;
@@ -98,6 +99,7 @@ pub const ALL: &[Check] = &[
     check!("NP063", Warning, "checks/np063_egress_to_metadata.md", np063_egress_to_metadata),
     check!("NP064", Note, "checks/np064_exposed_to_future_pods.md", np064_exposed_to_future_pods),
     check!("NP065", Warning, "checks/np065_sensitive_port.md", np065_sensitive_port),
+    check!("NP066", Warning, "checks/np066_apiserver_cut_off.md", cluster np066_apiserver_cut_off),
     check!("NP067", Note, "checks/np067_family_gap.md", np067_family_gap),
 ];
 

@@ -480,3 +480,37 @@ fn a_sensitive_port_is_listed_or_declared() {
     ingress("{ports: [{port: 5432}]}", "", &["NP023", "NP065"]);
     ingress("{from: [{podSelector: {}}], ports: [{port: 5432}]}", "", &[]);
 }
+
+#[test]
+fn who_needs_the_api_server_says_so() {
+    let slice = "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {namespace: default, name: kubernetes-x, labels: {kubernetes.io/service-name: kubernetes}}\nports: [{port: 6443}]\nendpoints: [{addresses: [10.99.0.7]}]\n";
+    let endpoints = "---\napiVersion: v1\nkind: Endpoints\nmetadata: {namespace: default, name: kubernetes}\nsubsets: [{addresses: [{ip: 10.99.0.7}], ports: [{port: 6443}]}]\n";
+    let other_slice = slice.replace("service-name: kubernetes", "service-name: web");
+    let spec = |rules: &str| format!("{{podSelector: {{}}, policyTypes: [Egress], egress: [{rules}]}}");
+    let asks = pod("shop", "a", "automountServiceAccountToken: true, containers: [{name: a}]");
+    let volume = |name: &str| {
+        pod(
+            "shop",
+            "a",
+            &format!(
+                "volumes: [{{name: {name}, projected: {{sources: [{{serviceAccountToken: {{path: t}}}}]}}}}], containers: [{{name: a}}]"
+            ),
+        )
+    };
+    let none = spec("");
+    expect(&none, &[&*asks, slice].concat(), &["NP066"]);
+    expect(&none, &[&*asks, endpoints].concat(), &["NP066"]);
+    expect(&none, &[&*asks, &other_slice].concat(), &[]);
+    expect(&none, &asks, &[]);
+    expect(&none, &[WEB, slice].concat(), &[]);
+    expect(&none, &[&*volume("token"), slice].concat(), &["NP066"]);
+    expect(&none, &[&*volume("kube-api-access-x2x"), slice].concat(), &[]);
+    let block = |port: &str| spec(&format!("{{to: [{{ipBlock: {{cidr: 10.99.0.0/24}}}}], ports: [{{port: {port}}}]}}"));
+    expect(&block("6443"), &[&*asks, slice].concat(), &[]);
+    expect(&block("443"), &[&*asks, slice].concat(), &["NP066"]);
+    // It runs beside the API server.
+    let beside = asks.replace("spec: {", "spec: {nodeName: n1, ");
+    expect(&none, &[&*beside, slice, NODE].concat(), &[]);
+    let cron = "---\napiVersion: batch/v1\nkind: CronJob\nmetadata: {namespace: shop, name: c}\nspec: {jobTemplate: {spec: {template: {metadata: {labels: {app: c}}, spec: {automountServiceAccountToken: true, containers: [{name: a}]}}}}}\n";
+    expect(&none, &[cron, slice].concat(), &["NP066"]);
+}
