@@ -32,6 +32,7 @@ mod np064_exposed_to_future_pods;
 mod np065_sensitive_port;
 mod np066_apiserver_cut_off;
 mod np067_family_gap;
+mod np068_webhook_cut_off;
 
 use palisade_core::Level;
 
@@ -101,6 +102,7 @@ pub const ALL: &[Check] = &[
     check!("NP065", Warning, "checks/np065_sensitive_port.md", np065_sensitive_port),
     check!("NP066", Warning, "checks/np066_apiserver_cut_off.md", cluster np066_apiserver_cut_off),
     check!("NP067", Note, "checks/np067_family_gap.md", np067_family_gap),
+    check!("NP068", Warning, "checks/np068_webhook_cut_off.md", cluster np068_webhook_cut_off),
 ];
 
 /// The check of an id.

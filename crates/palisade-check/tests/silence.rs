@@ -514,3 +514,29 @@ fn who_needs_the_api_server_says_so() {
     let cron = "---\napiVersion: batch/v1\nkind: CronJob\nmetadata: {namespace: shop, name: c}\nspec: {jobTemplate: {spec: {template: {metadata: {labels: {app: c}}, spec: {automountServiceAccountToken: true, containers: [{name: a}]}}}}}\n";
     expect(&none, &[cron, slice].concat(), &["NP066"]);
 }
+
+#[test]
+fn a_webhook_may_be_called() {
+    let hook = "---\napiVersion: admissionregistration.k8s.io/v1\nkind: MutatingWebhookConfiguration\nmetadata: {name: m}\nwebhooks: [{name: m, clientConfig: {service: {namespace: shop, name: web, port: 443}}}]\n";
+    let service = "---\napiVersion: v1\nkind: Service\nmetadata: {namespace: shop, name: web}\nspec: {selector: {app: web}, ports: [{port: 443, targetPort: http}]}\n";
+    let input = |more: &str| [WEB, hook, service, more].concat();
+    let pods = "{from: [{podSelector: {}}]}";
+    ingress(pods, &input(""), &["NP068"]);
+    ingress(pods, &[WEB, hook].concat(), &[]);
+    ingress(pods, &[WEB, service].concat(), &[]);
+    ingress(pods, &[WEB, hook, &service.replace("port: 443", "port: 444")].concat(), &[]);
+    ingress("{from: [{ipBlock: {cidr: 192.0.2.0/24}}]}", &input(""), &[]);
+    ingress("{from: [{ipBlock: {cidr: 192.0.2.0/24}}], ports: [{port: 443}]}", &input(""), &["NP030", "NP068"]);
+    expect("{podSelector: {}, policyTypes: [Egress]}", &input(""), &[]);
+    let audited = other(
+        "in",
+        "palisade.dev/audit: 'true'",
+        "{podSelector: {}, policyTypes: [Ingress], ingress: [{from: [{ipBlock: {cidr: 192.0.2.0/24}}]}]}",
+    );
+    ingress(pods, &input(&audited), &["NP068"]);
+    // One node runs everything.
+    ingress(pods, &input(NODE), &[]);
+    ingress(pods, &input(&[NODE, &NODE.replace("n1", "n2").replace("0.7", "0.8")].concat()), &["NP068"]);
+    let url = hook.replace("service: {namespace: shop, name: web, port: 443}", "url: 'https://x.example'");
+    ingress(pods, &[WEB, &url, service].concat(), &[]);
+}
