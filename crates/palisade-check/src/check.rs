@@ -1,8 +1,9 @@
-//! What a check is: an id that stays, a page for people, and a function that looks at one policy.
+//! What a check is: an id that stays, a page for people, and a function that looks at one policy, or at the cluster.
 
-use palisade_core::{Diagnostic, Level, PolicyName};
-use palisade_sources::FieldPath;
+use palisade_core::{Diagnostic, Level};
+use palisade_sources::{FieldPath, ObjectRef};
 
+use crate::cluster::Cluster;
 use crate::subject::Subject;
 
 /// One check.
@@ -15,8 +16,47 @@ pub struct Check {
     /// Its page, Markdown: a title of id and name, what it catches, why that matters, an example that fires, one close by
     /// that does not, and what to write instead.
     pub page: &'static str,
-    /// What looks for it; `None` where reading the input finds it.
-    pub find: Option<fn(&Subject<'_>) -> Vec<Finding>>,
+    /// What looks for it.
+    pub find: Find,
+    /// Whether it looks only where it is selected: what it finds is often meant.
+    pub opt_in: bool,
+}
+
+/// What looks for what a check is about.
+#[derive(Clone, Copy, Debug)]
+pub enum Find {
+    /// Reading the input finds it.
+    Reading,
+    /// A look at one policy.
+    Policy(fn(&Subject<'_>) -> Vec<Finding>),
+    /// A look at the cluster; it finds objects that are no policies.
+    Cluster(fn(&Cluster<'_>) -> Vec<(ObjectRef, Finding)>),
+}
+
+/// Which checks a user wants: ids, beginnings of ids (`NP04`), or letters of groups.
+#[derive(Clone, Debug, Default)]
+pub struct Selection {
+    /// These alone; none at all is every check that is not opt-in.
+    pub select: Vec<String>,
+    /// Not these.
+    pub ignore: Vec<String>,
+}
+
+impl Selection {
+    /// Whether a check is wanted.
+    pub fn has(&self, check: &Check) -> bool {
+        let selected = if self.select.is_empty() { !check.opt_in } else { is_meant(check, &self.select) };
+        selected && !is_meant(check, &self.ignore)
+    }
+
+    /// Whether what reading told under the id of a check is wanted. What cannot be read is left out only where its id is ignored.
+    pub(crate) fn has_read(&self, check: &Check, is_unreadable: bool) -> bool {
+        self.has(check) || (is_unreadable && !is_meant(check, &self.ignore))
+    }
+}
+
+fn is_meant(check: &Check, words: &[String]) -> bool {
+    words.iter().any(|word| check.is_meant_by(word))
 }
 
 /// What checks have in common, by the number in their id.
@@ -71,7 +111,7 @@ impl Check {
     }
 }
 
-/// What a check found in a policy.
+/// What a check found in an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     /// The field concerned.
@@ -86,12 +126,12 @@ pub struct Finding {
 
 impl Finding {
     /// The diagnostic, without its place.
-    pub(crate) fn diagnostic(self, check: &Check, policy: &PolicyName) -> Diagnostic {
+    pub(crate) fn diagnostic(self, check: &Check, object: String) -> Diagnostic {
         let Finding { at, message, reason, hint } = self;
         let message = if at.is_root() { message } else { format!("{at}: {message}") };
         Diagnostic {
             id: Some(check.id),
-            object: Some(format!("NetworkPolicy {policy}")),
+            object: Some(object),
             effect: Some(reason),
             hint: Some(hint),
             ..Diagnostic::new(check.level, message)

@@ -1,27 +1,22 @@
 //! The pods and namespaces that selectors are held against.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use palisade_core::{ContainerPort, Family, Labels, NetworkPolicy, Peer, Selector, Snapshot, WorkloadKind};
+use palisade_core::{
+    Labels, NetworkPolicy, ObjectName, Pod, PodName, Port, Selector, ServicePort, Snapshot, TargetPort, Transport,
+    WorkloadKind,
+};
 use palisade_sim::selects;
-use palisade_sources::Written;
+use palisade_sources::{Facts, ObjectRef, Written};
 
-/// Pods of one namespace that no policy of the input can tell apart: there are far fewer of them than pods.
-#[derive(Clone, Copy, Debug)]
-pub struct PodClass<'a> {
-    /// The labels of one of them; the others differ in labels alone that no selector asks for.
-    pub labels: &'a Labels,
-    /// The ports that they declare.
-    pub ports: &'a [ContainerPort],
-    /// Whether they have addresses of their own: policies do not know pods on the network of their node, nor those that are finished.
-    pub addressed: bool,
-    /// Whether they have addresses of both families, as the input says.
-    pub dual_stack: bool,
-}
+use crate::dns::Dns;
+use crate::pod_class::{self, PodClass};
 
 /// What the input shows of a cluster.
 pub struct Cluster<'a> {
     snapshot: &'a Snapshot,
+    facts: &'a Facts,
     classes: BTreeMap<&'a str, Vec<PodClass<'a>>>,
     /// Whatever labels pods of a namespace have.
     labels: BTreeMap<&'a str, BTreeSet<&'a Labels>>,
@@ -29,33 +24,45 @@ pub struct Cluster<'a> {
     hiding: BTreeSet<&'a str>,
     /// Namespaces whose labels are known.
     labelled: BTreeSet<&'a str>,
+    /// The ports of Services that lead to another port.
+    translated: BTreeSet<(Transport, Port)>,
+    dns: Option<Dns<'a>>,
 }
 
 impl<'a> Cluster<'a> {
-    pub fn new(snapshot: &'a Snapshot, written: &Written<'_>) -> Cluster<'a> {
-        let asked = asked(snapshot);
-        let mut classes: BTreeMap<&str, Vec<PodClass<'_>>> = BTreeMap::new();
+    pub(crate) fn new(snapshot: &'a Snapshot, written: &'a Written<'_>) -> Cluster<'a> {
         let mut labels: BTreeMap<&str, BTreeSet<&Labels>> = BTreeMap::new();
-        let mut known = BTreeSet::new();
         for (name, pod) in &snapshot.pods {
             labels.entry(&name.namespace).or_default().insert(&pod.labels);
-            let addressed = !pod.host_network && !pod.finished;
-            let told_by: Vec<_> = pod.labels.iter().filter(|(key, _)| asked.contains(&***key)).collect();
-            let dual_stack = !pod.assumed.addresses && Family::ALL.iter().all(|family| pod.address(*family).is_some());
-            if known.insert((&name.namespace, told_by, &pod.ports, addressed, dual_stack)) {
-                let class = PodClass { labels: &pod.labels, ports: &pod.ports, addressed, dual_stack };
-                classes.entry(&name.namespace).or_default().push(class);
-            }
         }
         let without_pods = snapshot.workloads.iter().filter(|(_, pods)| pods.is_empty()).map(|(name, _)| name);
         let hiding = without_pods.filter(|name| name.kind != WorkloadKind::Service).map(|name| &*name.namespace);
         let labelled = snapshot.namespaces.keys().map(|name| &**name).filter(|name| written.has_namespace(name));
-        Cluster { snapshot, classes, labels, hiding: hiding.collect(), labelled: labelled.collect() }
+        Cluster {
+            snapshot,
+            facts: written.facts(),
+            classes: pod_class::classes(snapshot),
+            labels,
+            hiding: hiding.collect(),
+            labelled: labelled.collect(),
+            translated: translated(snapshot),
+            dns: Dns::read(snapshot),
+        }
+    }
+
+    /// What the input says, as far as verdicts rest on it.
+    pub fn snapshot(&self) -> &'a Snapshot {
+        self.snapshot
+    }
+
+    /// What it says besides.
+    pub fn facts(&self) -> &'a Facts {
+        self.facts
     }
 
     /// The pods of a namespace.
-    pub fn pods(&self, namespace: &str) -> impl Iterator<Item = PodClass<'a>> {
-        self.classes.get(namespace).into_iter().flatten().copied()
+    pub fn pods(&self, namespace: &str) -> impl Iterator<Item = &PodClass<'a>> {
+        self.classes.get(namespace).into_iter().flatten()
     }
 
     /// The labels of the pods of a namespace, those that no selector asks for included.
@@ -66,6 +73,11 @@ impl<'a> Cluster<'a> {
     /// Whether a namespace may have pods of which the input shows nothing: it shows none at all, or a workload that makes none.
     pub fn may_hide_pods(&self, namespace: &str) -> bool {
         !self.classes.contains_key(namespace) || self.hiding.contains(namespace)
+    }
+
+    /// Whether the input shows every pod of a namespace.
+    pub fn shows_all_pods(&self, namespace: &str) -> bool {
+        !self.hiding.contains(namespace) && (self.is_whole() || self.classes.contains_key(namespace))
     }
 
     /// Every namespace with its labels, as far as they are known.
@@ -88,29 +100,57 @@ impl<'a> Cluster<'a> {
         self.labelled.len() == self.snapshot.namespaces.len()
     }
 
+    /// The policies that select pods with these labels.
+    pub fn policies_of(&self, namespace: &str, labels: &Labels) -> Vec<&'a NetworkPolicy> {
+        self.policies(namespace).filter(|policy| selects(&policy.subjects, labels)).collect()
+    }
+
+    /// Whether this is the port of a Service that leads to another port.
+    pub fn is_translated(&self, transport: Transport, port: Port) -> bool {
+        self.translated.contains(&(transport, port))
+    }
+
+    /// The DNS servers, if the input shows them.
+    pub fn dns(&self) -> Option<&Dns<'a>> {
+        self.dns.as_ref()
+    }
+
     /// Whether the input seems to be all of a cluster: it has its nodes.
     pub fn is_whole(&self) -> bool {
         self.snapshot.nodes.values().any(|node| !node.assumed)
     }
 
-    /// The policies of a namespace that could be read.
+    /// The policies of a namespace.
     pub fn policies(&self, namespace: &str) -> impl Iterator<Item = &'a NetworkPolicy> {
-        let policies = self.snapshot.policies.values().map(|policy| &**policy);
-        policies.filter(move |policy| *policy.name.namespace == *namespace && policy.unreadable.is_none())
+        within(&self.snapshot.policies, namespace).map(|(_, policy)| &**policy)
     }
 }
 
-/// The keys that selectors of pods ask for.
-fn asked(snapshot: &Snapshot) -> BTreeSet<&str> {
-    let mut selectors = Vec::new();
-    for policy in snapshot.policies.values() {
-        selectors.push(&policy.subjects);
-        let rules = policy.rules.ingress.iter().chain(&policy.rules.egress).flatten();
-        for peer in rules.flat_map(|rule| rule.peers.iter().flatten()) {
-            if let Peer::Pods { pods, .. } = peer {
-                selectors.push(pods);
-            }
-        }
+/// What a pod is told by: the workload that made it, or else itself.
+pub fn owner(name: &PodName, pod: &Pod) -> ObjectRef {
+    let reference = |kind: &str, name: &Arc<str>, namespace: &Arc<str>| ObjectRef {
+        kind: kind.into(),
+        namespace: Some(Arc::clone(namespace)),
+        name: Arc::clone(name),
+    };
+    match &pod.workload {
+        Some(workload) => reference(workload.kind.kind(), &workload.name, &workload.namespace),
+        None => reference("Pod", &name.name, &name.namespace),
     }
-    selectors.into_iter().flat_map(Selector::requirements).map(|requirement| &*requirement.key).collect()
+}
+
+/// The ports of Services that lead to another port.
+fn translated(snapshot: &Snapshot) -> BTreeSet<(Transport, Port)> {
+    let ports = snapshot.services.values().flat_map(|service| &service.ports);
+    let is_other = |port: &&ServicePort| port.target != TargetPort::Number(port.port);
+    ports.filter(is_other).map(|port| (port.transport, port.port)).collect()
+}
+
+/// The objects of a namespace.
+pub fn within<'a, T>(
+    objects: &'a BTreeMap<ObjectName, T>,
+    namespace: &str,
+) -> impl Iterator<Item = (&'a ObjectName, &'a T)> {
+    let first = ObjectName::new(namespace, "");
+    objects.range(first..).take_while(move |(name, _)| *name.namespace == *namespace)
 }

@@ -51,6 +51,27 @@ pub fn peer(subject: &Subject<'_>, peer: &Peer) -> (&'static str, Match) {
     ("podSelector", pods(selector, &selected, subject.cluster))
 }
 
+/// The namespaces that a selector selects, if the input shows all of them.
+pub fn all_selected<'a>(selector: &Selector, cluster: &Cluster<'a>) -> Option<Vec<&'a str>> {
+    let is_told = asks_for_names(selector) || cluster.knows_all_labels();
+    let is_shown = |name: &str| cluster.namespaces().any(|(shown, _)| shown == name);
+    let are_named = || {
+        let mut names = selector.requirements().iter().filter_map(single).filter(|(key, _)| *key == NAMESPACE_NAME);
+        names.any(|(_, name)| is_shown(name))
+    };
+    (is_told && (cluster.is_whole() || are_named())).then(|| cluster.selected(selector).collect())
+}
+
+/// Whether a namespace may be selected: where its labels are not known, its name alone tells.
+pub fn may_select(selector: &Selector, namespace: &str, cluster: &Cluster<'_>) -> bool {
+    if let Some(labels) = cluster.labels_of(namespace) {
+        return selects(selector, labels);
+    }
+    let is_name = |requirement: &&Requirement| *requirement.key == *NAMESPACE_NAME;
+    let names = Selector::new(selector.requirements().iter().filter(is_name).cloned().collect());
+    selects(&names, &Labels::from([(NAMESPACE_NAME.into(), namespace.into())]))
+}
+
 /// The label `name=…` that is required of a namespace of that name, and that no namespace has.
 pub fn nonstandard_name<'s>(selector: &'s Selector, cluster: &Cluster<'_>) -> Option<&'s str> {
     let (_, name) = selector.requirements().iter().filter_map(single).find(|(key, _)| *key == "name")?;
@@ -93,10 +114,14 @@ fn unmatched(selector: &Selector, all: &[&Labels]) -> Match {
     for requirement in selector.requirements() {
         let Some((key, value)) = single(requirement) else { continue };
         for &(near_key, near_value) in &pairs {
-            let misspelt = (**near_key == *key && is_near(value, near_value))
+            let is_misspelt = (**near_key == *key && is_near(value, near_value))
                 || (**near_value == *value && is_near(key, near_key));
+            if !is_misspelt {
+                continue;
+            }
             let meant = Requirement { key: Arc::clone(near_key), operator: Operator::In(vec![Arc::clone(near_value)]) };
-            if misspelt && all.iter().any(|labels| selects(&replaced(selector, requirement, &meant), labels)) {
+            let replaced = replaced(selector, requirement, &meant);
+            if all.iter().any(|labels| selects(&replaced, labels)) {
                 return Match::Misspelt { written: requirement.to_string(), meant: meant.to_string() };
             }
         }

@@ -4,7 +4,10 @@ use palisade_core::{Direction, NetworkPolicy, Peer, Rule, Selector};
 use palisade_sim::selects;
 use palisade_sources::{FieldPath, Form, Written};
 
-use crate::cluster::{Cluster, PodClass};
+use crate::cluster::Cluster;
+use crate::containment::implies;
+use crate::matching;
+use crate::pod_class::PodClass;
 
 /// The policy that is checked; it could be read.
 #[derive(Clone, Copy)]
@@ -78,14 +81,31 @@ impl<'a> Subject<'a> {
         all
     }
 
+    /// The policies of the namespace, this one among them, that hold for whatever pods it selects: in force beside it, and readable.
+    pub fn policies_beside(&self) -> impl Iterator<Item = &'a NetworkPolicy> {
+        let policy = self.policy;
+        self.cluster.policies(self.namespace()).filter(move |other| {
+            other.unreadable.is_none()
+                // An audited policy allows nothing beside one that is in force.
+                && (!other.audit || policy.audit)
+                && implies(&policy.subjects, &other.subjects)
+        })
+    }
+
+    /// Those of them but this one that have a name to be told by.
+    pub fn others_beside(&self) -> impl Iterator<Item = &'a NetworkPolicy> {
+        let (policy, written) = (self.policy, self.written);
+        self.policies_beside().filter(move |other| other.name != policy.name && written.has_policy(&other.name))
+    }
+
     /// The pods that it selects and that have addresses of their own.
-    pub fn pods(&self) -> Vec<PodClass<'a>> {
+    pub fn pods(&self) -> Vec<&'a PodClass<'a>> {
         let pods = self.cluster.pods(self.namespace());
         pods.filter(|pod| pod.addressed && selects(&self.policy.subjects, pod.labels)).collect()
     }
 
     /// The pods that packets of a rule go to. `None` if addresses are among them, or the input does not show all of them.
-    pub fn destinations(&self, rule: &RuleAt<'_>) -> Option<Vec<PodClass<'a>>> {
+    pub fn destinations(&self, rule: &RuleAt<'_>) -> Option<Vec<&'a PodClass<'a>>> {
         match rule.direction {
             Direction::Ingress => (!self.cluster.may_hide_pods(self.namespace())).then(|| self.pods()),
             Direction::Egress => {
@@ -95,8 +115,20 @@ impl<'a> Subject<'a> {
         }
     }
 
-    /// The pods that a peer is.
-    fn peer_pods(&self, peer: &Peer) -> Option<Vec<PodClass<'a>>> {
+    /// The pods that a peer is, if the input shows all of them.
+    pub fn shown_pods(&self, peer: &Peer) -> Option<Vec<&'a PodClass<'a>>> {
+        let Peer::Pods { namespaces, pods } = peer else { return None };
+        let namespaces = match namespaces {
+            None => vec![self.namespace()],
+            Some(selector) => matching::all_selected(selector, self.cluster)?,
+        };
+        let known = namespaces.iter().all(|namespace| self.cluster.shows_all_pods(namespace));
+        let all = namespaces.into_iter().flat_map(|namespace| self.cluster.pods(namespace));
+        known.then(|| all.filter(|pod| pod.addressed && selects(pods, pod.labels)).collect())
+    }
+
+    /// The pods that a peer is, of the namespaces that the input shows.
+    fn peer_pods(&self, peer: &Peer) -> Option<Vec<&'a PodClass<'a>>> {
         let Peer::Pods { namespaces, pods } = peer else { return None };
         let namespaces = match namespaces {
             None => vec![self.namespace()],

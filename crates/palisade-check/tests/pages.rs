@@ -6,13 +6,15 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use palisade_check::{Check, check, checks};
+use palisade_check::{Check, Selection, check, checks};
 use palisade_core::Diagnostic;
 use palisade_sources::{Options, SourceText, parse};
 
-fn findings(text: &str) -> Vec<Diagnostic> {
+/// What is found in an example of a check, which is selected only if it has to be.
+fn findings(of: &Check, text: &str) -> Vec<Diagnostic> {
     let sources = [SourceText { file: "example.yaml".into(), text: text.to_string() }];
-    check(&sources, &parse(&sources, &Options::default()))
+    let select = if of.opt_in { vec![of.id.to_string()] } else { Vec::new() };
+    check(&sources, &parse(&sources, &Options::default()), &Selection { select, ..Selection::default() })
 }
 
 /// The two examples of a page.
@@ -27,7 +29,7 @@ fn the_first_example_fires_at_the_line_that_is_marked() {
         let [bad, _] = examples(check);
         let mark = format!("# {}", check.id);
         let marked = (1..).zip(bad.lines()).find(|(_, line)| line.ends_with(&mark)).map(|(number, _)| number);
-        let found = findings(bad);
+        let found = findings(check, bad);
         assert!(found.iter().all(|found| found.id == Some(check.id)), "{}: {found:#?}", check.id);
         let [found] = &found[..] else { panic!("{}: expected one finding: {found:#?}", check.id) };
         assert_eq!(found.place.as_ref().map(|place| place.line), marked, "{}: {found:#?}", check.id);
@@ -39,8 +41,19 @@ fn the_first_example_fires_at_the_line_that_is_marked() {
 fn the_second_example_does_not_fire() {
     for check in checks::ALL {
         let [_, good] = examples(check);
-        let found: Vec<_> = findings(good).into_iter().filter(|found| found.id == Some(check.id)).collect();
+        let found: Vec<_> = findings(check, good).into_iter().filter(|found| found.id == Some(check.id)).collect();
         assert!(found.is_empty(), "{}: {found:#?}", check.id);
+    }
+}
+
+#[test]
+fn a_check_that_has_to_be_selected_says_so() {
+    for check in checks::ALL {
+        assert_eq!(check.page.contains(&format!("--select {}", check.id)), check.opt_in, "{}", check.id);
+        let [bad, _] = examples(check);
+        let sources = [SourceText { file: "example.yaml".into(), text: bad.to_string() }];
+        let found = palisade_check::check(&sources, &parse(&sources, &Options::default()), &Selection::default());
+        assert_eq!(found.iter().any(|found| found.id == Some(check.id)), !check.opt_in, "{}: {found:#?}", check.id);
     }
 }
 
@@ -61,7 +74,7 @@ fn the_examples_of_the_repository_have_no_finding() {
         let mut sources = palisade_sources::read(std::slice::from_ref(&directory)).unwrap();
         // The config file of kube-restrict-ip is no manifest.
         sources.retain(|source| !source.file.ends_with("kube-restrict-ip/config.yaml"));
-        let found = check(&sources, &parse(&sources, &Options::default()));
+        let found = check(&sources, &parse(&sources, &Options::default()), &Selection::default());
         assert!(found.is_empty(), "{}: {found:#?}", directory.display());
     }
 }
@@ -75,7 +88,8 @@ fn the_reference_has_every_page() {
     for check in checks::ALL {
         let (id, name, level, group) = (check.id, check.name(), check.level, check.group().letter());
         let anchor = format!("{}-{name}", id.to_lowercase());
-        let _ = writeln!(text, "| [{id}](#{anchor}) | {name} | {level} | {group} |");
+        let selected = if check.opt_in { ", if selected" } else { "" };
+        let _ = writeln!(text, "| [{id}](#{anchor}) | {name} | {level}{selected} | {group} |");
     }
     for check in checks::ALL {
         let _ = write!(text, "\n#{}", check.page);

@@ -7,7 +7,7 @@ mod sarif;
 use std::io::{self, BufWriter, Write as _};
 
 use anyhow::Context as _;
-use palisade_check::{checks, is_unreadable};
+use palisade_check::{Selection, checks};
 use palisade_core::{Diagnostic, Level};
 use serde_json::{Value, json};
 
@@ -29,8 +29,8 @@ pub fn run(arguments: &CheckArguments) -> anyhow::Result<Exit> {
     let baseline = arguments.baseline.as_deref().map(Baseline::read).transpose()?;
     let paths: Vec<_> = arguments.paths.iter().chain(&arguments.filenames).cloned().collect();
     let (sources, parsed) = manifests(&paths)?;
-    let mut findings = palisade_check::check(&sources, &parsed);
-    findings.retain(|finding| is_wanted(arguments, finding));
+    let selection = Selection { select: arguments.select.clone(), ignore: arguments.ignore.clone() };
+    let mut findings = palisade_check::check(&sources, &parsed, &selection);
     if let Some(mut baseline) = baseline {
         findings.retain(|finding| !baseline.takes(finding));
         if baseline.left() > 0 {
@@ -63,14 +63,6 @@ fn unknown(word: &str) -> anyhow::Error {
     let ids: Vec<&str> = checks::ALL.iter().map(|check| check.id).collect();
     let hint = format!("the checks are {}; their groups are V, T, D and E", ids.join(", "));
     Hinted { message: format!("there is no check '{word}'"), hint }.into()
-}
-
-/// Whether the user wants to hear of it. What cannot be read is left out only where its id is ignored.
-fn is_wanted(arguments: &CheckArguments, finding: &Diagnostic) -> bool {
-    let Some(check) = finding.id.and_then(checks::find) else { return true };
-    let meant = |words: &[String]| words.iter().any(|word| check.is_meant_by(word));
-    let selected = arguments.select.is_empty() || meant(&arguments.select) || is_unreadable(finding);
-    selected && !meant(&arguments.ignore)
 }
 
 fn print(format: FindingsFormat, findings: &[Diagnostic], first: &str) -> io::Result<()> {

@@ -76,6 +76,20 @@ impl WorkloadKind {
             .map(|(kind, _)| kind)
     }
 
+    /// Its `kind`, as manifests have it.
+    pub fn kind(self) -> &'static str {
+        match self {
+            WorkloadKind::Deployment => "Deployment",
+            WorkloadKind::StatefulSet => "StatefulSet",
+            WorkloadKind::DaemonSet => "DaemonSet",
+            WorkloadKind::ReplicaSet => "ReplicaSet",
+            WorkloadKind::ReplicationController => "ReplicationController",
+            WorkloadKind::Job => "Job",
+            WorkloadKind::CronJob => "CronJob",
+            WorkloadKind::Service => "Service",
+        }
+    }
+
     /// The name we print.
     pub fn name(self) -> &'static str {
         WorkloadKind::NAMES.iter().find(|(kind, _)| *kind == self).map_or("workload", |(_, names)| names[0])

@@ -14,7 +14,7 @@
 //! [`node_allowlist`] reads the files of servers outside of clusters.
 //!
 //! [`flow_test`] reads what flows are expected to come to.
-//! [`Written`] has policies as they are written, for checks.
+//! [`Written`] has policies as they are written, and what checks ask of other objects.
 //!
 //! [`live`] reads the objects of a running cluster, event by event, with the same readers of kinds.
 
@@ -58,7 +58,7 @@ pub use config_map::AGENT_NAMESPACE;
 pub use limits::Limits;
 pub use read::{ReadError, SourceText, read, read_files, read_text};
 pub use spelling::distance;
-pub use written::{FieldPath, Form, Written};
+pub use written::{Facts, FieldPath, Form, ObjectRef, Webhook, Written};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use palisade_core::{BanList, Diagnostic, Family, Snapshot};

@@ -1,12 +1,17 @@
 //! NetworkPolicies as they are written: in a snapshot, what is absent, empty or without a say looks like what it means.
 
+mod facts;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
+pub use facts::{Facts, Webhook};
 use palisade_core::{NamespaceName, ObjectName, Place, PolicyName};
 
 use crate::SourceText;
 use crate::document;
+use crate::metadata::Scope;
 use crate::objects::kind::Kind;
 use crate::report::{Origin, Report};
 use crate::tree::{Key, Node, Value};
@@ -75,16 +80,40 @@ pub enum Form<'w> {
     Other,
 }
 
+/// An object of whatever kind. It prints as diagnostics name it: `Deployment shop/web`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ObjectRef {
+    /// Its `kind`.
+    pub kind: Arc<str>,
+    /// `metadata.namespace`; `None` if it is of no namespace.
+    pub namespace: Option<NamespaceName>,
+    /// `metadata.name`.
+    pub name: Arc<str>,
+}
+
+impl fmt::Display for ObjectRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.namespace {
+            Some(namespace) => write!(f, "{} {namespace}/{}", self.kind, self.name),
+            None => write!(f, "{} {}", self.kind, self.name),
+        }
+    }
+}
+
 /// The NetworkPolicies of an input, and which of its namespaces have an object.
 pub struct Written<'a> {
+    sources: &'a [SourceText],
     objects: Objects<'a>,
+    /// The objects that are no policies: few findings are about them, and they are many.
+    others: Option<BTreeMap<ObjectRef, Object<'a>>>,
     report: Report<'a>,
 }
 
 impl<'a> Written<'a> {
     /// Reads them. What is broken is left out, and so is what has no name.
     pub fn read(sources: &'a [SourceText]) -> Written<'a> {
-        Written { objects: Objects::read(sources), report: Report::new(sources) }
+        let objects = Objects::read(sources, Keep::Policies);
+        Written { sources, objects, others: None, report: Report::new(sources) }
     }
 
     /// Whether it holds a policy.
@@ -120,15 +149,37 @@ impl<'a> Written<'a> {
         let origin = self.objects.policies.get(policy)?.origin(path);
         Some(self.report.place(origin))
     }
+
+    /// What the input says beside its policies.
+    pub fn facts(&self) -> &Facts {
+        &self.objects.facts
+    }
+
+    /// Where a field of an object that is no policy stands, as [`Written::place`] has those of policies.
+    pub fn place_of(&mut self, object: &ObjectRef, path: &FieldPath) -> Option<Place> {
+        let sources = self.sources;
+        let read = || Objects::read(sources, Keep::Others).others;
+        let origin = self.others.get_or_insert_with(read).get(object)?.origin(path);
+        Some(self.report.place(origin))
+    }
 }
 
-#[derive(Default)]
+/// Of which objects the trees are kept.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Keep {
+    Policies,
+    Others,
+}
+
 struct Objects<'a> {
+    keep: Keep,
     policies: BTreeMap<PolicyName, Object<'a>>,
+    others: BTreeMap<ObjectRef, Object<'a>>,
     namespaces: BTreeSet<NamespaceName>,
+    facts: Facts,
 }
 
-/// A policy and the document that it stands in.
+/// An object and the document that it stands in.
 struct Object<'a> {
     tree: Node<'a>,
     source: usize,
@@ -136,8 +187,9 @@ struct Object<'a> {
 }
 
 impl<'a> Objects<'a> {
-    fn read(sources: &'a [SourceText]) -> Objects<'a> {
-        let mut objects = Objects::default();
+    fn read(sources: &'a [SourceText], keep: Keep) -> Objects<'a> {
+        let (policies, others, namespaces) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
+        let mut objects = Objects { keep, policies, others, namespaces, facts: Facts::default() };
         for (source, text) in sources.iter().enumerate() {
             for document in document::documents(&text.text) {
                 if document.broken.is_none() {
@@ -158,13 +210,9 @@ impl<'a> Objects<'a> {
         };
         match Kind::of(version, kind) {
             Kind::NetworkPolicy(_) => {
-                if let Some(name) = name(&tree) {
+                if let (Keep::Policies, Some(name)) = (self.keep, name(&tree)) {
                     self.policies.insert(name, Object { tree, source, line });
                 }
-            }
-            Kind::Namespace => {
-                let name = tree.get("metadata").and_then(|metadata| metadata.get_text("name"));
-                self.namespaces.extend(name.map(NamespaceName::from));
             }
             Kind::List(kind) => {
                 let (kind, version) = (kind.map(str::to_string), version.map(str::to_string));
@@ -172,9 +220,28 @@ impl<'a> Objects<'a> {
                     self.add(Object { tree, source, line }, kind.as_deref().zip(version.as_deref()));
                 }
             }
-            _ => {}
+            other => {
+                if let Kind::Namespace = other {
+                    let name = tree.get("metadata").and_then(|metadata| metadata.get_text("name"));
+                    self.namespaces.extend(name.map(NamespaceName::from));
+                }
+                let is_namespaced = other.scope() == Scope::Namespace && !matches!(other, Kind::Other);
+                let of = || reference(kind, &tree, is_namespaced);
+                self.facts.add(kind, &tree, of);
+                if let (Keep::Others, Some(object)) = (self.keep, of()) {
+                    self.others.insert(object, Object { tree, source, line });
+                }
+            }
         }
     }
+}
+
+/// How an object is named. One of an unknown kind has a namespace if it says so.
+fn reference(kind: &str, tree: &Node<'_>, is_namespaced: bool) -> Option<ObjectRef> {
+    let metadata = tree.get("metadata")?;
+    let namespace = metadata.get_text("namespace").filter(|namespace| !namespace.is_empty());
+    let namespace = namespace.or(is_namespaced.then_some("default")).map(NamespaceName::from);
+    Some(ObjectRef { kind: kind.into(), namespace, name: metadata.get_text("name")?.into() })
 }
 
 impl Object<'_> {

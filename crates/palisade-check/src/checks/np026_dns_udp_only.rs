@@ -3,7 +3,7 @@
 use palisade_core::{Port, PortMatch, PortRange, Ports, Rule, Transport};
 
 use crate::check::Finding;
-use crate::containment::{contains, implies};
+use crate::containment::contains;
 use crate::subject::{RuleAt, Subject};
 
 const DNS: u16 = 53;
@@ -37,12 +37,6 @@ fn allows_tcp(subject: &Subject<'_>, udp: &RuleAt<'_>) -> bool {
     let port = Port::new(DNS).map(PortRange::single).map(|range| PortMatch::Range(Transport::Tcp, range));
     let tcp = Rule { peers: udp.rule.peers.clone(), ports: Ports::Listed(port.into_iter().collect()) };
     let own = subject.cluster.labels_of(subject.namespace());
-    let mut policies = subject.cluster.policies(subject.namespace());
-    policies.any(|policy| {
-        let rules = policy.rules[udp.direction].as_deref().unwrap_or_default();
-        // An audited policy allows nothing beside one that is in force.
-        (!policy.audit || subject.policy.audit)
-            && implies(&subject.policy.subjects, &policy.subjects)
-            && rules.iter().any(|rule| contains(rule, &tcp, own))
-    })
+    let mut rules = subject.policies_beside().flat_map(|policy| policy.rules[udp.direction].iter().flatten());
+    rules.any(|rule| contains(rule, &tcp, own))
 }

@@ -4,7 +4,7 @@ use palisade_core::{PortMatch, Ports, Transport};
 use palisade_sources::Form;
 
 use crate::check::Finding;
-use crate::subject::Subject;
+use crate::subject::{RuleAt, Subject};
 
 /// Ports of protocols over UDP, with their names: those of which TCP would be a surprise.
 const OVER_UDP: [(u16, &str); 14] = [
@@ -33,12 +33,8 @@ pub fn find(subject: &Subject<'_>) -> Vec<Finding> {
             let Some((number, protocol)) = over_udp(port) else { continue };
             let is_written = !matches!(subject.form(&at.clone().field("protocol")), Form::Absent | Form::Null);
             // Beside UDP, or where a pod listens for TCP, TCP is meant.
-            let beside = ports.iter().any(|other| holds(other, Transport::Udp, number));
-            let declared =
-                subject.destinations(&rule).unwrap_or_default().iter().any(|pod| {
-                    pod.ports.iter().any(|port| port.transport == Transport::Tcp && port.port.get() == number)
-                });
-            if !is_written && !beside && !declared {
+            let is_beside = || ports.iter().any(|other| holds(other, Transport::Udp, number));
+            if !is_written && !is_beside() && !is_declared(subject, &rule, number) {
                 found.push(Finding {
                     at,
                     message: format!("port {number} without a protocol is TCP, and {protocol} goes over UDP"),
@@ -49,6 +45,12 @@ pub fn find(subject: &Subject<'_>) -> Vec<Finding> {
         }
     }
     found
+}
+
+/// Whether a pod that the rule leads to listens there for TCP.
+fn is_declared(subject: &Subject<'_>, rule: &RuleAt<'_>, number: u16) -> bool {
+    let pods = subject.destinations(rule).unwrap_or_default();
+    pods.iter().flat_map(|pod| pod.ports).any(|port| port.transport == Transport::Tcp && port.port.get() == number)
 }
 
 /// The number of a TCP port that usually goes over UDP, and for what.

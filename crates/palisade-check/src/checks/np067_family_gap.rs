@@ -1,9 +1,8 @@
 //! NP067: blocks of one family alone, for pods that have both.
 
-use palisade_core::{Direction, Family, NetworkPolicy, Peer};
+use palisade_core::{Direction, Family, Peer};
 
 use crate::check::Finding;
-use crate::containment::implies;
 use crate::subject::{RuleAt, Subject};
 
 pub fn find(subject: &Subject<'_>) -> Vec<Finding> {
@@ -36,9 +35,7 @@ pub fn find(subject: &Subject<'_>) -> Vec<Finding> {
 
 /// Whether a policy for the same pods names a block of the family, or everybody.
 fn names_elsewhere(subject: &Subject<'_>, direction: Direction, family: Family) -> bool {
-    let is_for_them = |policy: &&NetworkPolicy| implies(&subject.policy.subjects, &policy.subjects);
-    let policies = subject.cluster.policies(subject.namespace()).filter(is_for_them);
-    let mut rules = policies.flat_map(|policy| policy.rules[direction].iter().flatten());
+    let mut rules = subject.policies_beside().flat_map(|policy| policy.rules[direction].iter().flatten());
     rules.any(|rule| match &rule.peers {
         None => true,
         Some(peers) => {

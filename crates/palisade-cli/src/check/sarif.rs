@@ -59,6 +59,7 @@ struct Help {
 #[derive(Serialize)]
 struct Configuration {
     level: &'static str,
+    enabled: bool,
 }
 
 #[derive(Serialize)]
@@ -131,7 +132,7 @@ fn rule(check: &Check) -> Rule {
         short_description: Message { text: check.summary().to_string() },
         full_description: Message { text: in_full(check) },
         help: Help { text: check.page, markdown: check.page },
-        default_configuration: Configuration { level: level(check.level) },
+        default_configuration: Configuration { level: level(check.level), enabled: !check.opt_in },
     }
 }
 

@@ -2,8 +2,9 @@
 
 use std::sync::LazyLock;
 
-use palisade_core::{Diagnostic, Level, Snapshot};
-use palisade_reach::{Dialect, Reach};
+use palisade_check::Selection;
+use palisade_core::{Diagnostic, Dialect, Level, Snapshot};
+use palisade_reach::Reach;
 use palisade_sources::{FieldPath, Options, SourceText, Written, parse};
 
 use super::{assert_places, source};
@@ -30,7 +31,9 @@ fn check(text: String) {
     assert_closed(&first.snapshot);
     assert_written(&first.snapshot, &sources);
 
-    let found = palisade_check::check(&sources, &first);
+    // Every check, also those that are opt-in.
+    let selection = Selection { select: vec!["NP".to_string()], ignore: Vec::new() };
+    let found = palisade_check::check(&sources, &first, &selection);
     assert_places(&sources[0].text, &found);
     let errors = |found: &[Diagnostic]| found.iter().filter(|one| one.level == Level::Error).count();
     assert!(errors(&found) >= errors(&first.diagnostics), "a check hides what cannot be read");
