@@ -9,7 +9,7 @@ use std::io::{self, BufWriter, Write as _};
 use anyhow::Context as _;
 use palisade_check::{checks, is_unreadable};
 use palisade_core::{Diagnostic, Level};
-use serde_json::{Value, json};
+use palisade_report::json;
 
 use crate::args::{CheckArguments, FindingsFormat};
 use crate::diagnostics;
@@ -76,27 +76,11 @@ fn print(format: FindingsFormat, findings: &[Diagnostic]) -> io::Result<()> {
     let mut out = BufWriter::new(io::stdout().lock());
     match format {
         FindingsFormat::Text => diagnostics::write(&mut out, findings)?,
-        FindingsFormat::Json => findings.iter().try_for_each(|finding| writeln!(out, "{}", to_json(finding)))?,
+        FindingsFormat::Json => findings.iter().try_for_each(|finding| writeln!(out, "{}", json::finding(finding)))?,
         FindingsFormat::Sarif => writeln!(out, "{}", sarif::log(findings)?)?,
         FindingsFormat::Github => findings.iter().try_for_each(|finding| writeln!(out, "{}", github::line(finding)))?,
     }
     out.flush()
-}
-
-fn to_json(finding: &Diagnostic) -> Value {
-    let place = finding.place.as_ref();
-    json!({
-        "id": finding.id,
-        "level": finding.level.to_string(),
-        "file": place.map(|place| &*place.file),
-        "line": place.map(|place| place.line),
-        "column": place.map(|place| place.column),
-        "width": place.map(|place| place.width),
-        "object": finding.object,
-        "message": finding.message,
-        "reason": finding.effect,
-        "hint": finding.hint,
-    })
 }
 
 /// What is found in one text, for formats that have no fields for its parts.
@@ -107,7 +91,7 @@ fn in_words(finding: &Diagnostic) -> String {
 }
 
 /// `22 NetworkPolicies checked: 1 error, 2 warnings`.
-fn summary(policies: usize, findings: &[Diagnostic]) -> String {
+pub fn summary(policies: usize, findings: &[Diagnostic]) -> String {
     let counted = |level: Level| {
         let count = findings.iter().filter(|finding| finding.level == level).count();
         (count > 0).then(|| format!("{count} {level}{}", if count == 1 { "" } else { "s" }))
