@@ -70,6 +70,19 @@ Exit status: 0 it is shown, 2 no answer."
     )]
     Matrix(MatrixArguments),
 
+    /// Write one HTML page: who reaches whom, why, and what checks find
+    #[command(
+        arg_required_else_help = true,
+        after_help = "Examples:
+  palisade report -f examples/shop --out report.html
+  palisade report --cluster --out report.html
+
+The page needs no network, and holds the names of everything it is about.
+
+Exit status: 0 it is written, 2 it is not."
+    )]
+    Report(crate::report::ReportArguments),
+
     /// Show what a change of manifests changes: flows that come, go or differ
     #[command(
         arg_required_else_help = true,

@@ -9,7 +9,7 @@ use std::io::{self, BufWriter, Write as _};
 use anyhow::Context as _;
 use palisade_check::{Selection, checks};
 use palisade_core::{Diagnostic, Level};
-use serde_json::{Value, json};
+use palisade_report::json;
 
 use crate::args::{CheckArguments, FindingsFormat};
 use crate::diagnostics;
@@ -69,27 +69,11 @@ fn print(format: FindingsFormat, findings: &[Diagnostic], first: &str) -> io::Re
     let mut out = BufWriter::new(io::stdout().lock());
     match format {
         FindingsFormat::Text => diagnostics::write(&mut out, findings)?,
-        FindingsFormat::Json => findings.iter().try_for_each(|finding| writeln!(out, "{}", to_json(finding)))?,
+        FindingsFormat::Json => findings.iter().try_for_each(|finding| writeln!(out, "{}", json::finding(finding)))?,
         FindingsFormat::Sarif => writeln!(out, "{}", sarif::log(findings, first)?)?,
         FindingsFormat::Github => findings.iter().try_for_each(|finding| writeln!(out, "{}", github::line(finding)))?,
     }
     out.flush()
-}
-
-fn to_json(finding: &Diagnostic) -> Value {
-    let place = finding.place.as_ref();
-    json!({
-        "id": finding.id,
-        "level": finding.level.to_string(),
-        "file": place.map(|place| &*place.file),
-        "line": place.map(|place| place.line),
-        "column": place.map(|place| place.column),
-        "width": place.map(|place| place.width),
-        "object": finding.object,
-        "message": finding.message,
-        "reason": finding.effect,
-        "hint": finding.hint,
-    })
 }
 
 /// What a finding is known again by: its check, its object or else its file, and its message.
@@ -106,7 +90,7 @@ fn in_words(finding: &Diagnostic) -> String {
 }
 
 /// `22 NetworkPolicies checked: 1 error, 2 warnings`.
-fn summary(policies: usize, findings: &[Diagnostic]) -> String {
+pub fn summary(policies: usize, findings: &[Diagnostic]) -> String {
     let counted = |level: Level| {
         let count = findings.iter().filter(|finding| finding.level == level).count();
         (count > 0).then(|| format!("{count} {level}{}", if count == 1 { "" } else { "s" }))

@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use palisade_core::{Dialect, Family, Snapshot};
 use palisade_reach::{Diff, Difference, Reach, Step, united};
+use palisade_report::json::{families, party, traffic};
 use serde_json::{Value, json};
 
 use crate::args::{DiffArguments, DiffFormat, InputArguments};
 use crate::dialects::tell_what_differs;
 use crate::input::refuse_sharing_stdin;
-use crate::matrix::{families_json, marked, party_json, traffic_json};
+use crate::matrix::marked;
 use crate::output::{Exit, Hinted};
 use crate::wanted::{Wanted, tell_what_is_left_out};
 
@@ -124,10 +125,10 @@ fn change(steps: &[&Step]) -> &'static str {
 fn to_json(difference: &Difference<'_>) -> Value {
     json!({
         "change": change(&difference.traffic.iter().flatten().collect::<Vec<_>>()),
-        "from": party_json(difference.from),
-        "to": party_json(difference.to),
-        "families": families_json(&difference.traffic, |(before, now)| {
-            json!({ "old": traffic_json(before), "new": traffic_json(now) })
+        "from": party(difference.from),
+        "to": party(difference.to),
+        "families": families(&difference.traffic, |(before, now)| {
+            json!({ "old": traffic(before), "new": traffic(now) })
         }),
     })
 }

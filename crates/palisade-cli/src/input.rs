@@ -28,8 +28,8 @@ impl InputArguments {
     }
 
     /// The paths as the user named them, in one line.
-    #[cfg(target_os = "linux")]
     pub fn path_names(&self) -> String {
+        #[cfg(target_os = "linux")]
         if self.live.cluster {
             return "the cluster".to_string();
         }
@@ -70,11 +70,17 @@ impl InputArguments {
 
     /// Reads the input; its diagnostics are printed here only if there is no answer.
     pub fn parse(&self) -> anyhow::Result<(Snapshot, Vec<Diagnostic>)> {
+        let (_, parsed) = self.read()?;
+        answer(parsed)
+    }
+
+    /// The texts of the input, and what they say, with whatever is wrong with it.
+    pub fn read(&self) -> anyhow::Result<(Vec<SourceText>, Parsed)> {
         let texts = self.texts()?;
         let configs = palisade_sources::read_files(&self.configs)?;
         let mut parsed = palisade_sources::parse(&texts, &self.options());
         restrict_ip::add(&mut parsed, &configs);
-        answer(parsed)
+        Ok((texts, parsed))
     }
 
     fn texts(&self) -> anyhow::Result<Vec<SourceText>> {
@@ -125,7 +131,8 @@ pub fn snapshot_as_written(paths: &[PathBuf]) -> anyhow::Result<Snapshot> {
     Ok(snapshot)
 }
 
-fn answer(parsed: Parsed) -> anyhow::Result<(Snapshot, Vec<Diagnostic>)> {
+/// What it says, unless it gives no answer; then its diagnostics are printed.
+pub fn answer(parsed: Parsed) -> anyhow::Result<(Snapshot, Vec<Diagnostic>)> {
     let Parsed { snapshot, diagnostics, no_answer } = parsed;
     if no_answer {
         diagnostics::print(&diagnostics);

@@ -37,6 +37,7 @@ mod output;
 mod reference;
 #[cfg(target_os = "linux")]
 mod render;
+mod report;
 #[cfg(target_os = "linux")]
 mod restore;
 mod shell;
@@ -97,6 +98,7 @@ fn main() -> ExitCode {
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Matrix(arguments) => matrix::run(&arguments),
+        Command::Report(arguments) => report::run(&arguments),
         Command::Diff(arguments) => diff::run(&arguments),
         Command::Completion(arguments) => shell::completion(&arguments),
         Command::Man(arguments) => shell::man(&arguments),

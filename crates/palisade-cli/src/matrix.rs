@@ -4,9 +4,9 @@ use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use palisade_core::{Family, Transport};
-use palisade_reach::{Edge, Families, Party, Reach, TrafficSet, united};
-use serde_json::{Map, Value, json};
+use palisade_core::Family;
+use palisade_reach::{Edge, Families, Reach, TrafficSet, united};
+use palisade_report::json;
 
 use crate::args::{MatrixArguments, MatrixFormat};
 use crate::dialects::tell_what_is_not_judged;
@@ -40,7 +40,7 @@ fn write<'r>(edges: impl Iterator<Item = Edge<'r>>, format: MatrixFormat) -> io:
     for edge in edges {
         match format {
             MatrixFormat::Text => text(&mut out, &edge)?,
-            MatrixFormat::Json => writeln!(out, "{}", to_json(&edge))?,
+            MatrixFormat::Json => writeln!(out, "{}", json::edge(&edge))?,
             MatrixFormat::Csv => csv(&mut out, &edge)?,
             MatrixFormat::Dot => dot(&mut out, &edge)?,
         }
@@ -83,45 +83,4 @@ fn shown(traffic: &Families<Arc<TrafficSet>>) -> impl Iterator<Item = (Option<Fa
 /// ` (IPv4)` where the families differ.
 pub fn marked(family: Option<Family>) -> String {
     family.map(|family| format!(" ({family})")).unwrap_or_default()
-}
-
-fn to_json(edge: &Edge<'_>) -> Value {
-    json!({
-        "from": party_json(edge.from),
-        "to": party_json(edge.to),
-        "families": families_json(&edge.traffic, |traffic| traffic_json(traffic)),
-    })
-}
-
-/// An end: its name, its pods unless they are a whole workload, its addresses if it has no pods.
-pub fn party_json(party: Party<'_>) -> Value {
-    let (pods, range) = match party {
-        Party::Pods(class) if class.workload.is_some() => (Vec::new(), None),
-        Party::Pods(class) => (class.pods.iter().map(ToString::to_string).collect(), None),
-        Party::Addresses(range) => (Vec::new(), Some(range)),
-    };
-    json!({
-        "name": party.to_string(),
-        "pods": pods,
-        "first": range.map(|range| range.first),
-        "last": range.map(|range| range.last),
-    })
-}
-
-/// An object with the values by family.
-pub fn families_json<T>(families: &Families<T>, json: impl Fn(&T) -> Value) -> Value {
-    let each = Family::ALL.into_iter().zip(families);
-    let each = each.filter_map(|(family, value)| Some((family.digit().to_string(), json(value.as_ref()?))));
-    Value::Object(each.collect())
-}
-
-/// For each transport its ranges of ports, and whether protocols without ports pass.
-pub fn traffic_json(traffic: &TrafficSet) -> Value {
-    let mut object = Map::new();
-    for transport in Transport::ALL {
-        let ranges = traffic.ports(transport).ranges().iter();
-        object.insert(transport.name().to_string(), ranges.map(ToString::to_string).collect());
-    }
-    object.insert("other".to_string(), traffic.has_other().into());
-    Value::Object(object)
 }

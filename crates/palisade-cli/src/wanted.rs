@@ -94,6 +94,13 @@ fn no_end(text: &str) -> Hinted {
 
 /// Says on stderr what of the input has no say in exact sets.
 pub fn tell_what_is_left_out(snapshots: &[&Snapshot]) {
+    if let Some(left_out) = what_is_left_out(snapshots) {
+        note(&format!("note: {left_out}"));
+    }
+}
+
+/// What of the input has no say in exact sets, as a sentence; `None` if all has.
+pub fn what_is_left_out(snapshots: &[&Snapshot]) -> Option<String> {
     let has = |is_in: fn(&Snapshot) -> bool| snapshots.iter().any(|snapshot| is_in(snapshot));
     let kinds = [
         ("HostPolicies", has(|snapshot| !snapshot.host_policies.is_empty())),
@@ -101,7 +108,5 @@ pub fn tell_what_is_left_out(snapshots: &[&Snapshot]) {
         ("NodeAllowlists", has(|snapshot| !snapshot.servers.is_empty())),
     ];
     let kinds: Vec<&str> = kinds.into_iter().filter(|(_, is_in)| *is_in).map(|(kind, _)| kind).collect();
-    if !kinds.is_empty() {
-        note(&format!("note: NetworkPolicies alone count here; left out are {}", kinds.join(", ")));
-    }
+    (!kinds.is_empty()).then(|| format!("NetworkPolicies alone count here; left out are {}", kinds.join(", ")))
 }

@@ -61,6 +61,19 @@ fn a_cluster_is_read_whole_and_not_changed() {
 }
 
 #[test]
+fn a_page_is_about_a_cluster() {
+    let api = cluster(3);
+    let (page, err, code) = ask(&api, &["report", "--out", "-"]);
+    assert_eq!(code, Some(0), "{err}");
+    assert!(page.contains("{\"about\":\"the cluster\",\"policies\":1,") && page.ends_with("</html>\n"), "{page}");
+    assert!(
+        page.contains("allowed by shop/db ingress[0] (from[0]: pods app=web; ") && page.contains("tcp 5432"),
+        "{page}"
+    );
+    assert!(err.contains("1 NetworkPolicy checked: "), "{err}");
+}
+
+#[test]
 fn what_the_api_server_refuses_is_told() {
     let api = cluster(3);
     api.faults().add(Fault::request("networkpolicies", Obstacle::Forbidden).always());
