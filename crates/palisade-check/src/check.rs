@@ -1,6 +1,6 @@
 //! What a check is: an id that stays, a page for people, and a function that looks at one policy, or at the cluster.
 
-use palisade_core::{Diagnostic, Level};
+use palisade_core::{Diagnostic, Dialect, Level};
 use palisade_sources::{FieldPath, ObjectRef};
 
 use crate::cluster::Cluster;
@@ -40,6 +40,8 @@ pub struct Selection {
     pub select: Vec<String>,
     /// Not these.
     pub ignore: Vec<String>,
+    /// Whose reading is asked for: some checks are of what others read otherwise.
+    pub dialect: Dialect,
 }
 
 impl Selection {
@@ -70,6 +72,8 @@ pub enum Group {
     Dead,
     /// `E`: does it open more than it should, or less?
     Exposure,
+    /// `X`: does it mean the same everywhere?
+    Dialect,
 }
 
 impl Group {
@@ -80,6 +84,7 @@ impl Group {
             Group::Trap => "T",
             Group::Dead => "D",
             Group::Exposure => "E",
+            Group::Dialect => "X",
         }
     }
 }
@@ -91,7 +96,8 @@ impl Check {
             "NP00" | "NP01" => Group::Validity,
             "NP02" | "NP03" => Group::Trap,
             "NP04" | "NP05" => Group::Dead,
-            _ => Group::Exposure,
+            "NP06" | "NP07" => Group::Exposure,
+            _ => Group::Dialect,
         }
     }
 

@@ -33,6 +33,14 @@ mod np065_sensitive_port;
 mod np066_apiserver_cut_off;
 mod np067_family_gap;
 mod np068_webhook_cut_off;
+mod np080_ipblock_covers_pods;
+mod np081_ipblock_covers_nodes;
+mod np082_snat_exposure;
+mod np083_hostnetwork_subject;
+mod np084_hostnetwork_peer;
+mod np087_port_fanout;
+mod np088_feature_unsupported;
+mod np089_not_enforced;
 
 use palisade_core::Level;
 
@@ -103,6 +111,14 @@ pub const ALL: &[Check] = &[
     check!("NP066", Warning, "checks/np066_apiserver_cut_off.md", cluster np066_apiserver_cut_off),
     check!("NP067", Note, "checks/np067_family_gap.md", np067_family_gap),
     check!("NP068", Warning, "checks/np068_webhook_cut_off.md", cluster np068_webhook_cut_off),
+    check!("NP080", Warning, "checks/np080_ipblock_covers_pods.md", np080_ipblock_covers_pods),
+    check!("NP081", Warning, "checks/np081_ipblock_covers_nodes.md", np081_ipblock_covers_nodes),
+    check!("NP082", Warning, "checks/np082_snat_exposure.md", np082_snat_exposure),
+    check!("NP083", Warning, "checks/np083_hostnetwork_subject.md", np083_hostnetwork_subject),
+    check!("NP084", Warning, "checks/np084_hostnetwork_peer.md", np084_hostnetwork_peer),
+    check!("NP087", Warning, "checks/np087_port_fanout.md", np087_port_fanout),
+    check!("NP088", Warning, "checks/np088_feature_unsupported.md", np088_feature_unsupported),
+    check!("NP089", Warning, "checks/np089_not_enforced.md", cluster np089_not_enforced),
 ];
 
 /// The check of an id.

@@ -1,11 +1,13 @@
 //! The pods and namespaces that selectors are held against.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use palisade_core::dialect::{BLOCKS_HOLD_NO_NODES, BLOCKS_HOLD_NO_PODS};
 use palisade_core::{
-    Labels, NetworkPolicy, ObjectName, Pod, PodName, Port, Selector, ServicePort, Snapshot, TargetPort, Transport,
-    WorkloadKind,
+    AddressRange, Dialect, Labels, NetworkPolicy, NodeName, ObjectName, Pod, PodName, Port, Selector, ServicePort,
+    Snapshot, TargetPort, Transport, WorkloadKind,
 };
 use palisade_sim::selects;
 use palisade_sources::{Facts, ObjectRef, Written};
@@ -17,6 +19,10 @@ use crate::pod_class::{self, PodClass};
 pub struct Cluster<'a> {
     snapshot: &'a Snapshot,
     facts: &'a Facts,
+    dialect: Dialect,
+    /// Who has which address, for dialects in which that matters: their rules are about blocks.
+    pods_at: BTreeMap<IpAddr, &'a PodName>,
+    nodes_at: BTreeMap<IpAddr, &'a NodeName>,
     classes: BTreeMap<&'a str, Vec<PodClass<'a>>>,
     /// Whatever labels pods of a namespace have.
     labels: BTreeMap<&'a str, BTreeSet<&'a Labels>>,
@@ -30,7 +36,7 @@ pub struct Cluster<'a> {
 }
 
 impl<'a> Cluster<'a> {
-    pub(crate) fn new(snapshot: &'a Snapshot, written: &'a Written<'_>) -> Cluster<'a> {
+    pub(crate) fn new(snapshot: &'a Snapshot, written: &'a Written<'_>, dialect: Dialect) -> Cluster<'a> {
         let mut labels: BTreeMap<&str, BTreeSet<&Labels>> = BTreeMap::new();
         for (name, pod) in &snapshot.pods {
             labels.entry(&name.namespace).or_default().insert(&pod.labels);
@@ -41,6 +47,9 @@ impl<'a> Cluster<'a> {
         Cluster {
             snapshot,
             facts: written.facts(),
+            dialect,
+            pods_at: if dialect.has(&BLOCKS_HOLD_NO_PODS) { pods_at(snapshot) } else { BTreeMap::new() },
+            nodes_at: if dialect.has(&BLOCKS_HOLD_NO_NODES) { nodes_at(snapshot) } else { BTreeMap::new() },
             classes: pod_class::classes(snapshot),
             labels,
             hiding: hiding.collect(),
@@ -53,6 +62,27 @@ impl<'a> Cluster<'a> {
     /// What the input says, as far as verdicts rest on it.
     pub fn snapshot(&self) -> &'a Snapshot {
         self.snapshot
+    }
+
+    /// Whose reading is asked for.
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    /// The first pod in a range of addresses.
+    pub fn pod_at(&self, range: AddressRange) -> Option<(IpAddr, &'a PodName)> {
+        self.pods_at.range(range.first..=range.last).next().map(|(address, pod)| (*address, *pod))
+    }
+
+    /// The first node in a range of addresses, of those that the input names.
+    pub fn node_at(&self, range: AddressRange) -> Option<(IpAddr, &'a NodeName)> {
+        self.nodes_at.range(range.first..=range.last).next().map(|(address, node)| (*address, *node))
+    }
+
+    /// The pods of a namespace that are on the network of their nodes.
+    pub fn pods_on_nodes(&self, namespace: &str) -> impl Iterator<Item = (&'a PodName, &'a Pod)> {
+        let pods = within(&self.snapshot.pods, namespace).map(|(name, pod)| (name, &**pod));
+        pods.filter(|(_, pod)| pod.host_network && !pod.finished)
     }
 
     /// What it says besides.
@@ -137,6 +167,16 @@ pub fn owner(name: &PodName, pod: &Pod) -> ObjectRef {
         Some(workload) => reference(workload.kind.kind(), &workload.name, &workload.namespace),
         None => reference("Pod", &name.name, &name.namespace),
     }
+}
+
+fn pods_at(snapshot: &Snapshot) -> BTreeMap<IpAddr, &PodName> {
+    let pods = snapshot.pods.iter().filter(|(_, pod)| !pod.host_network && !pod.finished);
+    pods.flat_map(|(name, pod)| pod.addresses.iter().map(move |address| (*address, name))).collect()
+}
+
+fn nodes_at(snapshot: &Snapshot) -> BTreeMap<IpAddr, &NodeName> {
+    let nodes = snapshot.nodes.iter().filter(|(_, node)| !node.assumed);
+    nodes.flat_map(|(name, node)| node.addresses.iter().map(move |address| (*address, name))).collect()
 }
 
 /// The ports of Services that lead to another port.

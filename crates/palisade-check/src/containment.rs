@@ -41,7 +41,7 @@ fn holds_peers(outer: Option<&[Peer]>, inner: Option<&[Peer]>, own: Option<&Labe
 }
 
 /// The addresses of a block; of pods none, since theirs are not known.
-fn ranges_of(peer: &Peer) -> impl Iterator<Item = palisade_core::AddressRange> {
+pub fn ranges_of(peer: &Peer) -> impl Iterator<Item = palisade_core::AddressRange> {
     let mut set = AddressSet::new();
     if let Peer::Block { cidr, except } = peer {
         set.insert(cidr.into());

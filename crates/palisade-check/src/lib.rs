@@ -12,6 +12,7 @@ pub mod checks;
 mod cluster;
 mod containment;
 mod dns;
+mod elsewhere;
 mod matching;
 mod passing;
 mod pod_class;
@@ -71,7 +72,7 @@ impl Found<'_> {
 
 /// What the selected checks find.
 fn findings<'a>(parsed: &'a Parsed, written: &Written<'_>, selection: &Selection) -> Vec<Found<'a>> {
-    let cluster = Cluster::new(&parsed.snapshot, written);
+    let cluster = Cluster::new(&parsed.snapshot, written, selection.dialect);
     let selected: Vec<&Check> = checks::ALL.iter().filter(|check| selection.has(check)).collect();
     let mut found = Vec::new();
     // Of a policy without a name nobody can say where it is written.

@@ -7,14 +7,21 @@ use std::fs;
 use std::path::Path;
 
 use palisade_check::{Check, Selection, check, checks};
-use palisade_core::Diagnostic;
+use palisade_core::{Diagnostic, Dialect};
 use palisade_sources::{Options, SourceText, parse};
 
 /// What is found in an example of a check, which is selected only if it has to be.
 fn findings(of: &Check, text: &str) -> Vec<Diagnostic> {
     let sources = [SourceText { file: "example.yaml".into(), text: text.to_string() }];
     let select = if of.opt_in { vec![of.id.to_string()] } else { Vec::new() };
-    check(&sources, &parse(&sources, &Options::default()), &Selection { select, ..Selection::default() })
+    let selection = Selection { select, dialect: dialect(of), ..Selection::default() };
+    check(&sources, &parse(&sources, &Options::default()), &selection)
+}
+
+/// The dialect that a page speaks of.
+fn dialect(of: &Check) -> Dialect {
+    let is_named = |(_, name): &(Dialect, &str)| of.page.contains(&format!("palisade check --dialect {name}`"));
+    Dialect::NAMES.into_iter().find(is_named).map_or(Dialect::Palisade, |(dialect, _)| dialect)
 }
 
 /// The two examples of a page.
@@ -52,7 +59,8 @@ fn a_check_that_has_to_be_selected_says_so() {
         assert_eq!(check.page.contains(&format!("--select {}", check.id)), check.opt_in, "{}", check.id);
         let [bad, _] = examples(check);
         let sources = [SourceText { file: "example.yaml".into(), text: bad.to_string() }];
-        let found = palisade_check::check(&sources, &parse(&sources, &Options::default()), &Selection::default());
+        let selection = Selection { dialect: dialect(check), ..Selection::default() };
+        let found = palisade_check::check(&sources, &parse(&sources, &Options::default()), &selection);
         assert_eq!(found.iter().any(|found| found.id == Some(check.id)), !check.opt_in, "{}: {found:#?}", check.id);
     }
 }

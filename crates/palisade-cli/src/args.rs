@@ -346,6 +346,10 @@ pub struct CheckArguments {
     #[arg(long, value_name = "FILE")]
     pub baseline: Option<PathBuf>,
 
+    /// Whose reading is checked for, too, see docs/dialects.md
+    #[arg(long, value_name = "NAME", value_parser = dialect(), default_value_t = Dialect::Palisade)]
+    pub dialect: Dialect,
+
     /// The least level that makes the exit status 1: error, warning or note
     #[arg(long, value_name = "LEVEL", value_enum, default_value_t = LevelArgument::Warning, hide_possible_values = true)]
     pub fail_on: LevelArgument,

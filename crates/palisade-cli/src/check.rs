@@ -29,7 +29,8 @@ pub fn run(arguments: &CheckArguments) -> anyhow::Result<Exit> {
     let baseline = arguments.baseline.as_deref().map(Baseline::read).transpose()?;
     let paths: Vec<_> = arguments.paths.iter().chain(&arguments.filenames).cloned().collect();
     let (sources, parsed) = manifests(&paths)?;
-    let selection = Selection { select: arguments.select.clone(), ignore: arguments.ignore.clone() };
+    let selection =
+        Selection { select: arguments.select.clone(), ignore: arguments.ignore.clone(), dialect: arguments.dialect };
     let mut findings = palisade_check::check(&sources, &parsed, &selection);
     if let Some(mut baseline) = baseline {
         findings.retain(|finding| !baseline.takes(finding));

@@ -62,6 +62,13 @@ pub const SERVICE_TO_ITSELF: Deviation = Deviation {
     is_judged: true,
 };
 
+/// D18 of AWS.
+pub const PORTS_OF_AN_ADDRESS: Deviation =
+    told("D18", "at most 24 ports and protocols count for one address", "Amazon EKS User Guide");
+
+/// D24 of Cilium.
+pub const SCTP_IS_OPT_IN: Deviation = told("D24", "SCTP is passed over, unless it is switched on", "cilium#5719");
+
 const fn told(id: &'static str, says: &'static str, source: &'static str) -> Deviation {
     Deviation { id, says, source, is_judged: false }
 }
@@ -88,7 +95,7 @@ const CILIUM: [Deviation; 4] = [
         "through a NodePort of another node with externalTrafficPolicy Cluster a client may come from an address of pods",
         "cilium Documentation/network/kubernetes/caveats.rst; measured by failopen",
     ),
-    told("D24", "SCTP is passed over, unless it is switched on", "cilium#5719"),
+    SCTP_IS_OPT_IN,
 ];
 
 const ANTREA: [Deviation; 2] = [
@@ -107,7 +114,7 @@ const AWS: [Deviation; 4] = [
         "amazon-network-policy-controller-k8s, endpoints.go",
     ),
     told("D17", "the port of a Service has to be that of its pods", "Amazon EKS User Guide"),
-    told("D18", "at most 24 ports and protocols count for one address", "Amazon EKS User Guide"),
+    PORTS_OF_AN_ADDRESS,
     told("D19", "rules of the family that the cluster does not have are passed over", "Amazon EKS User Guide"),
 ];
 

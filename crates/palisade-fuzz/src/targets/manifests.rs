@@ -32,7 +32,7 @@ fn check(text: String) {
     assert_written(&first.snapshot, &sources);
 
     // Every check, also those that are opt-in.
-    let selection = Selection { select: vec!["NP".to_string()], ignore: Vec::new() };
+    let selection = Selection { select: vec!["NP".to_string()], dialect: Dialect::Cilium, ..Selection::default() };
     let found = palisade_check::check(&sources, &first, &selection);
     assert_places(&sources[0].text, &found);
     let errors = |found: &[Diagnostic]| found.iter().filter(|one| one.level == Level::Error).count();
