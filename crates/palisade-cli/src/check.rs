@@ -62,7 +62,7 @@ fn known(word: &str) -> anyhow::Result<()> {
 
 fn unknown(word: &str) -> anyhow::Error {
     let ids: Vec<&str> = checks::ALL.iter().map(|check| check.id).collect();
-    let hint = format!("the checks are {}; their groups are V, T, D and E", ids.join(", "));
+    let hint = format!("the checks are {}; their groups are V, T, D, E and X", ids.join(", "));
     Hinted { message: format!("there is no check '{word}'"), hint }.into()
 }
 
