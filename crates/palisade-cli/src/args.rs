@@ -430,6 +430,14 @@ pub struct DiffArguments {
     #[arg(long = "dialect", value_name = "NAME", value_parser = dialect())]
     pub dialects: Vec<Dialect>,
 
+    /// Say of each difference which policies decide, before and now
+    #[arg(long)]
+    pub why: bool,
+
+    /// Differences that are meant, as this command prints them: they are not shown, and do not count
+    #[arg(long, value_name = "FILE")]
+    pub allow_listed: Option<PathBuf>,
+
     /// text, json: one object a difference, or markdown
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = DiffFormat::Text)]
     #[arg(hide_possible_values = true)]

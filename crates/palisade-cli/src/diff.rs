@@ -1,5 +1,8 @@
 //! `palisade diff`: which flows a change brings, takes away or alters.
 
+mod why;
+
+use std::collections::BTreeSet;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -16,6 +19,8 @@ use crate::matrix::marked;
 use crate::output::{Exit, Hinted};
 use crate::wanted::{Wanted, tell_what_is_left_out};
 
+use why::Sides;
+
 /// Runs the command.
 pub fn run(arguments: &DiffArguments) -> anyhow::Result<Exit> {
     let (one, other) = arguments.dialects()?;
@@ -27,6 +32,9 @@ pub fn run(arguments: &DiffArguments) -> anyhow::Result<Exit> {
     if one != other {
         tell_what_differs(one, other);
     }
+    let sides = Sides { old: (&old, one), new: (new, other) };
+    let why = |difference: &Difference<'_>| if arguments.why { sides.why(difference) } else { Vec::new() };
+    let listed = arguments.allow_listed.as_deref().map(read_lines).transpose()?.unwrap_or_default();
     let (old, new) = (Reach::new(&old, one), Reach::new(new, other));
     let diff = Diff::new(&old, &new);
     let found = diff.differences().filter(|found| wanted.is_between(found.from, found.to)).filter_map(|found| {
@@ -34,6 +42,8 @@ pub fn run(arguments: &DiffArguments) -> anyhow::Result<Exit> {
         let differs = traffic.iter().flatten().any(|(before, now)| before != now);
         differs.then_some(Difference { traffic, ..found })
     });
+    let found = found.filter(|found| !lines(found).iter().all(|line| listed.contains(line)));
+    let found = found.map(|found| (why(&found), found));
     let differs = write(found, arguments.output).context("cannot write the difference")?;
     Ok(if differs { Exit::Different } else { Exit::Clean })
 }
@@ -43,7 +53,8 @@ impl DiffArguments {
     fn dialects(&self) -> Result<(Dialect, Dialect), Hinted> {
         let objects = self.paths.iter().map(|path| (path.as_path(), "objects"));
         let (old, new) = (self.old.as_deref().map(|path| (path, "OLD")), self.new.as_deref().map(|path| (path, "NEW")));
-        refuse_sharing_stdin(old.into_iter().chain(new).chain(objects))?;
+        let listed = self.allow_listed.as_deref().map(|path| (path, "--allow-listed"));
+        refuse_sharing_stdin(old.into_iter().chain(new).chain(objects).chain(listed))?;
         match (self.dialects.as_slice(), self.paths.is_empty()) {
             ([], true) => Ok((Dialect::Palisade, Dialect::Palisade)),
             ([one], true) => Ok((*one, *one)),
@@ -66,19 +77,25 @@ impl DiffArguments {
     }
 }
 
-/// Writes the differences; tells whether there was one.
-fn write<'r>(found: impl Iterator<Item = Difference<'r>>, format: DiffFormat) -> io::Result<bool> {
+/// The lines of a file.
+fn read_lines(path: &Path) -> anyhow::Result<BTreeSet<String>> {
+    let sources = palisade_sources::read_files(&[path.to_path_buf()])?;
+    Ok(sources.iter().flat_map(|source| source.text.lines()).map(|line| line.trim().to_string()).collect())
+}
+
+/// Writes the differences, each with its reasons; tells whether there was one.
+fn write<'r>(found: impl Iterator<Item = (Vec<String>, Difference<'r>)>, format: DiffFormat) -> io::Result<bool> {
     let mut out = BufWriter::new(io::stdout().lock());
     let mut differs = false;
-    for difference in found {
+    for (why, difference) in found {
         if format == DiffFormat::Markdown && !differs {
             writeln!(out, "| | from | to | before | now |\n|---|---|---|---|---|")?;
         }
         differs = true;
         match format {
-            DiffFormat::Text => text(&mut out, &difference)?,
-            DiffFormat::Json => writeln!(out, "{}", to_json(&difference))?,
-            DiffFormat::Markdown => markdown(&mut out, &difference)?,
+            DiffFormat::Text => text(&mut out, &difference, &why)?,
+            DiffFormat::Json => writeln!(out, "{}", to_json(&difference, &why))?,
+            DiffFormat::Markdown => markdown(&mut out, &difference, &why)?,
         }
     }
     if format == DiffFormat::Markdown && !differs {
@@ -88,24 +105,34 @@ fn write<'r>(found: impl Iterator<Item = Difference<'r>>, format: DiffFormat) ->
     Ok(differs)
 }
 
-fn text(out: &mut impl Write, difference: &Difference<'_>) -> io::Result<()> {
-    let Difference { from, to, .. } = difference;
-    for (family, (before, now)) in shown(difference) {
-        let family = marked(family);
-        match (before.is_empty(), now.is_empty()) {
-            (true, _) => writeln!(out, "+ {from} -> {to} {now}{family}")?,
-            (_, true) => writeln!(out, "- {from} -> {to} {before}{family}")?,
-            _ => writeln!(out, "~ {from} -> {to} {before} => {now}{family}")?,
-        }
-    }
-    Ok(())
+fn text(out: &mut impl Write, difference: &Difference<'_>, why: &[String]) -> io::Result<()> {
+    lines(difference).iter().try_for_each(|line| writeln!(out, "{line}"))?;
+    why.iter().try_for_each(|line| writeln!(out, "    {line}"))
 }
 
-fn markdown(out: &mut impl Write, difference: &Difference<'_>) -> io::Result<()> {
+/// The difference as text, a line for each family if they differ.
+fn lines(difference: &Difference<'_>) -> Vec<String> {
     let Difference { from, to, .. } = difference;
-    for (family, step) in shown(difference) {
+    let line = |(family, (before, now)): (Option<Family>, &Step)| {
+        let family = marked(family);
+        match (before.is_empty(), now.is_empty()) {
+            (true, _) => format!("+ {from} -> {to} {now}{family}"),
+            (_, true) => format!("- {from} -> {to} {before}{family}"),
+            _ => format!("~ {from} -> {to} {before} => {now}{family}"),
+        }
+    };
+    shown(difference).map(line).collect()
+}
+
+/// A row for each family if they differ; the reasons stand in the last of them.
+fn markdown(out: &mut impl Write, difference: &Difference<'_>, why: &[String]) -> io::Result<()> {
+    let Difference { from, to, .. } = difference;
+    let rows: Vec<_> = shown(difference).collect();
+    for (index, (family, step)) in rows.iter().enumerate() {
         let (before, now) = step;
-        writeln!(out, "| {}{} | `{from}` | `{to}` | {before} | {now} |", change(&[step]), marked(family))?;
+        let why = if index + 1 == rows.len() { why.join("<br>") } else { String::new() };
+        let now = if why.is_empty() { now.to_string() } else { format!("{now}<br>{why}") };
+        writeln!(out, "| {}{} | `{from}` | `{to}` | {before} | {now} |", change(&[step]), marked(*family))?;
     }
     Ok(())
 }
@@ -122,7 +149,7 @@ fn change(steps: &[&Step]) -> &'static str {
     if steps.iter().all(|(_, now)| now.is_empty()) { "removed" } else { "changed" }
 }
 
-fn to_json(difference: &Difference<'_>) -> Value {
+fn to_json(difference: &Difference<'_>, why: &[String]) -> Value {
     json!({
         "change": change(&difference.traffic.iter().flatten().collect::<Vec<_>>()),
         "from": party(difference.from),
@@ -130,5 +157,6 @@ fn to_json(difference: &Difference<'_>) -> Value {
         "families": families(&difference.traffic, |(before, now)| {
             json!({ "old": traffic(before), "new": traffic(now) })
         }),
+        "why": why,
     })
 }

@@ -77,12 +77,12 @@ const CALICO: [Deviation; 3] = [
     told(
         "D04",
         "through a NodePort or load balancer with externalTrafficPolicy Cluster a client comes as a node, or from the tunnel of one, whose address is one of pods",
-        "calico#2088; measured by failopen",
+        "calico#2088; measured in kkattl/failopen",
     ),
     told(
         "D10",
         "with IPIP another node comes from the tunnel, whose address is one of pods and no InternalIP",
-        "measured by failopen",
+        "measured in kkattl/failopen",
     ),
     told("D26", "a change counts for new connections alone", "calico networkpolicy documentation"),
 ];
@@ -93,7 +93,7 @@ const CILIUM: [Deviation; 4] = [
     told(
         "D05",
         "through a NodePort of another node with externalTrafficPolicy Cluster a client may come from an address of pods",
-        "cilium Documentation/network/kubernetes/caveats.rst; measured by failopen",
+        "cilium Documentation/network/kubernetes/caveats.rst; measured in kkattl/failopen",
     ),
     SCTP_IS_OPT_IN,
 ];

@@ -73,7 +73,7 @@ fn symptoms_lead_to_lines_as_is_shown() {
 fn the_page_of_exact_sets_shows_what_is_printed() {
     let page = read("../../docs/matrix.md");
     let blocks: Vec<&str> = page.split("```console\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
-    assert_eq!(blocks.len(), 2);
+    assert_eq!(blocks.len(), 3);
     assert_printed(blocks.iter().flat_map(|block| block.lines()), &["tests/cli/matrix.md", "tests/cli/diff.md"]);
 }
 
