@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use palisade_core::dialect::{BLOCKS_HOLD_NO_NODES, BLOCKS_HOLD_NO_PODS};
 use palisade_core::{
-    AddressRange, Dialect, Labels, NetworkPolicy, NodeName, ObjectName, Pod, PodName, Port, Selector, ServicePort,
-    Snapshot, TargetPort, Transport, WorkloadKind,
+    AddressRange, Dialect, Labels, NetworkPolicy, NodeName, ObjectName, Pod, PodName, Port, Selector, ServiceName,
+    ServicePort, Snapshot, TargetPort, Transport, WorkloadKind, WorkloadName,
 };
 use palisade_sim::selects;
 use palisade_sources::{Facts, ObjectRef, Written};
@@ -50,7 +50,7 @@ impl<'a> Cluster<'a> {
             dialect,
             pods_at: if dialect.has(&BLOCKS_HOLD_NO_PODS) { pods_at(snapshot) } else { BTreeMap::new() },
             nodes_at: if dialect.has(&BLOCKS_HOLD_NO_NODES) { nodes_at(snapshot) } else { BTreeMap::new() },
-            classes: pod_class::classes(snapshot),
+            classes: pod_class::classes(snapshot, written.facts()),
             labels,
             hiding: hiding.collect(),
             labelled: labelled.collect(),
@@ -83,6 +83,13 @@ impl<'a> Cluster<'a> {
     pub fn pods_on_nodes(&self, namespace: &str) -> impl Iterator<Item = (&'a PodName, &'a Pod)> {
         let pods = within(&self.snapshot.pods, namespace).map(|(name, pod)| (name, &**pod));
         pods.filter(|(_, pod)| pod.host_network && !pod.finished)
+    }
+
+    /// Whether a Service leads to pods that the input shows.
+    pub fn leads_to_pods(&self, service: &ServiceName) -> bool {
+        let (namespace, name) = (Arc::clone(&service.namespace), Arc::clone(&service.name));
+        let workload = WorkloadName { namespace, kind: WorkloadKind::Service, name };
+        self.snapshot.workloads.get(&workload).is_some_and(|pods| !pods.is_empty())
     }
 
     /// What it says besides.
@@ -181,7 +188,8 @@ fn nodes_at(snapshot: &Snapshot) -> BTreeMap<IpAddr, &NodeName> {
 
 /// The ports of Services that lead to another port.
 fn translated(snapshot: &Snapshot) -> BTreeSet<(Transport, Port)> {
-    let ports = snapshot.services.values().flat_map(|service| &service.ports);
+    // A name without an address leads to the pods themselves, at whatever port.
+    let ports = snapshot.services.values().filter(|service| !service.headless).flat_map(|service| &service.ports);
     let is_other = |port: &&ServicePort| port.target != TargetPort::Number(port.port);
     ports.filter(is_other).map(|port| (port.transport, port.port)).collect()
 }

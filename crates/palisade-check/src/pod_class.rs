@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use palisade_core::{
-    ContainerPort, Direction, Family, Labels, NetworkPolicy, Peer, PodName, Selector, Service, ServiceName, Snapshot,
-    WorkloadKind, WorkloadName,
+    ContainerPort, Direction, Family, Labels, NetworkPolicy, Peer, PodName, PolicyName, Selector, Service, ServiceName,
+    Snapshot, WorkloadKind, WorkloadName,
 };
 use palisade_sim::selects;
+use palisade_sources::Facts;
 
-use crate::cluster::within;
+use crate::cluster::{owner, within};
 
 /// Pods of one namespace that no policy and no Service of the input can tell apart: there are far fewer of them than pods.
 #[derive(Clone, Debug)]
@@ -25,6 +26,12 @@ pub struct PodClass<'a> {
     pub addressed: bool,
     /// Whether they have addresses of both families, as the input says.
     pub dual_stack: bool,
+    /// Whether they ask the DNS of the cluster, as far as the input says.
+    pub asks_dns: bool,
+    /// How many there are.
+    pub count: usize,
+    /// The number of the policies that select them: classes under the same policies have the same.
+    pub under: usize,
     /// The policies that select them, those among them that cannot be read.
     pub policies: Vec<&'a NetworkPolicy>,
     /// The Services that lead to them.
@@ -50,10 +57,11 @@ impl PodClass<'_> {
 }
 
 /// The classes of each namespace.
-pub fn classes(snapshot: &Snapshot) -> BTreeMap<&str, Vec<PodClass<'_>>> {
+pub fn classes<'a>(snapshot: &'a Snapshot, facts: &Facts) -> BTreeMap<&'a str, Vec<PodClass<'a>>> {
     let (asked, services) = (asked(snapshot), services(snapshot));
     let mut classes: BTreeMap<&str, Vec<PodClass<'_>>> = BTreeMap::new();
-    let mut known = BTreeSet::new();
+    let mut known: BTreeMap<_, usize> = BTreeMap::new();
+    let mut under: BTreeMap<Vec<&PolicyName>, usize> = BTreeMap::new();
     for (name, pod) in &snapshot.pods {
         let namespace = &*name.namespace;
         let labels = pod.labels.iter().filter(|(key, _)| asked.contains(&***key));
@@ -62,20 +70,31 @@ pub fn classes(snapshot: &Snapshot) -> BTreeMap<&str, Vec<PodClass<'_>>> {
         let addressed = !pod.host_network && !pod.finished;
         let dual_stack = !pod.assumed.addresses && Family::ALL.iter().all(|family| pod.address(*family).is_some());
         let names: Vec<&ServiceName> = services.iter().map(|(name, _)| *name).collect();
-        let key = (namespace, told_by, names, &pod.ports, addressed, dual_stack);
-        if !known.contains(&key) {
+        let asks_dns = facts.own_dns.is_empty() || !facts.own_dns.contains(&owner(name, pod));
+        let key = (namespace, told_by, names, &pod.ports, addressed, dual_stack, asks_dns);
+        let classes = classes.entry(namespace).or_default();
+        if let Some(number) = known.get(&key) {
+            classes[*number].count += 1;
+        } else {
             let policies = within(&snapshot.policies, namespace).map(|(_, policy)| &**policy);
-            classes.entry(namespace).or_default().push(PodClass {
+            let policies: Vec<_> = policies.filter(|policy| selects(&policy.subjects, &pod.labels)).collect();
+            let next = under.len();
+            let under = *under.entry(policies.iter().map(|policy| &policy.name).collect()).or_insert(next);
+            let told_by = key.1.clone();
+            known.insert(key, classes.len());
+            classes.push(PodClass {
                 namespace,
-                told_by: key.1.clone(),
+                told_by,
                 labels: &pod.labels,
                 ports: &pod.ports,
                 addressed,
                 dual_stack,
-                policies: policies.filter(|policy| selects(&policy.subjects, &pod.labels)).collect(),
+                asks_dns,
+                count: 1,
+                under,
+                policies,
                 services: services.to_vec(),
             });
-            known.insert(key);
         }
     }
     classes
@@ -109,5 +128,7 @@ fn asked(snapshot: &Snapshot) -> BTreeSet<&str> {
             }
         }
     }
-    selectors.into_iter().flat_map(Selector::requirements).map(|requirement| &*requirement.key).collect()
+    let keys = selectors.into_iter().flat_map(Selector::requirements).map(|requirement| &*requirement.key);
+    // By this one the DNS servers are told.
+    keys.chain(["k8s-app"]).collect()
 }

@@ -19,6 +19,9 @@ pub fn tell_what_differs(one: Dialect, other: Dialect) {
     if let Some(dialect) = follows.filter(|_| one.has(rule) != other.has(rule)) {
         note(&format!("note: differences are by a rule of {dialect}, {rule}"));
     }
+    if [one, other].contains(&Dialect::NpGuard) {
+        note("note: np-guard judges IPv4 alone, takes hostNetwork pods for pods as others, and a workload for one end");
+    }
     tell_what_is_not_judged(one);
     tell_what_is_not_judged(other);
 }

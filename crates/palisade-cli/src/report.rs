@@ -49,18 +49,18 @@ fn write(out: &Path, page: &[u8]) -> anyhow::Result<()> {
     replace(out, page).with_context(|| format!("cannot write {}", out.display()))
 }
 
-/// Puts a file in the place of the one before, whole or not at all: it is written beside it, and then renamed.
+/// Puts a file in the place of the one before, whole or not at all: it is written beside it, and then renamed. What a link leads to is
+/// replaced, and not the link; a device or a pipe is written to.
 fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut new = path.as_os_str().to_owned();
-    new.push(".new");
-    let new = PathBuf::from(new);
-    // What lies there was left by a run that was killed, or leads elsewhere.
-    match fs::remove_file(&new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    let path = match fs::metadata(path) {
+        Ok(found) if !found.is_file() => return File::options().write(true).open(path)?.write_all(content),
+        Ok(_) => fs::canonicalize(path)?,
+        Err(_) => path.to_path_buf(),
+    };
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let new = path.with_file_name(format!(".{name}.{}", std::process::id()));
     let written = File::create_new(&new).and_then(|mut file| file.write_all(content));
-    let replaced = written.and_then(|()| fs::rename(&new, path));
+    let replaced = written.and_then(|()| fs::rename(&new, &path));
     if replaced.is_err() {
         // What it failed of is told; that this fails as well says nothing more.
         let _ = fs::remove_file(&new);

@@ -11,19 +11,22 @@ pub struct Budget {
     values: usize,
     broken: usize,
     counts_json: bool,
+    /// Whether something was too much, which a broken document says.
+    is_spent: bool,
 }
 
 impl Budget {
     /// That of a text.
     pub fn of(text: &str) -> Budget {
         // A value takes two bytes at least, so that nearly all texts need no counting.
-        Budget { values: VALUES_MAX, broken: BROKEN_MAX, counts_json: text.len() / 2 >= VALUES_MAX }
+        Budget { values: VALUES_MAX, broken: BROKEN_MAX, counts_json: text.len() / 2 >= VALUES_MAX, is_spent: false }
     }
 
     /// Takes values from it; if they are too many, nothing is left, and the message says so.
     pub fn take(&mut self, values: usize) -> Result<(), String> {
         let left = self.values.checked_sub(values);
         self.values = left.unwrap_or(0);
+        self.is_spent |= left.is_none();
         left.map(|_| ()).ok_or_else(|| format!("more than {VALUES_MAX} values in one file"))
     }
 
@@ -36,12 +39,13 @@ impl Budget {
     pub fn take_broken(&mut self) -> Result<(), String> {
         self.broken = self.broken.saturating_sub(1);
         let last = || format!("{BROKEN_MAX} documents of one file cannot be read; the rest of it is not read");
+        self.is_spent |= self.broken == 0;
         if self.broken == 0 { Err(last()) } else { Ok(()) }
     }
 
     /// Whether nothing more is read.
     pub fn is_spent(&self) -> bool {
-        self.values == 0 || self.broken == 0
+        self.is_spent
     }
 }
 
@@ -72,7 +76,8 @@ mod tests {
     #[test]
     fn what_is_spent_stays_spent() {
         let mut budget = Budget::of("");
-        assert!(budget.take(VALUES_MAX).is_ok() && budget.take(1).is_err());
+        assert!(budget.take(VALUES_MAX).is_ok() && !budget.is_spent());
+        assert!(budget.take(1).is_err());
         assert!(budget.is_spent());
         let mut budget = Budget::of("");
         assert_eq!((1..=BROKEN_MAX + 1).find(|_| budget.take_broken().is_err()), Some(BROKEN_MAX));

@@ -38,7 +38,8 @@ fn rules(policy: &NetworkPolicy) -> &[Rule] {
 
 fn is_cut_off(subject: &Subject<'_>, dns: &Dns<'_>, pod: &PodClass<'_>) -> bool {
     let mut allowing = policies(pod).flat_map(|policy| rules(policy).iter().map(move |rule| (policy, rule)));
-    pod.is_readable()
+    pod.asks_dns
+        && pod.is_readable()
         && !are_servers(pod)
         && !allowing.any(|(policy, rule)| dns.may_be_asked(policy, rule, subject.cluster))
 }

@@ -18,7 +18,7 @@ pub fn find(subject: &Subject<'_>) -> Vec<Finding> {
     for rule in subject.rules() {
         for (peer, at) in rule.peers() {
             let Some(others) = subject.shown_pods(peer) else { continue };
-            if others.is_empty() || !are_cut_off(subject, &rule, &own, &others) {
+            if others.is_empty() || is_itself(&own, &others) || !are_cut_off(subject, &rule, &own, &others) {
                 continue;
             }
             let (there, way) = match rule.direction {
@@ -47,10 +47,7 @@ fn are_cut_off(subject: &Subject<'_>, rule: &RuleAt<'_>, own: &[&PodClass<'_>], 
     }
     // Pods under the same policies are cut off together.
     let mut known = BTreeSet::new();
-    let mut distinct = others.iter().filter(|pod| {
-        let policies: Vec<_> = pod.policies.iter().map(|policy| &policy.name).collect();
-        known.insert((policies, pod.ports))
-    });
+    let mut distinct = others.iter().filter(|pod| known.insert((pod.under, pod.ports)));
     !distinct.any(|other| {
         other.policies.iter().any(|policy| {
             let mut rules = policy.rules[there].iter().flatten();
@@ -63,6 +60,11 @@ fn are_cut_off(subject: &Subject<'_>, rule: &RuleAt<'_>, own: &[&PodClass<'_>], 
             })
         })
     })
+}
+
+/// Whether both are one pod, which always reaches itself.
+fn is_itself(own: &[&PodClass<'_>], others: &[&PodClass<'_>]) -> bool {
+    matches!((own, others), ([own], [other]) if std::ptr::eq(*own, *other) && own.count == 1)
 }
 
 fn opposite(direction: Direction) -> Direction {

@@ -60,7 +60,7 @@ fn leading<'a>(
     number: Port,
 ) -> Option<(&'a ServiceName, &'a ServicePort)> {
     let mut found = None;
-    for (name, service) in &pod.services {
+    for (name, service) in pod.services.iter().filter(|(_, service)| !service.headless) {
         for port in service.ports.iter().filter(|port| port.transport == transport) {
             let targets = targets(port, pod.ports);
             let is_allowed = targets.iter().any(|target| allows(allowed, transport, *target, pod.ports));

@@ -13,11 +13,11 @@ pub fn find(cluster: &Cluster<'_>) -> Vec<(ObjectRef, Finding)> {
     let mut found = Vec::new();
     for (name, pod) in &cluster.snapshot().pods {
         // Pods on the network of their node are under no policy, and those that are finished have no address.
-        if pod.host_network || pod.finished || !known.insert(owner(name, pod)) {
+        if pod.host_network || pod.finished {
             continue;
         }
         let open = open(cluster, name, pod);
-        if !open.is_empty() {
+        if !open.is_empty() && known.insert(owner(name, pod)) {
             found.push((owner(name, pod), finding(&open)));
         }
     }

@@ -1,6 +1,6 @@
 //! NP062: every address may reach pods to which nothing leads from outside.
 
-use palisade_core::{Direction, Peer};
+use palisade_core::{Direction, Peer, ServiceName};
 
 use crate::check::Finding;
 use crate::pod_class::PodClass;
@@ -10,8 +10,8 @@ pub fn find(subject: &Subject<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
     for rule in subject.rules().into_iter().filter(|rule| rule.direction == Direction::Ingress) {
         for (peer, at) in rule.peers() {
-            let Peer::Block { cidr, .. } = peer else { continue };
-            if cidr.prefix_len() > 0 || !are_inside(subject) {
+            let Peer::Block { cidr, except } = peer else { continue };
+            if cidr.prefix_len() > 0 || !except.is_empty() || !are_inside(subject) {
                 continue;
             }
             found.push(Finding {
@@ -35,7 +35,11 @@ fn are_inside(subject: &Subject<'_>) -> bool {
         let mut services = pod.services.iter().map(|(name, _)| *name);
         has_host_port || services.any(|name| facts.entered.contains(name) || facts.routed.contains(&name.name))
     };
+    // A Service without selector leads to whatever its EndpointSlices name.
+    let is_here = |service: &&ServiceName| *service.namespace == *subject.namespace();
+    let is_unclear = facts.entered.iter().filter(is_here).any(|service| !cluster.leads_to_pods(service));
     !pods.is_empty()
+        && !is_unclear
         && cluster.shows_all_pods(subject.namespace())
         && pods.into_iter().all(|pod| is_shown(pod) && !is_entered(pod))
 }

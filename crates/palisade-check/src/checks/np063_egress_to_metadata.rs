@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use palisade_core::{Direction, Peer, Port, PortMatch, Ports, Transport};
 
 use crate::check::Finding;
+use crate::passing::holds;
 use crate::subject::Subject;
 
 /// The metadata services of clouds: all of them in IPv4, that of AWS in IPv6.
@@ -18,10 +19,8 @@ pub fn find(subject: &Subject<'_>) -> Vec<Finding> {
             continue;
         }
         for (peer, at) in rule.peers() {
-            let Peer::Block { cidr, except } = peer else { continue };
-            let is_held =
-                |address: &IpAddr| cidr.contains(address) && !except.iter().any(|block| block.contains(address));
-            let Some(address) = METADATA.into_iter().find(is_held) else { continue };
+            let Peer::Block { cidr, .. } = peer else { continue };
+            let Some(address) = METADATA.into_iter().find(|address| holds(peer, *address)) else { continue };
             let length = if address.is_ipv4() { 32 } else { 128 };
             found.push(Finding {
                 at: at.field("ipBlock"),

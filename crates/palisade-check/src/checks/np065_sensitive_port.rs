@@ -8,8 +8,8 @@ use crate::passing::ranges;
 use crate::subject::{RuleAt, Subject};
 
 /// TCP ports of what rules a machine or holds the data of others.
-const SENSITIVE: [(u16, &str); 6] =
-    [(22, "SSH"), (2379, "etcd"), (3306, "MySQL"), (5432, "PostgreSQL"), (6379, "Redis"), (10250, "the kubelet")];
+const SENSITIVE: [(u16, &str); 5] =
+    [(22, "SSH"), (2379, "etcd"), (3306, "MySQL"), (5432, "PostgreSQL"), (6379, "Redis")];
 
 pub fn find(subject: &Subject<'_>) -> Vec<Finding> {
     let mut found = Vec::new();

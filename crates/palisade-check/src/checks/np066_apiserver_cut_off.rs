@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use palisade_core::{Direction, Pod, PodName, Rule, Transport};
+use palisade_core::{Direction, Family, Pod, PodName, Port, Rule, Transport};
 use palisade_sources::{FieldPath, ObjectRef};
 
 use crate::check::Finding;
@@ -20,8 +20,12 @@ pub fn find(cluster: &Cluster<'_>) -> Vec<(ObjectRef, Finding)> {
     let mut found = Vec::new();
     for (name, pod) in &cluster.snapshot().pods {
         let owner = owner(name, pod);
-        if facts.token_users.contains(&owner) && is_cut_off(cluster, name, pod) && known.insert(owner.clone()) {
-            found.push((owner, finding(cluster)));
+        if !facts.token_users.contains(&owner) {
+            continue;
+        }
+        let denied = denied(cluster, name, pod);
+        if !denied.is_empty() && known.insert(owner.clone()) {
+            found.push((owner, finding(&denied)));
         }
     }
     found
@@ -33,18 +37,21 @@ fn is_pod(cluster: &Cluster<'_>) -> bool {
     pods.any(|pod| pod.addresses.iter().any(|address| servers.contains(address)))
 }
 
-/// Whether a pod is isolated for egress, and nothing lets it out to any API server.
-fn is_cut_off(cluster: &Cluster<'_>, name: &PodName, pod: &Pod) -> bool {
+/// The API servers to which nothing lets a pod out that is isolated for egress, of the families that it has.
+fn denied(cluster: &Cluster<'_>, name: &PodName, pod: &Pod) -> Vec<(IpAddr, Port)> {
     let policies = cluster.policies_of(&name.namespace, &pod.labels);
     let in_force = || policies.iter().filter(|policy| !policy.audit);
     let is_isolated = in_force().any(|policy| policy.rules[Direction::Egress].is_some());
-    let mut rules = in_force().flat_map(|policy| policy.rules[Direction::Egress].iter().flatten());
-    !pod.host_network
-        && !pod.finished
-        && is_isolated
-        && policies.iter().all(|policy| policy.unreadable.is_none())
-        && !is_beside(cluster, pod)
-        && !rules.any(|rule| lets_out(cluster, rule))
+    let is_readable = policies.iter().all(|policy| policy.unreadable.is_none());
+    if pod.host_network || pod.finished || !is_isolated || !is_readable || is_beside(cluster, pod) {
+        return Vec::new();
+    }
+    let is_let_out = |server: &(IpAddr, Port)| {
+        let mut rules = in_force().flat_map(|policy| policy.rules[Direction::Egress].iter().flatten());
+        rules.any(|rule| lets_out(rule, *server))
+    };
+    let has_family = |(address, _): &&(IpAddr, Port)| pod.address(Family::of(*address)).is_some();
+    cluster.facts().api_servers.iter().filter(has_family).filter(|server| !is_let_out(server)).copied().collect()
 }
 
 /// Whether the pod runs on the node of an API server, which it always reaches.
@@ -54,23 +61,25 @@ fn is_beside(cluster: &Cluster<'_>, pod: &Pod) -> bool {
     node.is_some_and(|node| servers.any(|(address, _)| node.addresses.contains(address)))
 }
 
-fn lets_out(cluster: &Cluster<'_>, rule: &Rule) -> bool {
-    cluster.facts().api_servers.iter().any(|(address, port)| {
-        let peers = rule.peers.as_ref();
-        allows(&rule.ports, Transport::Tcp, *port, &[])
-            && peers.is_none_or(|peers| peers.iter().any(|peer| holds(peer, *address)))
-    })
+fn lets_out(rule: &Rule, (address, port): (IpAddr, Port)) -> bool {
+    let peers = rule.peers.as_ref();
+    allows(&rule.ports, Transport::Tcp, port, &[])
+        && peers.is_none_or(|peers| peers.iter().any(|peer| holds(peer, address)))
 }
 
-fn finding(cluster: &Cluster<'_>) -> Finding {
-    let server = cluster.facts().api_servers.first();
-    let (address, port) = server.map_or(("…".to_string(), String::new()), |(address, port)| {
-        (format!("{address}/{}", if address.is_ipv4() { 32 } else { 128 }), port.to_string())
-    });
+fn finding(denied: &[(IpAddr, Port)]) -> Finding {
+    let block = |(address, port): &(IpAddr, Port)| {
+        format!("ipBlock {address}/{}, TCP {port}", if address.is_ipv4() { 32 } else { 128 })
+    };
+    let blocks: Vec<String> = denied.iter().map(block).collect();
+    let addresses: Vec<String> = denied.iter().map(|(address, _)| address.to_string()).collect();
     Finding {
         at: FieldPath::root(),
-        message: "its pods ask for a token of the API server, and no policy lets them reach it".to_string(),
+        message: format!(
+            "its pods ask for a token of the API server, and no policy lets them reach it at {}",
+            addresses.join(", ")
+        ),
         reason: "policies see the address of the API server, and not that of the Service kubernetes".to_string(),
-        hint: format!("allow egress to ipBlock {address}, TCP {port}, or set automountServiceAccountToken to false"),
+        hint: format!("allow egress to {}, or set automountServiceAccountToken to false", blocks.join(" and ")),
     }
 }

@@ -15,8 +15,11 @@ pub fn find(subject: &Subject<'_>) -> Vec<Finding> {
         let rules = subject.rules();
         let peers = rules.iter().filter(|rule| rule.direction == direction).flat_map(RuleAt::peers);
         let mut blocks = peers.filter_map(|(peer, at)| match peer {
-            Peer::Block { cidr, .. } => Some((Family::of(cidr.addr()), at)),
-            Peer::Pods { .. } => None,
+            // What is a single address, as an API server or a cache on the node, may have one of a family alone.
+            Peer::Block { cidr, .. } if cidr.prefix_len() < cidr.max_prefix_len() => {
+                Some((Family::of(cidr.addr()), at))
+            }
+            Peer::Block { .. } | Peer::Pods { .. } => None,
         });
         let Some((family, at)) = blocks.next() else { continue };
         let other = if family == Family::V4 { Family::V6 } else { Family::V4 };

@@ -14,8 +14,11 @@ use crate::tree::{Node, Value};
 pub struct Facts {
     /// Services of the types `NodePort` and `LoadBalancer`, and those with `externalIPs`.
     pub entered: BTreeSet<ServiceName>,
-    /// Every text in an Ingress or a route, of whatever group: the names of Services are among them.
+    /// Every text in what may lead to a Service, as an Ingress, a route, a webhook, or a kind that nobody here knows: the names of
+    /// Services are among them.
     pub routed: BTreeSet<Arc<str>>,
+    /// Pods and workloads that do not ask the DNS of the cluster: their `dnsPolicy` is `None` or `Default`.
+    pub own_dns: BTreeSet<ObjectRef>,
     /// Pods and workloads that ask for a token of their service account.
     pub token_users: BTreeSet<ObjectRef>,
     /// Where the API server listens: the addresses behind the Service `kubernetes` of namespace `default`.
@@ -37,6 +40,13 @@ pub struct Webhook {
     pub port: Port,
 }
 
+/// What makes pods.
+const WORKLOADS: [&str; 7] =
+    ["Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ReplicationController", "Job", "CronJob"];
+
+/// By this annotation load balancers of Google lead to the pods themselves.
+const NEG: &str = "cloud.google.com/neg";
+
 /// The volume that the API server adds to pods of which nobody said anything.
 const ADDED_VOLUME: &str = "kube-api-access-";
 
@@ -53,20 +63,24 @@ impl Facts {
                 if let Some(object) = object() {
                     self.webhooks.extend(webhooks(tree, &object));
                 }
+                self.routed.extend(texts(tree).into_iter().map(Arc::from));
             }
             "EndpointSlice" | "Endpoints" => {
                 if is_of_api_server(tree) {
                     self.api_servers.extend(endpoints(tree));
                 }
             }
-            _ if ["Ingress", "Route", "VirtualService", "HTTPProxy"].iter().any(|part| kind.contains(part)) => {
-                self.routed.extend(texts(tree).into_iter().map(Arc::from));
-            }
-            _ => {
-                if template(tree).is_some_and(asks_for_token) {
+            "NetworkPolicy" | "Namespace" | "Node" | "ConfigMap" | "Secret" | "ServiceAccount" => {}
+            _ if kind == "Pod" || WORKLOADS.contains(&kind) => {
+                let template = template(tree);
+                if template.is_some_and(asks_for_token) {
                     self.token_users.extend(object());
                 }
+                if template.is_some_and(|spec| matches!(spec.get_text("dnsPolicy"), Some("None" | "Default"))) {
+                    self.own_dns.extend(object());
+                }
             }
+            _ => self.routed.extend(texts(tree).into_iter().map(Arc::from)),
         }
     }
 }
@@ -75,7 +89,12 @@ fn service_name(namespace: Option<Arc<str>>, name: &str) -> Option<ServiceName> 
     Some(ObjectName { namespace: namespace?, name: name.into() })
 }
 
+/// Whether clients outside come to it, by what it says itself.
 fn is_entered(service: &Node<'_>) -> bool {
+    let annotations = service.get("metadata").and_then(|metadata| metadata.get("annotations"));
+    if annotations.is_some_and(|annotations| annotations.get(NEG).is_some()) {
+        return true;
+    }
     let Some(spec) = service.get("spec") else { return false };
     matches!(spec.get_text("type"), Some("NodePort" | "LoadBalancer")) || !items(spec.get("externalIPs")).is_empty()
 }
