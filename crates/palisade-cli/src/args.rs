@@ -39,6 +39,7 @@ Exit status: 0 every flow is allowed, 1 a flow is denied, 2 no answer."
   palisade check examples/shop
   helm template web | palisade check -
   palisade check manifests --output sarif > palisade.sarif
+  palisade check --cluster --baseline known.json
   palisade check --explain NP020
 
 The annotation 'palisade.dev/allow: NP023,NP045' silences checks about a policy.
@@ -244,6 +245,11 @@ Exit status: 0 they are written, 2 they are not."
 
 /// What there may be instead of manifests.
 const INSTEAD: &[&str] = if cfg!(target_os = "linux") { &["configs", "cluster"] } else { &["configs"] };
+/// The same, of checks.
+const INSTEAD_OF_CHECKED: &[&str] =
+    if cfg!(target_os = "linux") { &["filenames", "explain", "cluster"] } else { &["filenames", "explain"] };
+/// What conflicts with further manifests.
+const CLUSTER: &[&str] = if cfg!(target_os = "linux") { &["cluster"] } else { &[] };
 
 /// Where the objects come from, and what stands in for what they leave out.
 #[derive(Args, Clone, Debug)]
@@ -327,12 +333,17 @@ pub struct ExplainArguments {
 #[derive(Args, Debug)]
 pub struct CheckArguments {
     /// Manifests: file, directory or - (stdin)
-    #[arg(value_name = "PATH", required_unless_present_any = ["filenames", "explain"])]
+    #[arg(value_name = "PATH", required_unless_present_any = INSTEAD_OF_CHECKED)]
     pub paths: Vec<PathBuf>,
 
     /// The same, as other commands take it; repeatable
-    #[arg(short = 'f', long = "filename", value_name = "PATH")]
+    #[arg(short = 'f', long = "filename", value_name = "PATH", conflicts_with_all = CLUSTER)]
     pub filenames: Vec<PathBuf>,
+
+    /// A cluster.
+    #[cfg(target_os = "linux")]
+    #[command(flatten)]
+    pub live: crate::live::ClusterArguments,
 
     /// Only these: ids, beginnings of ids or letters of groups, separated by commas; repeatable
     #[arg(long, value_name = "CHECKS", value_delimiter = ',')]
