@@ -141,10 +141,56 @@ fn checks_read_what_verdicts_do_not_need() {
     assert!(err.contains("hint: 'kubectl auth can-i list ingresses --all-namespaces' is to say yes"), "{err}");
 }
 
+/// A policy is replaced, without a word that it is written twice, and one is added; what NEW does not name stays.
 #[test]
-fn a_cluster_and_paths_are_not_checked_together() {
+fn manifests_are_laid_over_a_cluster() {
     let api = cluster(3);
-    for paths in [&["check", "a.yaml"][..], &["check", "-f", "a.yaml"]] {
+    let directory = user::directory();
+    let path = directory.path().join("new.json");
+    let diff = |new: &[Value], further: &[&str]| {
+        fs::write(&path, json!({"apiVersion": "v1", "kind": "List", "items": new}).to_string()).unwrap();
+        ask(&api, &[&["diff", path.to_str().unwrap()], further].concat())
+    };
+    let to_db = ["--to", "shop/p002"];
+    assert_eq!(diff(&[policy("front", "front", "web")], &[]), (String::new(), String::new(), Some(0)));
+    let mut replaced = policy("db", "db", "web");
+    replaced["spec"]["ingress"][0]["ports"] = json!([{"port": 5433}]);
+    let (out, err, code) = diff(&[replaced], &to_db);
+    assert_eq!((err.as_str(), code), ("", Some(3)));
+    assert_eq!(out, "~ shop/p000 -> shop/p002 tcp 5432 => tcp 5433\n~ shop/p001 -> shop/p002 tcp 5432 => tcp 5433\n");
+    // Another one for the same pods adds what it allows.
+    let mut added = policy("db-of-block", "db", "web");
+    added["spec"]["ingress"] = json!([{"from": [{"ipBlock": {"cidr": "192.0.2.0/24"}}], "ports": [{"port": 22}]}]);
+    added["apiVersion"] = json!("extensions/v1beta1");
+    let (out, err, code) = diff(&[added], &to_db);
+    assert_eq!((out.as_str(), code), ("+ 192.0.2.0-192.0.2.255 -> shop/p002 tcp 22\n", Some(3)));
+    assert!(
+        err.contains("extensions/v1beta1 is gone") && err.contains("new.json:1:") && !err.contains("NP009"),
+        "{err}"
+    );
+    assert_unchanged(&api);
+}
+
+#[test]
+fn a_cluster_is_read_in_two_dialects() {
+    let api = cluster(3);
+    let (_, err, code) = ask(&api, &["diff", "--dialect", "palisade", "--dialect", "kube-router"]);
+    assert_eq!(code, Some(0), "{err}");
+    let (out, err, code) = ask(&api, &["diff"]);
+    assert_eq!((out.as_str(), code), ("", Some(2)));
+    assert!(err.starts_with("error: of one state two dialects are compared\n"), "{err}");
+}
+
+#[test]
+fn a_cluster_and_paths_are_not_read_together() {
+    let api = cluster(3);
+    let all = [
+        &["check", "a.yaml"][..],
+        &["check", "-f", "a.yaml"],
+        &["diff", "a.yaml", "b.yaml"],
+        &["diff", "-f", "a.yaml"],
+    ];
+    for paths in all {
         let (out, err, code) = ask(&api, paths);
         assert_eq!((out.as_str(), code), ("", Some(2)));
         assert!(err.contains("cannot be used with") && err.contains("--cluster"), "{err}");
