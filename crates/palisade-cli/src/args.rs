@@ -39,6 +39,7 @@ Exit status: 0 every flow is allowed, 1 a flow is denied, 2 no answer."
   palisade check examples/shop
   helm template web | palisade check -
   palisade check manifests --output sarif > palisade.sarif
+  palisade check --cluster --baseline known.json
   palisade check --explain NP020
 
 The annotation 'palisade.dev/allow: NP023,NP045' silences checks about a policy.
@@ -89,6 +90,7 @@ Exit status: 0 it is written, 2 it is not."
         after_help = "Examples:
   palisade diff old/ new/
   palisade diff old.yaml new.yaml -o markdown
+  palisade diff --cluster manifests/
   palisade diff -f manifests/ --dialect np-guard --dialect palisade
 
 Exit status: 0 the same flows pass, 3 others do, 2 no answer."
@@ -244,6 +246,13 @@ Exit status: 0 they are written, 2 they are not."
 
 /// What there may be instead of manifests.
 const INSTEAD: &[&str] = if cfg!(target_os = "linux") { &["configs", "cluster"] } else { &["configs"] };
+/// The same, of checks.
+const INSTEAD_OF_CHECKED: &[&str] =
+    if cfg!(target_os = "linux") { &["filenames", "explain", "cluster"] } else { &["filenames", "explain"] };
+/// The same, of what is compared.
+const INSTEAD_OF_COMPARED: &[&str] = if cfg!(target_os = "linux") { &["paths", "cluster"] } else { &["paths"] };
+/// What conflicts with further manifests.
+const CLUSTER: &[&str] = if cfg!(target_os = "linux") { &["cluster"] } else { &[] };
 
 /// Where the objects come from, and what stands in for what they leave out.
 #[derive(Args, Clone, Debug)]
@@ -327,12 +336,17 @@ pub struct ExplainArguments {
 #[derive(Args, Debug)]
 pub struct CheckArguments {
     /// Manifests: file, directory or - (stdin)
-    #[arg(value_name = "PATH", required_unless_present_any = ["filenames", "explain"])]
+    #[arg(value_name = "PATH", required_unless_present_any = INSTEAD_OF_CHECKED)]
     pub paths: Vec<PathBuf>,
 
     /// The same, as other commands take it; repeatable
-    #[arg(short = 'f', long = "filename", value_name = "PATH")]
+    #[arg(short = 'f', long = "filename", value_name = "PATH", conflicts_with_all = CLUSTER)]
     pub filenames: Vec<PathBuf>,
+
+    /// A cluster.
+    #[cfg(target_os = "linux")]
+    #[command(flatten)]
+    pub live: crate::live::ClusterArguments,
 
     /// Only these: ids, beginnings of ids or letters of groups, separated by commas; repeatable
     #[arg(long, value_name = "CHECKS", value_delimiter = ',')]
@@ -410,12 +424,12 @@ pub struct MatrixArguments {
 /// Arguments of `diff`.
 #[derive(Args, Debug)]
 pub struct DiffArguments {
-    /// Manifests as they were: file, directory or - (stdin)
-    #[arg(value_name = "OLD", requires = "new", required_unless_present = "paths")]
+    /// Manifests as they were: file, directory or - (stdin); left out with --cluster
+    #[arg(value_name = "OLD", required_unless_present_any = INSTEAD_OF_COMPARED)]
     pub old: Option<PathBuf>,
 
-    /// Manifests as they are now
-    #[arg(value_name = "NEW")]
+    /// Manifests as they are now; with --cluster, laid over what it has
+    #[arg(value_name = "NEW", required_unless_present_any = INSTEAD_OF_COMPARED, conflicts_with_all = CLUSTER)]
     pub new: Option<PathBuf>,
 
     /// Manifests to compare two dialects on; repeatable
@@ -426,7 +440,7 @@ pub struct DiffArguments {
     #[command(flatten)]
     pub wanted: WantedArguments,
 
-    /// Whose reading, see docs/dialects.md; twice with -f, old and new
+    /// Whose reading, see docs/dialects.md; twice on one input, old and new
     #[arg(long = "dialect", value_name = "NAME", value_parser = dialect())]
     pub dialects: Vec<Dialect>,
 
@@ -442,6 +456,11 @@ pub struct DiffArguments {
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = DiffFormat::Text)]
     #[arg(hide_possible_values = true)]
     pub output: DiffFormat,
+
+    /// A cluster.
+    #[cfg(target_os = "linux")]
+    #[command(flatten)]
+    pub live: crate::live::ClusterArguments,
 
     /// What stands in.
     #[command(flatten)]

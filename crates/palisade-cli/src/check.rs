@@ -1,4 +1,4 @@
-//! `palisade check`: what is most likely not meant in manifests.
+//! `palisade check`: what is most likely not meant in manifests, or in a running cluster.
 
 mod baseline;
 mod github;
@@ -10,9 +10,12 @@ use anyhow::Context as _;
 use palisade_check::{Selection, checks};
 use palisade_core::{Diagnostic, Level};
 use palisade_report::json;
+use palisade_sources::{Parsed, SourceText};
 
 use crate::args::{CheckArguments, FindingsFormat};
 use crate::diagnostics;
+#[cfg(target_os = "linux")]
+use crate::input::said_by;
 use crate::input::{manifests, unanswerable};
 use crate::output::{Exit, Hinted, note};
 
@@ -27,8 +30,7 @@ pub fn run(arguments: &CheckArguments) -> anyhow::Result<Exit> {
         known(word)?;
     }
     let baseline = arguments.baseline.as_deref().map(Baseline::read).transpose()?;
-    let paths: Vec<_> = arguments.paths.iter().chain(&arguments.filenames).cloned().collect();
-    let (sources, parsed) = manifests(&paths)?;
+    let (sources, parsed) = arguments.read()?;
     let selection =
         Selection { select: arguments.select.clone(), ignore: arguments.ignore.clone(), dialect: arguments.dialect };
     let mut findings = palisade_check::check(&sources, &parsed, &selection);
@@ -38,14 +40,26 @@ pub fn run(arguments: &CheckArguments) -> anyhow::Result<Exit> {
             note(&format!("no more there, of the baseline: {}; write it anew", baseline.left()));
         }
     }
-    let first = sources.first().map_or("-", |source| &*source.file);
-    print(arguments.output, &findings, first).context("cannot write the findings")?;
+    let first = sources.first().and_then(|source| source.file.name());
+    print(arguments.output, &findings, first.map(|name| &**name)).context("cannot write the findings")?;
     note(&summary(parsed.snapshot.policies.len(), &findings));
     if parsed.no_answer {
         return Err(unanswerable());
     }
     let fails = findings.iter().any(|finding| finding.level >= arguments.fail_on.level());
     Ok(if fails { Exit::Found } else { Exit::Clean })
+}
+
+impl CheckArguments {
+    /// The texts to check, and what they say.
+    fn read(&self) -> anyhow::Result<(Vec<SourceText>, Parsed)> {
+        #[cfg(target_os = "linux")]
+        if self.live.cluster {
+            return Ok(said_by(crate::live::read_for_checks(&self.live)?));
+        }
+        let paths: Vec<_> = self.paths.iter().chain(&self.filenames).cloned().collect();
+        manifests(&paths)
+    }
 }
 
 fn explain(id: &str) -> anyhow::Result<Exit> {
@@ -66,7 +80,7 @@ fn unknown(word: &str) -> anyhow::Error {
     Hinted { message: format!("there is no check '{word}'"), hint }.into()
 }
 
-fn print(format: FindingsFormat, findings: &[Diagnostic], first: &str) -> io::Result<()> {
+fn print(format: FindingsFormat, findings: &[Diagnostic], first: Option<&str>) -> io::Result<()> {
     let mut out = BufWriter::new(io::stdout().lock());
     match format {
         FindingsFormat::Text => diagnostics::write(&mut out, findings)?,

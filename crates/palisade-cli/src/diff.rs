@@ -4,7 +4,9 @@ mod why;
 
 use std::collections::BTreeSet;
 use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+#[cfg(target_os = "linux")]
+use std::path::PathBuf;
 
 use anyhow::Context as _;
 use palisade_core::{Dialect, Family, Snapshot};
@@ -13,7 +15,11 @@ use palisade_report::json::{families, party, traffic};
 use serde_json::{Value, json};
 
 use crate::args::{DiffArguments, DiffFormat, InputArguments};
+#[cfg(target_os = "linux")]
+use crate::diagnostics;
 use crate::dialects::tell_what_differs;
+#[cfg(target_os = "linux")]
+use crate::input::answer;
 use crate::input::refuse_sharing_stdin;
 use crate::matrix::marked;
 use crate::output::{Exit, Hinted};
@@ -24,8 +30,7 @@ use why::Sides;
 /// Runs the command.
 pub fn run(arguments: &DiffArguments) -> anyhow::Result<Exit> {
     let (one, other) = arguments.dialects()?;
-    let old = arguments.snapshot(arguments.old.as_deref())?;
-    let new = arguments.new.as_deref().map(|path| arguments.snapshot(Some(path))).transpose()?;
+    let (old, new) = arguments.snapshots()?;
     let new = new.as_ref().unwrap_or(&old);
     tell_what_is_left_out(&[&old, new]);
     let wanted = Wanted::new(&arguments.wanted, &[&old, new])?;
@@ -55,7 +60,7 @@ impl DiffArguments {
         let (old, new) = (self.old.as_deref().map(|path| (path, "OLD")), self.new.as_deref().map(|path| (path, "NEW")));
         let listed = self.allow_listed.as_deref().map(|path| (path, "--allow-listed"));
         refuse_sharing_stdin(old.into_iter().chain(new).chain(objects).chain(listed))?;
-        match (self.dialects.as_slice(), self.paths.is_empty()) {
+        match (self.dialects.as_slice(), self.old.is_some()) {
             ([], true) => Ok((Dialect::Palisade, Dialect::Palisade)),
             ([one], true) => Ok((*one, *one)),
             ([one, other], false) if one != other => Ok((*one, *other)),
@@ -64,16 +69,45 @@ impl DiffArguments {
                 hint: "to compare two dialects, name the manifests with -f".to_string(),
             }),
             (_, false) => Err(Hinted {
-                message: "with -f two dialects are compared".to_string(),
+                message: "of one state two dialects are compared".to_string(),
                 hint: "palisade diff -f manifests/ --dialect np-guard --dialect palisade; or name OLD and NEW"
                     .to_string(),
             }),
         }
     }
 
-    fn snapshot(&self, path: Option<&Path>) -> anyhow::Result<Snapshot> {
-        let paths = path.map_or(self.paths.clone(), |path| vec![PathBuf::from(path)]);
-        InputArguments::of(paths, self.left_out.clone()).snapshot()
+    /// What is compared; one state alone if it is to be read in two ways.
+    fn snapshots(&self) -> anyhow::Result<(Snapshot, Option<Snapshot>)> {
+        #[cfg(target_os = "linux")]
+        if self.live.cluster {
+            return self.over_cluster();
+        }
+        let snapshot = |paths| InputArguments::of(paths, self.left_out.clone()).snapshot();
+        let old = snapshot(self.old.clone().map_or_else(|| self.paths.clone(), |path| vec![path]))?;
+        let new = self.new.clone().map(|path| snapshot(vec![path])).transpose()?;
+        Ok((old, new))
+    }
+
+    /// What a cluster has, and the same with manifests laid over it, as `kubectl apply` would: an object of the same kind, namespace and name
+    /// is replaced, others stay.
+    #[cfg(target_os = "linux")]
+    fn over_cluster(&self) -> anyhow::Result<(Snapshot, Option<Snapshot>)> {
+        let paths: Vec<PathBuf> = self.old.iter().cloned().collect();
+        let options = InputArguments::of(Vec::new(), self.left_out.clone()).options();
+        let written = palisade_sources::read(&paths)?;
+        // What says nothing by itself says nothing over a cluster.
+        answer(palisade_sources::parse(&written, &options))?;
+        let mut texts = crate::live::read(&self.live)?;
+        let (old, told) = answer(palisade_sources::parse(&texts, &options))?;
+        diagnostics::print(&told);
+        if paths.is_empty() {
+            return Ok((old, None));
+        }
+        texts.extend(written);
+        let (new, mut found) = answer(palisade_sources::parse(&texts, &options))?;
+        found.retain(|diagnostic| !told.contains(diagnostic));
+        diagnostics::print(&found);
+        Ok((old, Some(new)))
     }
 }
 

@@ -70,23 +70,36 @@ impl InputArguments {
 
     /// Reads the input; its diagnostics are printed here only if there is no answer.
     pub fn parse(&self) -> anyhow::Result<(Snapshot, Vec<Diagnostic>)> {
-        let (_, parsed) = self.read()?;
-        answer(parsed)
+        answer(self.said_by(&self.texts()?)?)
     }
 
-    /// The texts of the input, and what they say, with whatever is wrong with it.
-    pub fn read(&self) -> anyhow::Result<(Vec<SourceText>, Parsed)> {
-        let texts = self.texts()?;
-        let configs = palisade_sources::read_files(&self.configs)?;
-        let mut parsed = palisade_sources::parse(&texts, &self.options());
-        restrict_ip::add(&mut parsed, &configs);
+    /// The texts of the input for checks, and what they say, with whatever is wrong with it.
+    pub fn read_for_checks(&self) -> anyhow::Result<(Vec<SourceText>, Parsed)> {
+        let texts = self.texts_for_checks()?;
+        let parsed = self.said_by(&texts)?;
         Ok((texts, parsed))
+    }
+
+    /// What texts and the config files say.
+    fn said_by(&self, texts: &[SourceText]) -> anyhow::Result<Parsed> {
+        let configs = palisade_sources::read_files(&self.configs)?;
+        let mut parsed = palisade_sources::parse(texts, &self.options());
+        restrict_ip::add(&mut parsed, &configs);
+        Ok(parsed)
     }
 
     fn texts(&self) -> anyhow::Result<Vec<SourceText>> {
         #[cfg(target_os = "linux")]
         if self.live.cluster {
             return crate::live::read(&self.live);
+        }
+        Ok(palisade_sources::read(&self.paths)?)
+    }
+
+    fn texts_for_checks(&self) -> anyhow::Result<Vec<SourceText>> {
+        #[cfg(target_os = "linux")]
+        if self.live.cluster {
+            return crate::live::read_for_checks(&self.live);
         }
         Ok(palisade_sources::read(&self.paths)?)
     }
@@ -111,9 +124,13 @@ pub fn refuse_sharing_stdin<'p>(read: impl Iterator<Item = (&'p Path, &'static s
 /// The text of manifests, and what it says, with whatever is wrong with it.
 pub fn manifests(paths: &[PathBuf]) -> anyhow::Result<(Vec<SourceText>, Parsed)> {
     refuse_sharing_stdin(paths.iter().map(|path| (path.as_path(), "objects")))?;
-    let texts = palisade_sources::read(paths)?;
+    Ok(said_by(palisade_sources::read(paths)?))
+}
+
+/// Texts, and what they say, with what stands in by default for what they leave out.
+pub fn said_by(texts: Vec<SourceText>) -> (Vec<SourceText>, Parsed) {
     let parsed = palisade_sources::parse(&texts, &Options { now: now(), ..Options::default() });
-    Ok((texts, parsed))
+    (texts, parsed)
 }
 
 /// What manifests say, without what stands in elsewhere for addresses that they leave out; its diagnostics are printed.

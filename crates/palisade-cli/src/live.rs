@@ -6,9 +6,8 @@ use anyhow::Context as _;
 use clap::Args;
 use kube::Client;
 use kube::api::{ListParams, Request};
-use palisade_sources::SourceText;
+use palisade_sources::{SourceFile, SourceText};
 use serde::Deserialize;
-use serde_json::Value;
 
 use crate::output::Hinted;
 
@@ -24,6 +23,23 @@ const KINDS: [(&str, &str); 5] = [
 const OURS: [(&str, &str); 2] = [
     ("hostpolicies", "/apis/palisade.dev/v1alpha1/hostpolicies"),
     ("banlists", "/apis/palisade.dev/v1alpha1/banlists"),
+];
+/// What checks ask besides: pods that are to come, who leads there from outside, where the API server is and whom it calls. A cluster need
+/// not have any of them.
+const ASKED_BY_CHECKS: [(&str, &str); 13] = [
+    ("deployments", "/apis/apps/v1/deployments"),
+    ("statefulsets", "/apis/apps/v1/statefulsets"),
+    ("daemonsets", "/apis/apps/v1/daemonsets"),
+    ("cronjobs", "/apis/batch/v1/cronjobs"),
+    ("endpointslices", "/apis/discovery.k8s.io/v1/endpointslices"),
+    ("validatingwebhookconfigurations", "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"),
+    ("mutatingwebhookconfigurations", "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"),
+    ("ingresses", "/apis/networking.k8s.io/v1/ingresses"),
+    ("httproutes", "/apis/gateway.networking.k8s.io/v1/httproutes"),
+    ("grpcroutes", "/apis/gateway.networking.k8s.io/v1/grpcroutes"),
+    ("routes", "/apis/route.openshift.io/v1/routes"),
+    ("virtualservices", "/apis/networking.istio.io/v1/virtualservices"),
+    ("httpproxies", "/apis/projectcontour.io/v1/httpproxies"),
 ];
 /// How many objects are asked for at once.
 const PAGE: u32 = 500;
@@ -59,17 +75,27 @@ struct Metadata {
     next: Option<String>,
 }
 
-/// The objects of the cluster, a text for each page of a kind. When this returns no thread of it is left.
+/// The objects of the cluster that verdicts rest on, a text for each page of a kind. When this returns no thread of it is left.
 pub fn read(arguments: &ClusterArguments) -> anyhow::Result<Vec<SourceText>> {
+    lists(arguments, &OURS)
+}
+
+/// The same with what checks ask besides.
+pub fn read_for_checks(arguments: &ClusterArguments) -> anyhow::Result<Vec<SourceText>> {
+    lists(arguments, &[&OURS[..], &ASKED_BY_CHECKS].concat())
+}
+
+/// The objects of [`KINDS`], and of further kinds where the cluster has them.
+fn lists(arguments: &ClusterArguments, further: &[(&str, &str)]) -> anyhow::Result<Vec<SourceText>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.context("cannot start the async runtime")?.block_on(async {
         let client = palisade_agent::client(arguments.kubeconfig.as_deref(), arguments.context.as_deref()).await?;
         let mut texts = Vec::new();
         for (name, path) in KINDS {
-            texts.extend(list(&client, name, path).await.map_err(|error| refused(name, error))?);
+            texts.extend(list(&client, path).await.map_err(|error| refused(name, error))?);
         }
-        for (name, path) in OURS {
-            match list(&client, name, path).await {
+        for (name, path) in further {
+            match list(&client, path).await {
                 Err(kube::Error::Api(status)) if status.code == 404 => {}
                 found => texts.extend(found.map_err(|error| refused(name, error))?),
             }
@@ -79,16 +105,14 @@ pub fn read(arguments: &ClusterArguments) -> anyhow::Result<Vec<SourceText>> {
 }
 
 /// All objects of a kind, in pages.
-async fn list(client: &Client, name: &str, path: &str) -> Result<Vec<SourceText>, kube::Error> {
+async fn list(client: &Client, path: &str) -> Result<Vec<SourceText>, kube::Error> {
     let mut pages = Vec::new();
     let mut params = ListParams::default().limit(PAGE);
     loop {
         let request = Request::new(path).list(&params).map_err(kube::Error::BuildRequest)?;
         let text = client.request_text(request).await?;
         let head: Head = serde_json::from_str(&text).map_err(kube::Error::SerdeError)?;
-        // In lines, so that what is told of a place shows a line and not the whole page.
-        let value: Value = serde_json::from_str(&text).map_err(kube::Error::SerdeError)?;
-        pages.push(SourceText { file: format!("cluster/{name}").into(), text: format!("{value:#}\n") });
+        pages.push(SourceText { file: SourceFile::Listed, text });
         match head.metadata.next.filter(|next| !next.is_empty()) {
             Some(next) => params = params.continue_token(&next),
             None => return Ok(pages),

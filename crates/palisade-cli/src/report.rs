@@ -30,7 +30,7 @@ pub struct ReportArguments {
 /// Runs the command.
 pub fn run(arguments: &ReportArguments) -> anyhow::Result<Exit> {
     arguments.input.refuse_sharing_stdin(None)?;
-    let (sources, parsed) = arguments.input.read()?;
+    let (sources, parsed) = arguments.input.read_for_checks()?;
     let findings = palisade_check::check(&sources, &parsed, &Selection::default());
     let (snapshot, _) = answer(parsed)?;
     let left_out = what_is_left_out(&[&snapshot]);

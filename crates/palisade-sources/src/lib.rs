@@ -56,7 +56,7 @@ mod yaml;
 pub use ban_list::shortest_prefix;
 pub use config_map::AGENT_NAMESPACE;
 pub use limits::Limits;
-pub use read::{ReadError, SourceText, read, read_files, read_text};
+pub use read::{ReadError, SourceFile, SourceText, read, read_files, read_text};
 pub use spelling::distance;
 pub use written::{Facts, FieldPath, Form, ObjectRef, Webhook, Written};
 

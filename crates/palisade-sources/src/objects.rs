@@ -431,8 +431,9 @@ impl<'r, 's> Reader<'r, 's> {
     }
 
     fn twice(&mut self, before: Option<Origin>, origin: Origin, object: &str) {
-        let Some(before) = before else { return };
-        let message = format!("written twice: this one counts, and not that of {}", self.report.reference(before));
+        // What an API server has is there to be replaced.
+        let Some(before) = before.and_then(|before| self.report.reference(before)) else { return };
+        let message = format!("written twice: this one counts, and not that of {before}");
         let object = Some(object.to_string());
         self.report.add(origin, Diagnostic { id: Some("NP009"), object, ..Diagnostic::new(Level::Warning, message) });
     }

@@ -10,13 +10,38 @@ use std::sync::Arc;
 /// The most that is read of one file: beyond it no manifest was meant, and memory has an end.
 const BYTES_MAX: u64 = 512 << 20;
 
-/// The text of one file.
+/// The text of one file, or of a list of an API server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceText {
-    /// The file as the user named it; `-` is standard input.
-    pub file: Arc<str>,
+    /// The file.
+    pub file: SourceFile,
     /// Its content.
     pub text: String,
+}
+
+/// The file that a text stands in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SourceFile {
+    /// As the user named it; `-` is standard input.
+    Named(Arc<str>),
+    /// None: an API server listed the objects. What is told of them has no place, and objects of files replace them.
+    Listed,
+}
+
+impl SourceFile {
+    /// Its name, if it is one.
+    pub fn name(&self) -> Option<&Arc<str>> {
+        match self {
+            SourceFile::Named(name) => Some(name),
+            SourceFile::Listed => None,
+        }
+    }
+}
+
+impl<N: Into<Arc<str>>> From<N> for SourceFile {
+    fn from(name: N) -> SourceFile {
+        SourceFile::Named(name.into())
+    }
 }
 
 /// A path that cannot be read.

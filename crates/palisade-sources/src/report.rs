@@ -38,25 +38,26 @@ impl<'a> Report<'a> {
     pub fn problems(&mut self, problems: Vec<Problem>, origin: Origin, object: Option<&str>, effect: Option<&str>) {
         for problem in problems {
             let place = self.place(Origin { span: problem.span, ..origin });
-            self.diagnostics.push(Diagnostic { place: Some(place), ..problem.diagnostic(object, effect) });
+            self.diagnostics.push(Diagnostic { place, ..problem.diagnostic(object, effect) });
         }
     }
 
     /// Adds a diagnostic about an object.
     pub fn add(&mut self, origin: Origin, diagnostic: Diagnostic) {
-        let place = Some(self.place(origin));
+        let place = self.place(origin);
         self.diagnostics.push(Diagnostic { place, ..diagnostic });
     }
 
-    /// `file:line` of an object, for messages about another one.
-    pub fn reference(&mut self, origin: Origin) -> String {
-        let place = self.place(origin);
-        format!("{}:{}", place.file, place.line)
+    /// `file:line` of an object, for messages about another one; `None` if it stands in no file.
+    pub fn reference(&mut self, origin: Origin) -> Option<String> {
+        let place = self.place(origin)?;
+        Some(format!("{}:{}", place.file, place.line))
     }
 
-    /// The place of a span, its width cut to the line.
-    pub fn place(&mut self, origin: Origin) -> Place {
+    /// The place of a span, its width cut to the line; `None` if it stands in no file.
+    pub fn place(&mut self, origin: Origin) -> Option<Place> {
         let source = &self.sources[origin.source];
+        let file = Arc::clone(source.file.name()?);
         let lines = self.lines[origin.source].get_or_insert_with(|| Lines::new(&source.text));
         let mut span = origin.span;
         if span.line == 0 {
@@ -75,7 +76,7 @@ impl<'a> Report<'a> {
             _ => (span.width as usize).min(rest),
         };
         let (text, text_column) = line.shown(column);
-        Place { file: Arc::clone(&source.file), line: wanted.clamp(1, last), column, width, text, text_column }
+        Some(Place { file, line: wanted.clamp(1, last), column, width, text, text_column })
     }
 }
 

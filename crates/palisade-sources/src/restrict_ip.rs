@@ -197,7 +197,7 @@ impl Read {
         let origin = Origin { source: 0, span: Span::default(), line: 1 };
         let name = object(&policy.name);
         report.problems(reading.problems, origin, Some(&name), Some(host_policy::effect(&policy)));
-        let allowed = allowed.map(|span| report.place(Origin { span, ..origin }));
+        let allowed = allowed.and_then(|span| report.place(Origin { span, ..origin }));
         RestrictIp { policy, check_interval: self.interval, diagnostics: report.diagnostics, allowed }
     }
 }

@@ -144,10 +144,10 @@ impl<'a> Written<'a> {
         self.objects.namespaces.contains(name)
     }
 
-    /// Where a field of a policy stands, or else the closest that is there around it. `None` if the policy is not there.
+    /// Where a field of a policy stands, or else the closest that is there around it. `None` if the policy is not there, or stands in no file.
     pub fn place(&mut self, policy: &PolicyName, path: &FieldPath) -> Option<Place> {
         let origin = self.objects.policies.get(policy)?.origin(path);
-        Some(self.report.place(origin))
+        self.report.place(origin)
     }
 
     /// What the input says beside its policies.
@@ -160,7 +160,7 @@ impl<'a> Written<'a> {
         let sources = self.sources;
         let read = || Objects::read(sources, Keep::Others).others;
         let origin = self.others.get_or_insert_with(read).get(object)?.origin(path);
-        Some(self.report.place(origin))
+        self.report.place(origin)
     }
 }
 

@@ -5,12 +5,13 @@
 use std::fs;
 use std::path::Path;
 
-use palisade_sources::read;
+use palisade_sources::{SourceText, read};
 
 fn files(root: &Path, paths: &[&str]) -> Vec<String> {
     let paths: Vec<_> = paths.iter().map(|path| root.join(path)).collect();
     let prefix = format!("{}/", root.display());
-    read(&paths).unwrap().iter().map(|source| source.file.strip_prefix(&prefix).unwrap().to_string()).collect()
+    let name = |source: &SourceText| source.file.name().unwrap().strip_prefix(&prefix).unwrap().to_string();
+    read(&paths).unwrap().iter().map(name).collect()
 }
 
 #[test]

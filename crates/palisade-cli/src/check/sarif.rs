@@ -75,7 +75,7 @@ struct Finding {
     rule_id: Option<&'static str>,
     level: &'static str,
     message: Message,
-    locations: [Location; 1],
+    locations: Vec<Location>,
     partial_fingerprints: Fingerprints,
 }
 
@@ -89,7 +89,17 @@ struct Fingerprints {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Location {
-    physical_location: PhysicalLocation,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    physical_location: Option<PhysicalLocation>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    logical_locations: Option<[LogicalLocation; 1]>,
+}
+
+/// What is no file: an object of a cluster.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct LogicalLocation {
+    fully_qualified_name: String,
 }
 
 #[derive(Serialize)]
@@ -116,8 +126,8 @@ struct Region {
 }
 
 /// The findings as a log of one run. What concerns no single place is shown at the beginning of a file, `first`: code scanning passes over
-/// results without a location.
-pub fn log(findings: &[Diagnostic], first: &str) -> serde_json::Result<String> {
+/// results without a location. Where there is no file the location is the object, if there is one.
+pub fn log(findings: &[Diagnostic], first: Option<&str>) -> serde_json::Result<String> {
     let rules = checks::ALL.iter().map(rule).collect();
     let driver = Driver { name: "palisade", version: env!("CARGO_PKG_VERSION"), rules };
     let results = findings.iter().map(|found| finding(found, first)).collect();
@@ -142,13 +152,14 @@ fn in_full(check: &Check) -> String {
     paragraphs.collect::<Vec<_>>().join("\n\n")
 }
 
-fn finding(finding: &Diagnostic, first: &str) -> Finding {
-    let location = finding.place.as_ref().map_or_else(|| beginning(first), location);
+fn finding(finding: &Diagnostic, first: Option<&str>) -> Finding {
+    let in_file = finding.place.as_ref().map(location).or_else(|| first.map(beginning));
+    let location = in_file.or_else(|| finding.object.clone().map(of_object));
     Finding {
         rule_id: finding.id,
         level: level(finding.level),
         message: Message { text: in_words(finding) },
-        locations: [location],
+        locations: location.into_iter().collect(),
         partial_fingerprints: Fingerprints { finding: super::key(finding).join("\n") },
     }
 }
@@ -164,7 +175,11 @@ fn beginning(file: &str) -> Location {
 
 fn at(file: &str, region: Region) -> Location {
     let artifact_location = Artifact { uri: uri(file, std::path::MAIN_SEPARATOR) };
-    Location { physical_location: PhysicalLocation { artifact_location, region } }
+    Location { physical_location: Some(PhysicalLocation { artifact_location, region }), logical_locations: None }
+}
+
+fn of_object(object: String) -> Location {
+    Location { physical_location: None, logical_locations: Some([LogicalLocation { fully_qualified_name: object }]) }
 }
 
 fn level(level: Level) -> &'static str {

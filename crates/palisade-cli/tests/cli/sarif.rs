@@ -35,7 +35,8 @@ fn log(files: &[(&str, &str)], arguments: &[&str]) -> (Value, Vec<Value>) {
     (log, results)
 }
 
-fn assert_valid(log: &Value) {
+/// Holds a log against the schema.
+pub fn assert_valid(log: &Value) {
     // A bracket that is too much, in the pattern of a language tag: most dialects of regular expressions refuse it.
     let schema = include_str!("sarif/sarif-schema-2.1.0.json").replace("{2}]?$", "{2}$");
     let schema: Value = serde_json::from_str(&schema).unwrap();

@@ -80,7 +80,7 @@ impl Scenario {
     /// The document, moved down by empty lines so that diagnostics name its place in the scenario.
     fn source_text(&self, object: &Manifest) -> SourceText {
         let text = format!("{}{}", "\n".repeat(object.line - 1), object.text);
-        SourceText { file: self.file.clone(), text }
+        SourceText { file: self.file.clone().into(), text }
     }
 
     fn delete(&self, objects: &mut Vec<&Manifest>, keys: &[(usize, ObjectKey)]) -> Result<(), Error> {
