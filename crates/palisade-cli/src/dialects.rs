@@ -14,10 +14,11 @@ pub fn tell_what_is_not_judged(dialect: Dialect) {
 
 /// Says on stderr by which rule exact sets of two dialects differ, if they may.
 pub fn tell_what_differs(one: Dialect, other: Dialect) {
-    let rule = &BLOCKS_HOLD_NO_PODS;
-    let follows = [one, other].into_iter().find(|dialect| dialect.has(rule));
-    if let Some(dialect) = follows.filter(|_| one.has(rule) != other.has(rule)) {
-        note(&format!("note: differences are by a rule of {dialect}, {rule}"));
+    let id = BLOCKS_HOLD_NO_PODS.id;
+    match (one.rule(id), other.rule(id)) {
+        (Some(rule), None) => note(&format!("note: differences are by a rule of {one}, {rule}")),
+        (None, Some(rule)) => note(&format!("note: differences are by a rule of {other}, {rule}")),
+        _ => {}
     }
     if [one, other].contains(&Dialect::NpGuard) {
         note("note: np-guard judges IPv4 alone, takes hostNetwork pods for pods as others, and a workload for one end");

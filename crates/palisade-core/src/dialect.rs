@@ -123,7 +123,8 @@ const KUBE_ROUTER: [Deviation; 2] = [
     told("D26", "established connections stay when a policy comes", "kube-router network policy controller"),
 ];
 
-const NP_GUARD: [Deviation; 1] = [BLOCKS_HOLD_NO_PODS];
+const NP_GUARD: [Deviation; 1] =
+    [Deviation { source: "np-guard/netpol-analyzer, its tests of connectivity", ..BLOCKS_HOLD_NO_PODS }];
 
 impl Dialect {
     /// Every dialect with its name.
@@ -151,9 +152,14 @@ impl Dialect {
         }
     }
 
+    /// Its own rule of an id.
+    pub fn rule(self, id: &str) -> Option<&'static Deviation> {
+        self.deviations().iter().find(|own| own.id == id)
+    }
+
     /// Whether it follows a rule.
     pub fn has(self, deviation: &Deviation) -> bool {
-        self.deviations().iter().any(|own| own.id == deviation.id)
+        self.rule(deviation.id).is_some()
     }
 }
 
