@@ -26,13 +26,14 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use palisade_core::{Diagnostic, Level, NetworkPolicy, Place, PolicyName};
-use palisade_sources::{ObjectRef, Parsed, SourceText, Written};
+use palisade_sources::{ObjectRef, Parsed, Written};
 
 use allowed::Allowed;
 
 /// Everything that is to be said about an input, sorted by place: what reading it told, and what the selected checks found. Each has an id.
-pub fn check(sources: &[SourceText], parsed: &Parsed, selection: &Selection) -> Vec<Diagnostic> {
-    let mut written = Written::read(sources);
+///
+/// Both come from [`palisade_sources::parse_written`].
+pub fn check(parsed: &Parsed, mut written: Written<'_>, selection: &Selection) -> Vec<Diagnostic> {
     let found = findings(parsed, &written, selection);
     let allowed = Allowed::read(parsed.snapshot.policies.keys(), &written);
     let mut diagnostics: Vec<Diagnostic> = found.into_iter().map(|found| found.placed(&mut written)).collect();

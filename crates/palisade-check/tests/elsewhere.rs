@@ -1,8 +1,9 @@
 //! What other implementations read otherwise is told where the input shows that it matters, and nowhere else.
 
-use palisade_check::{Selection, check};
+mod found;
+
+use palisade_check::Selection;
 use palisade_core::Dialect;
-use palisade_sources::{Options, SourceText, parse};
 
 const POD: &str = "---\napiVersion: v1\nkind: Pod\nmetadata: {namespace: shop, name: web, labels: {app: web}}\nspec: {nodeName: n1, containers: [{name: a}]}\nstatus: {podIPs: [{ip: 10.1.0.4}]}\n";
 const NODE: &str = "---\napiVersion: v1\nkind: Node\nmetadata: {name: n1}\nstatus: {addresses: [{type: InternalIP, address: 10.99.0.7}]}\n";
@@ -16,9 +17,8 @@ fn policy(name: &str, annotations: &str, rules: &str) -> String {
 /// Expects these ids of group X.
 #[track_caller]
 fn expect(dialect: Dialect, objects: &[&str], expected: &[&str]) {
-    let sources = [SourceText { file: "p.yaml".into(), text: objects.concat() }];
     let selection = Selection { select: vec!["X".to_string()], dialect, ..Selection::default() };
-    let found = check(&sources, &parse(&sources, &Options::default()), &selection);
+    let found = found::in_text(&objects.concat(), &selection);
     let ids: Vec<&str> = found.iter().filter_map(|found| found.id).collect();
     assert_eq!(ids, expected, "{objects:?}\n{found:#?}");
 }

@@ -1,7 +1,8 @@
 //! What good manifests have is not told, and what is close by is.
 
-use palisade_check::{Selection, check};
-use palisade_sources::{Options, SourceText, parse};
+mod found;
+
+use palisade_check::Selection;
 
 const NODES: &str = "---\napiVersion: v1\nkind: Node\nmetadata: {name: n1}\nstatus: {addresses: [{type: InternalIP, address: 10.99.0.1}]}\n---\napiVersion: v1\nkind: Node\nmetadata: {name: n2}\nstatus: {addresses: [{type: InternalIP, address: 10.99.0.2}]}\n";
 
@@ -22,9 +23,8 @@ fn policy(subjects: &str, types: &str, rules: &str) -> String {
 /// Expects what one check finds.
 #[track_caller]
 fn expect(id: &str, objects: &[&str], count: usize) {
-    let sources = [SourceText { file: "p.yaml".into(), text: objects.concat() }];
     let selection = Selection { select: vec![id.to_string()], ..Selection::default() };
-    let found = check(&sources, &parse(&sources, &Options::default()), &selection);
+    let found = found::in_text(&objects.concat(), &selection);
     let of_check = found.iter().filter(|found| found.id == Some(id)).count();
     assert_eq!(of_check, count, "{}\n{found:#?}", objects.concat());
 }

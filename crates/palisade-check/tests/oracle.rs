@@ -7,7 +7,7 @@ use std::sync::Arc;
 use palisade_check::{Selection, check};
 use palisade_core::{Diagnostic, Direction, Family, NetworkPolicy, Ports, Snapshot};
 use palisade_sim::{Answer, explain};
-use palisade_sources::{Options, SourceText, parse};
+use palisade_sources::{Options, SourceText, parse_written};
 use palisade_testkit::manifest::to_yaml;
 use palisade_testkit::random::{Case, case};
 
@@ -24,8 +24,8 @@ fn what_is_called_dead_changes_no_verdict() {
         let case = case(seed, FLOWS);
         let text = to_yaml(&case.snapshot);
         let sources = [SourceText { file: "random.yaml".into(), text }];
-        let parsed = parse(&sources, &Options::default());
-        for finding in check(&sources, &parsed, &Selection::default()) {
+        let (parsed, written) = parse_written(&sources, &Options::default());
+        for finding in check(&parsed, written, &Selection::default()) {
             let Some(id) = finding.id.filter(|id| DEAD.contains(id)) else { continue };
             *tried.entry(id).or_default() += 1;
             let without = without(&parsed.snapshot, &finding);
@@ -50,8 +50,8 @@ fn policies_that_are_called_dead_go_together() {
     for seed in 0..CASES {
         let case = case(seed, FLOWS);
         let sources = [SourceText { file: "random.yaml".into(), text: to_yaml(&case.snapshot) }];
-        let parsed = parse(&sources, &Options::default());
-        let found = check(&sources, &parsed, &Selection::default());
+        let (parsed, written) = parse_written(&sources, &Options::default());
+        let found = check(&parsed, written, &Selection::default());
         let dead = found.iter().filter(|finding| matches!(finding.id, Some("NP046" | "NP047")));
         let without = dead.fold(parsed.snapshot.clone(), |snapshot, finding| without(&snapshot, finding));
         gone += parsed.snapshot.policies.len() - without.policies.len();

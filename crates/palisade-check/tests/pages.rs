@@ -2,20 +2,20 @@
 #![expect(clippy::disallowed_methods, reason = "reads and writes the project's own reference")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod found;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use palisade_check::{Check, Selection, check, checks};
+use palisade_check::{Check, Selection, checks};
 use palisade_core::{Diagnostic, Dialect};
-use palisade_sources::{Options, SourceText, parse};
 
 /// What is found in an example of a check, which is selected only if it has to be.
 fn findings(of: &Check, text: &str) -> Vec<Diagnostic> {
-    let sources = [SourceText { file: "example.yaml".into(), text: text.to_string() }];
     let select = if of.opt_in { vec![of.id.to_string()] } else { Vec::new() };
     let selection = Selection { select, dialect: dialect(of), ..Selection::default() };
-    check(&sources, &parse(&sources, &Options::default()), &selection)
+    found::in_text(text, &selection)
 }
 
 /// The dialect that a page speaks of.
@@ -58,9 +58,8 @@ fn a_check_that_has_to_be_selected_says_so() {
     for check in checks::ALL {
         assert_eq!(check.page.contains(&format!("--select {}", check.id)), check.opt_in, "{}", check.id);
         let [bad, _] = examples(check);
-        let sources = [SourceText { file: "example.yaml".into(), text: bad.to_string() }];
         let selection = Selection { dialect: dialect(check), ..Selection::default() };
-        let found = palisade_check::check(&sources, &parse(&sources, &Options::default()), &selection);
+        let found = found::in_text(bad, &selection);
         assert_eq!(found.iter().any(|found| found.id == Some(check.id)), !check.opt_in, "{}: {found:#?}", check.id);
     }
 }
@@ -82,7 +81,7 @@ fn the_examples_of_the_repository_have_no_finding() {
         let mut sources = palisade_sources::read(std::slice::from_ref(&directory)).unwrap();
         // The config file of kube-restrict-ip is no manifest.
         sources.retain(|source| !source.file.name().unwrap().ends_with("kube-restrict-ip/config.yaml"));
-        let found = check(&sources, &parse(&sources, &Options::default()), &Selection::default());
+        let found = found::in_sources(&sources, &Selection::default());
         assert!(found.is_empty(), "{}: {found:#?}", directory.display());
     }
 }

@@ -1,8 +1,9 @@
 //! Where checks would have to guess they are silent, and where they need not they tell.
 
-use palisade_check::{Selection, check};
+mod found;
+
+use palisade_check::Selection;
 use palisade_core::Diagnostic;
-use palisade_sources::{Options, SourceText, parse};
 
 const POLICY: &str = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {namespace: shop, name: web}\n";
 const WEB: &str = "---\napiVersion: v1\nkind: Pod\nmetadata: {namespace: shop, name: web, labels: {app: web}}\nspec: {containers: [{name: a, ports: [{name: http, containerPort: 8080}]}]}\n";
@@ -17,8 +18,7 @@ fn expect(spec: &str, others: &str, expected: &[&str]) {
 }
 
 fn findings(spec: &str, others: &str) -> Vec<Diagnostic> {
-    let sources = [SourceText { file: "p.yaml".into(), text: format!("{POLICY}spec: {spec}\n{others}") }];
-    check(&sources, &parse(&sources, &Options::default()), &Selection::default())
+    found::in_text(&format!("{POLICY}spec: {spec}\n{others}"), &Selection::default())
 }
 
 #[track_caller]
@@ -222,8 +222,7 @@ fn an_annotation_silences_what_it_names_and_nothing_that_cannot_be_read() {
         let text = format!(
             "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{namespace: shop, name: web, annotations: {{palisade.dev/allow: '{ids}'}}}}\nspec: {{podSelector: {{}}, policyTypes: [Ingress], ingress: [{rule}]}}\n"
         );
-        let sources = [SourceText { file: "p.yaml".into(), text }];
-        let found = check(&sources, &parse(&sources, &Options::default()), &Selection::default());
+        let found = found::in_text(&text, &Selection::default());
         found.iter().filter_map(|found| found.id).collect::<Vec<_>>()
     };
     assert_eq!(annotated("NP023", "{}"), [] as [&str; 0]);
@@ -387,9 +386,8 @@ fn what_is_open_to_everybody_is_told_once() {
 /// Expects these ids of an input without a policy of its own, of one check or all that are not opt-in.
 #[track_caller]
 fn expect_of(text: &str, select: &[&str], expected: &[&str]) {
-    let sources = [SourceText { file: "p.yaml".into(), text: text.to_string() }];
     let select = select.iter().map(|word| (*word).to_string()).collect();
-    let found = check(&sources, &parse(&sources, &Options::default()), &Selection { select, ..Selection::default() });
+    let found = found::in_text(text, &Selection { select, ..Selection::default() });
     let ids: Vec<&str> = found.iter().filter_map(|found| found.id).collect();
     assert_eq!(ids, expected, "{text}\n{found:#?}");
 }

@@ -10,13 +10,11 @@ use anyhow::Context as _;
 use palisade_check::{Selection, checks};
 use palisade_core::{Diagnostic, Level};
 use palisade_report::json;
-use palisade_sources::{Parsed, SourceText};
+use palisade_sources::SourceText;
 
 use crate::args::{CheckArguments, FindingsFormat};
 use crate::diagnostics;
-#[cfg(target_os = "linux")]
-use crate::input::said_by;
-use crate::input::{manifests, unanswerable};
+use crate::input::{defaults, manifests, unanswerable};
 use crate::output::{Exit, Hinted, note};
 
 use baseline::Baseline;
@@ -30,10 +28,11 @@ pub fn run(arguments: &CheckArguments) -> anyhow::Result<Exit> {
         known(word)?;
     }
     let baseline = arguments.baseline.as_deref().map(Baseline::read).transpose()?;
-    let (sources, parsed) = arguments.read()?;
+    let sources = arguments.texts()?;
+    let (parsed, written) = palisade_sources::parse_written(&sources, &defaults());
     let selection =
         Selection { select: arguments.select.clone(), ignore: arguments.ignore.clone(), dialect: arguments.dialect };
-    let mut findings = palisade_check::check(&sources, &parsed, &selection);
+    let mut findings = palisade_check::check(&parsed, written, &selection);
     if let Some(mut baseline) = baseline {
         findings.retain(|finding| !baseline.takes(finding));
         if baseline.left() > 0 {
@@ -51,11 +50,11 @@ pub fn run(arguments: &CheckArguments) -> anyhow::Result<Exit> {
 }
 
 impl CheckArguments {
-    /// The texts to check, and what they say.
-    fn read(&self) -> anyhow::Result<(Vec<SourceText>, Parsed)> {
+    /// The texts to check.
+    fn texts(&self) -> anyhow::Result<Vec<SourceText>> {
         #[cfg(target_os = "linux")]
         if self.live.cluster {
-            return Ok(said_by(crate::live::read_for_checks(&self.live)?));
+            return crate::live::read_for_checks(&self.live);
         }
         let paths: Vec<_> = self.paths.iter().chain(&self.filenames).cloned().collect();
         manifests(&paths)

@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use anyhow::{Context as _, anyhow};
 use palisade_core::{Diagnostic, Flow, Snapshot};
 use palisade_sim::ResolveError;
-use palisade_sources::{Options, Parsed, SourceText, restrict_ip};
+use palisade_sources::{Options, Parsed, SourceText, Written, restrict_ip};
 
 use crate::args::{InputArguments, LeftOutArguments};
 use crate::diagnostics;
@@ -70,22 +70,21 @@ impl InputArguments {
 
     /// Reads the input; its diagnostics are printed here only if there is no answer.
     pub fn parse(&self) -> anyhow::Result<(Snapshot, Vec<Diagnostic>)> {
-        answer(self.said_by(&self.texts()?)?)
+        let mut parsed = palisade_sources::parse(&self.texts()?, &self.options());
+        self.add_configs(&mut parsed)?;
+        answer(parsed)
     }
 
-    /// The texts of the input for checks, and what they say, with whatever is wrong with it.
-    pub fn read_for_checks(&self) -> anyhow::Result<(Vec<SourceText>, Parsed)> {
-        let texts = self.texts_for_checks()?;
-        let parsed = self.said_by(&texts)?;
-        Ok((texts, parsed))
+    /// What texts and the config files say, for checks, with whatever is wrong with them.
+    pub fn parse_written<'t>(&self, texts: &'t [SourceText]) -> anyhow::Result<(Parsed, Written<'t>)> {
+        let (mut parsed, written) = palisade_sources::parse_written(texts, &self.options());
+        self.add_configs(&mut parsed)?;
+        Ok((parsed, written))
     }
 
-    /// What texts and the config files say.
-    fn said_by(&self, texts: &[SourceText]) -> anyhow::Result<Parsed> {
-        let configs = palisade_sources::read_files(&self.configs)?;
-        let mut parsed = palisade_sources::parse(texts, &self.options());
-        restrict_ip::add(&mut parsed, &configs);
-        Ok(parsed)
+    fn add_configs(&self, parsed: &mut Parsed) -> anyhow::Result<()> {
+        restrict_ip::add(parsed, &palisade_sources::read_files(&self.configs)?);
+        Ok(())
     }
 
     fn texts(&self) -> anyhow::Result<Vec<SourceText>> {
@@ -96,7 +95,8 @@ impl InputArguments {
         Ok(palisade_sources::read(&self.paths)?)
     }
 
-    fn texts_for_checks(&self) -> anyhow::Result<Vec<SourceText>> {
+    /// The texts of the input, with all that checks ask of a cluster.
+    pub fn texts_for_checks(&self) -> anyhow::Result<Vec<SourceText>> {
         #[cfg(target_os = "linux")]
         if self.live.cluster {
             return crate::live::read_for_checks(&self.live);
@@ -121,23 +121,22 @@ pub fn refuse_sharing_stdin<'p>(read: impl Iterator<Item = (&'p Path, &'static s
     }
 }
 
-/// The text of manifests, and what it says, with whatever is wrong with it.
-pub fn manifests(paths: &[PathBuf]) -> anyhow::Result<(Vec<SourceText>, Parsed)> {
+/// The texts of manifests.
+pub fn manifests(paths: &[PathBuf]) -> anyhow::Result<Vec<SourceText>> {
     refuse_sharing_stdin(paths.iter().map(|path| (path.as_path(), "objects")))?;
-    Ok(said_by(palisade_sources::read(paths)?))
+    Ok(palisade_sources::read(paths)?)
 }
 
-/// Texts, and what they say, with what stands in by default for what they leave out.
-pub fn said_by(texts: Vec<SourceText>) -> (Vec<SourceText>, Parsed) {
-    let parsed = palisade_sources::parse(&texts, &Options { now: now(), ..Options::default() });
-    (texts, parsed)
+/// What stands in by default for what manifests leave out.
+pub fn defaults() -> Options {
+    Options { now: now(), ..Options::default() }
 }
 
 /// What manifests say, without what stands in elsewhere for addresses that they leave out; its diagnostics are printed.
 #[cfg(target_os = "linux")]
 pub fn snapshot_as_written(paths: &[PathBuf]) -> anyhow::Result<Snapshot> {
-    let (_, parsed) = manifests(paths)?;
-    let (mut snapshot, diagnostics) = answer(parsed)?;
+    let texts = manifests(paths)?;
+    let (mut snapshot, diagnostics) = answer(palisade_sources::parse(&texts, &defaults()))?;
     diagnostics::print(&diagnostics);
     for node in snapshot.nodes.values_mut().filter(|node| node.assumed) {
         Arc::make_mut(node).addresses.clear();

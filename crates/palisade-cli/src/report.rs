@@ -30,8 +30,9 @@ pub struct ReportArguments {
 /// Runs the command.
 pub fn run(arguments: &ReportArguments) -> anyhow::Result<Exit> {
     arguments.input.refuse_sharing_stdin(None)?;
-    let (sources, parsed) = arguments.input.read_for_checks()?;
-    let findings = palisade_check::check(&sources, &parsed, &Selection::default());
+    let sources = arguments.input.texts_for_checks()?;
+    let (parsed, written) = arguments.input.parse_written(&sources)?;
+    let findings = palisade_check::check(&parsed, written, &Selection::default());
     let (snapshot, _) = answer(parsed)?;
     let left_out = what_is_left_out(&[&snapshot]);
     let about = arguments.input.path_names();

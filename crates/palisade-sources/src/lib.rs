@@ -65,6 +65,7 @@ use palisade_core::{BanList, Diagnostic, Family, Snapshot};
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use document::Document;
 use objects::Reader;
 use report::Report;
 
@@ -119,6 +120,18 @@ pub struct Parsed {
 
 /// Reads manifests. Total, deterministic, without a clock and without I/O.
 pub fn parse(sources: &[SourceText], options: &Options) -> Parsed {
+    parse_each(sources, options, |_, _| {})
+}
+
+/// The same, with what checks ask of manifests as they are written.
+pub fn parse_written<'a>(sources: &'a [SourceText], options: &Options) -> (Parsed, Written<'a>) {
+    let mut written = Written::new(sources);
+    let parsed = parse_each(sources, options, |number, document| written.add(number, document));
+    (parsed, written)
+}
+
+/// Reads manifests, and hands each document on.
+fn parse_each<'a>(sources: &'a [SourceText], options: &Options, mut each: impl FnMut(usize, Document<'a>)) -> Parsed {
     let mut report = Report::new(sources);
     let mut reader = Reader::new(&mut report, &options.limits);
     let mut documents = 0;
@@ -126,6 +139,7 @@ pub fn parse(sources: &[SourceText], options: &Options) -> Parsed {
         for document in document::documents(&source.text) {
             documents += 1;
             reader.document(number, &document);
+            each(number, document);
         }
     }
     let Reader { objects, mut reading, untold, seen, .. } = reader;

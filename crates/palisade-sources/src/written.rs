@@ -10,7 +10,7 @@ pub use facts::{Facts, Webhook};
 use palisade_core::{NamespaceName, ObjectName, Place, PolicyName};
 
 use crate::SourceText;
-use crate::document;
+use crate::document::{self, Document};
 use crate::metadata::Scope;
 use crate::objects::kind::Kind;
 use crate::report::{Origin, Report};
@@ -110,10 +110,14 @@ pub struct Written<'a> {
 }
 
 impl<'a> Written<'a> {
-    /// Reads them. What is broken is left out, and so is what has no name.
-    pub fn read(sources: &'a [SourceText]) -> Written<'a> {
-        let objects = Objects::read(sources, Keep::Policies);
-        Written { sources, objects, others: None, report: Report::new(sources) }
+    /// None yet.
+    pub(crate) fn new(sources: &'a [SourceText]) -> Written<'a> {
+        Written { sources, objects: Objects::none(Keep::Policies), others: None, report: Report::new(sources) }
+    }
+
+    /// Takes those of a document. What is broken is left out, and so is what has no name.
+    pub(crate) fn add(&mut self, source: usize, document: Document<'a>) {
+        self.objects.add_document(source, document);
     }
 
     /// Whether it holds a policy.
@@ -158,7 +162,14 @@ impl<'a> Written<'a> {
     /// Where a field of an object that is no policy stands, as [`Written::place`] has those of policies.
     pub fn place_of(&mut self, object: &ObjectRef, path: &FieldPath) -> Option<Place> {
         let sources = self.sources;
-        let read = || Objects::read(sources, Keep::Others).others;
+        let read = || {
+            let mut objects = Objects::none(Keep::Others);
+            for (source, text) in sources.iter().enumerate() {
+                let documents = document::documents(&text.text).into_iter();
+                documents.for_each(|document| objects.add_document(source, document));
+            }
+            objects.others
+        };
         let origin = self.others.get_or_insert_with(read).get(object)?.origin(path);
         self.report.place(origin)
     }
@@ -187,17 +198,15 @@ struct Object<'a> {
 }
 
 impl<'a> Objects<'a> {
-    fn read(sources: &'a [SourceText], keep: Keep) -> Objects<'a> {
+    fn none(keep: Keep) -> Objects<'a> {
         let (policies, others, namespaces) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
-        let mut objects = Objects { keep, policies, others, namespaces, facts: Facts::default() };
-        for (source, text) in sources.iter().enumerate() {
-            for document in document::documents(&text.text) {
-                if document.broken.is_none() {
-                    objects.add(Object { tree: document.tree, source, line: document.line }, None);
-                }
-            }
+        Objects { keep, policies, others, namespaces, facts: Facts::default() }
+    }
+
+    fn add_document(&mut self, source: usize, Document { tree, line, broken }: Document<'a>) {
+        if broken.is_none() {
+            self.add(Object { tree, source, line }, None);
         }
-        objects
     }
 
     /// Adds an object, or the items of a list; an item of a typed list may leave out the kind and version that `inherited` holds.

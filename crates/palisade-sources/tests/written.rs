@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 use palisade_core::PolicyName;
-use palisade_sources::{FieldPath, Form, SourceText, Written};
+use palisade_sources::{FieldPath, Form, Options, SourceText, parse_written};
 
 const YAML: &str = "\
 apiVersion: networking.k8s.io/v1
@@ -34,14 +34,14 @@ fn spec() -> FieldPath {
 
 fn place(text: &str, path: &FieldPath) -> (usize, usize, usize) {
     let sources = source("p.yaml", text);
-    let place = Written::read(&sources).place(&PolicyName::new("default", "p"), path).unwrap();
+    let place = parse_written(&sources, &Options::default()).1.place(&PolicyName::new("default", "p"), path).unwrap();
     (place.line, place.column, place.width)
 }
 
 #[test]
 fn what_is_empty_is_told_from_what_is_absent() {
     let sources = source("p.yaml", YAML);
-    let written = Written::read(&sources);
+    let (_, written) = parse_written(&sources, &Options::default());
     let form = |path: FieldPath| written.form(&PolicyName::new("default", "p"), &path);
     assert_eq!(form(spec().field("ingress").item(0).field("from")), Form::List(0));
     assert_eq!(form(spec().field("egress").item(0).field("to")), Form::Null);
@@ -67,7 +67,7 @@ fn fields_have_places_in_lists_of_json() {
 #[test]
 fn namespaces_that_have_an_object_are_known() {
     let sources = source("p.json", JSON);
-    let written = Written::read(&sources);
+    let (_, written) = parse_written(&sources, &Options::default());
     assert!(written.has_namespace("seen"));
     assert!(!written.has_namespace("default"));
 }

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use palisade_check::Selection;
 use palisade_core::{Diagnostic, Dialect, Level, Snapshot};
 use palisade_reach::Reach;
-use palisade_sources::{FieldPath, Options, SourceText, Written, parse};
+use palisade_sources::{FieldPath, Options, Written, parse, parse_written};
 
 use super::{assert_places, source};
 use crate::{mutation, seed};
@@ -24,16 +24,17 @@ pub fn text(bytes: &[u8]) {
 fn check(text: String) {
     let sources = [source(text)];
     let options = Options::default();
-    let (first, second) = (parse(&sources, &options), parse(&sources, &options));
+    let (first, mut written) = parse_written(&sources, &options);
+    let second = parse(&sources, &options);
     assert_eq!(first.snapshot, second.snapshot);
     assert_eq!(first.diagnostics, second.diagnostics);
     assert_places(&sources[0].text, &first.diagnostics);
     assert_closed(&first.snapshot);
-    assert_written(&first.snapshot, &sources);
+    assert_written(&first.snapshot, &mut written);
 
     // Every check, also those that are opt-in.
     let selection = Selection { select: vec!["NP".to_string()], dialect: Dialect::Cilium, ..Selection::default() };
-    let found = palisade_check::check(&sources, &first, &selection);
+    let found = palisade_check::check(&first, written, &selection);
     assert_places(&sources[0].text, &found);
     let errors = |found: &[Diagnostic]| found.iter().filter(|one| one.level == Level::Error).count();
     assert!(errors(&found) >= errors(&first.diagnostics), "a check hides what cannot be read");
@@ -54,8 +55,7 @@ fn assert_closed(snapshot: &Snapshot) {
 }
 
 /// What is read is found again as it is written.
-fn assert_written(snapshot: &Snapshot, sources: &[SourceText]) {
-    let mut written = Written::read(sources);
+fn assert_written(snapshot: &Snapshot, written: &mut Written<'_>) {
     for policy in snapshot.policies.values().filter(|policy| policy.unreadable.is_none()) {
         let is_invented = policy.name.name.starts_with("unnamed-");
         let place = written.place(&policy.name, &FieldPath::root().field("spec").field("podSelector"));
