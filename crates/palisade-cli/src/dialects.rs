@@ -27,6 +27,18 @@ pub fn tell_what_differs(one: Dialect, other: Dialect) {
     tell_what_is_not_judged(other);
 }
 
+/// An error for the bare text of the API: exact sets have no word for what it leaves open.
+pub fn refuse_undefined(dialects: &[Dialect]) -> Result<(), Hinted> {
+    if dialects.contains(&Dialect::Kubernetes) {
+        return Err(Hinted {
+            message: "kubernetes leaves flows open, and exact sets know no such thing".to_string(),
+            hint: "palisade diff -f PATH --dialect cilium --dialect palisade shows them all; 'palisade explain' has single ones"
+                .to_string(),
+        });
+    }
+    Ok(())
+}
+
 /// An error for np-guard's, which has no verdicts on single flows.
 pub fn refuse_without_flows(dialect: Dialect) -> Result<(), Hinted> {
     if dialect == Dialect::NpGuard {

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use crate::args::{DiffArguments, DiffFormat, InputArguments};
 #[cfg(target_os = "linux")]
 use crate::diagnostics;
-use crate::dialects::tell_what_differs;
+use crate::dialects::{refuse_undefined, tell_what_differs};
 #[cfg(target_os = "linux")]
 use crate::input::answer;
 use crate::input::refuse_sharing_stdin;
@@ -30,6 +30,7 @@ use why::Sides;
 /// Runs the command.
 pub fn run(arguments: &DiffArguments) -> anyhow::Result<Exit> {
     let (one, other) = arguments.dialects()?;
+    refuse_undefined(&[one, other])?;
     let (old, new) = arguments.snapshots()?;
     let new = new.as_ref().unwrap_or(&old);
     tell_what_is_left_out(&[&old, new]);

@@ -3,8 +3,8 @@
 use std::io::{self, BufWriter, Write as _};
 
 use anyhow::Context as _;
-use palisade_core::{Audit, Verdict};
-use palisade_sim::{Explanation, explain_as};
+use palisade_core::{Audit, Dialect, Family, Snapshot, Verdict};
+use palisade_sim::{Answer, Explanation, ResolveError, explain_as};
 use serde_json::{Map, Value, json};
 
 use crate::args::{ExplainArguments, OutputFormat};
@@ -23,25 +23,70 @@ pub fn run(arguments: &ExplainArguments) -> anyhow::Result<Exit> {
     }
     let snapshot = arguments.input.snapshot()?;
     let families = arguments.family.families();
-    let explanations = all_resolved(&flows, |given| explain_as(&snapshot, &given.flow, families, dialect))?;
+    let judged = all_resolved(&flows, |given| Judged::new(&snapshot, given, families, dialect))?;
     tell_what_is_not_judged(dialect);
-    let denied = explanations.iter().any(|explanation| explanation.answer().verdict == Verdict::Deny);
-    print(arguments.output, flows.iter().zip(&explanations)).context("cannot write the answer")?;
+    let denied = judged.iter().any(|judged| judged.explanation.answer().verdict == Verdict::Deny);
+    print(arguments.output, flows.iter().zip(&judged)).context("cannot write the answer")?;
     Ok(if denied { Exit::Found } else { Exit::Clean })
 }
 
-fn print<'a>(format: OutputFormat, answers: impl Iterator<Item = (&'a GivenFlow, &'a Explanation)>) -> io::Result<()> {
+/// What is decided about a flow.
+struct Judged {
+    explanation: Explanation,
+    /// The same in the broadest reading, where a dialect leaves open which of the two it is, and the verdicts differ.
+    broadest: Option<Explanation>,
+}
+
+impl Judged {
+    fn new(
+        snapshot: &Snapshot,
+        given: &GivenFlow,
+        families: &[Family],
+        dialect: Dialect,
+    ) -> Result<Judged, ResolveError> {
+        let explanation = explain_as(snapshot, &given.flow, families, dialect)?;
+        let broadest = dialect.broadest().map(|broadest| explain_as(snapshot, &given.flow, families, broadest));
+        let broadest = broadest.transpose()?;
+        let broadest = broadest.filter(|broadest| broadest.answer().verdict != explanation.answer().verdict);
+        Ok(Judged { explanation, broadest })
+    }
+
+    /// The verdict in a word.
+    fn verdict(&self) -> &'static str {
+        if self.broadest.is_some() { "undefined" } else { self.explanation.answer().verdict.name() }
+    }
+
+    /// The same of one family.
+    fn verdict_in(&self, family: Family, answer: Answer) -> &'static str {
+        let broadest = self.broadest.as_ref().and_then(|broadest| broadest.families().get(&family).copied());
+        let differs = broadest.is_some_and(|broadest| broadest.verdict != answer.verdict);
+        if differs { "undefined" } else { answer.verdict.name() }
+    }
+
+    fn text(&self) -> String {
+        let Some(broadest) = &self.broadest else { return self.explanation.to_string() };
+        let mut lines = vec![format!("{}: undefined", self.explanation.flow)];
+        for (name, explanation) in [("narrowly", &self.explanation), ("broadly", broadest)] {
+            lines.push(format!("  read {name}: {}", explanation.answer()));
+            lines.extend(explanation.reasons().into_iter().map(|reason| format!("    {reason}")));
+        }
+        lines.join("\n")
+    }
+}
+
+fn print<'a>(format: OutputFormat, answers: impl Iterator<Item = (&'a GivenFlow, &'a Judged)>) -> io::Result<()> {
     let mut out = BufWriter::new(io::stdout().lock());
-    for (given, explanation) in answers {
+    for (given, judged) in answers {
         match format {
-            OutputFormat::Text => writeln!(out, "{explanation}")?,
-            OutputFormat::Json => writeln!(out, "{}", to_json(given, explanation))?,
+            OutputFormat::Text => writeln!(out, "{}", judged.text())?,
+            OutputFormat::Json => writeln!(out, "{}", to_json(given, judged))?,
         }
     }
     out.flush()
 }
 
-fn to_json(given: &GivenFlow, explanation: &Explanation) -> Value {
+fn to_json(given: &GivenFlow, judged: &Judged) -> Value {
+    let explanation = &judged.explanation;
     let answer = explanation.answer();
     let shadow_families = explanation.shadow_families();
     let families: Map<String, Value> = explanation
@@ -50,7 +95,7 @@ fn to_json(given: &GivenFlow, explanation: &Explanation) -> Value {
         .map(|(family, answer)| {
             let audit = Audit::between(answer.verdict, shadow_families.get(&family).unwrap_or(&answer).verdict);
             let value = json!({
-                "verdict": answer.verdict.name(),
+                "verdict": judged.verdict_in(family, answer),
                 "assumed": answer.assumed,
                 "audit": audit.map(Audit::name),
             });
@@ -60,7 +105,7 @@ fn to_json(given: &GivenFlow, explanation: &Explanation) -> Value {
     let audit = explanation.audit();
     json!({
         "flow": given.text,
-        "verdict": answer.verdict.name(),
+        "verdict": judged.verdict(),
         "assumed": answer.assumed,
         "families": families,
         "reasons": explanation.reasons(),

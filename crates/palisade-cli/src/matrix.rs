@@ -9,13 +9,14 @@ use palisade_reach::{Edge, Families, Reach, TrafficSet, united};
 use palisade_report::json;
 
 use crate::args::{MatrixArguments, MatrixFormat};
-use crate::dialects::tell_what_is_not_judged;
+use crate::dialects::{refuse_undefined, tell_what_is_not_judged};
 use crate::output::Exit;
 use crate::wanted::{Wanted, tell_what_is_left_out};
 
 /// Runs the command.
 pub fn run(arguments: &MatrixArguments) -> anyhow::Result<Exit> {
     arguments.input.refuse_sharing_stdin(None)?;
+    refuse_undefined(&[arguments.dialect])?;
     let snapshot = arguments.input.snapshot()?;
     tell_what_is_left_out(&[&snapshot]);
     tell_what_is_not_judged(arguments.dialect);

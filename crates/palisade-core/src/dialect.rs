@@ -8,6 +8,9 @@ pub enum Dialect {
     /// That of docs/semantics.md, which Palisade enforces.
     #[default]
     Palisade,
+    /// The text of the API, which leaves open whether an `ipBlock` holds pods and nodes. By its rules it holds none: what then is denied, and
+    /// allowed by Palisade, is undefined.
+    Kubernetes,
     /// That of netpol-analyzer of np-guard: IPv4 alone; an `ipBlock` never holds a pod; hostNetwork pods are pods as others; the pods of a
     /// workload are one end, which its first pod stands for, without flows among themselves. Of flows of nodes and Services it says nothing.
     NpGuard,
@@ -123,13 +126,22 @@ const KUBE_ROUTER: [Deviation; 2] = [
     told("D26", "established connections stay when a policy comes", "kube-router network policy controller"),
 ];
 
+const OPEN: &str =
+    "networking.k8s.io/v1 IPBlock; kubernetes.io, Network Policies: 'These should be cluster-external IPs'";
+
+const KUBERNETES: [Deviation; 2] = [
+    Deviation { says: "it is left open whether an ipBlock holds pods", source: OPEN, ..BLOCKS_HOLD_NO_PODS },
+    Deviation { says: "it is left open whether an ipBlock holds nodes", source: OPEN, ..BLOCKS_HOLD_NO_NODES },
+];
+
 const NP_GUARD: [Deviation; 1] =
     [Deviation { source: "np-guard/netpol-analyzer, its tests of connectivity", ..BLOCKS_HOLD_NO_PODS }];
 
 impl Dialect {
     /// Every dialect with its name.
-    pub const NAMES: [(Dialect, &'static str); 8] = [
+    pub const NAMES: [(Dialect, &'static str); 9] = [
         (Dialect::Palisade, "palisade"),
+        (Dialect::Kubernetes, "kubernetes"),
         (Dialect::NpGuard, "np-guard"),
         (Dialect::Calico, "calico"),
         (Dialect::Cilium, "cilium"),
@@ -143,6 +155,7 @@ impl Dialect {
     pub fn deviations(self) -> &'static [Deviation] {
         match self {
             Dialect::Palisade => &[],
+            Dialect::Kubernetes => &KUBERNETES,
             Dialect::NpGuard => &NP_GUARD,
             Dialect::Calico => &CALICO,
             Dialect::Cilium | Dialect::GkeDataplaneV2 => &CILIUM,
@@ -150,6 +163,11 @@ impl Dialect {
             Dialect::Aws => &AWS,
             Dialect::KubeRouter => &KUBE_ROUTER,
         }
+    }
+
+    /// The other reading that it leaves open, which allows whatever its own does; where the two differ, a flow is undefined.
+    pub fn broadest(self) -> Option<Dialect> {
+        (self == Dialect::Kubernetes).then_some(Dialect::Palisade)
     }
 
     /// Its own rule of an id.

@@ -94,16 +94,14 @@ impl Question<'_> {
 
     /// Whether a block that holds the address holds whoever has it.
     fn ask_dialect(&self) -> Result<(), (u8, PeerProblem)> {
-        let deviation = match self.peer.owner {
+        let rule = match self.peer.owner {
             Owner::Pod(_) => &BLOCKS_HOLD_NO_PODS,
             Owner::Node => &BLOCKS_HOLD_NO_NODES,
             Owner::Server(_) | Owner::Outside => return Ok(()),
         };
-        if self.dialect.has(deviation) {
-            return Err((
-                4,
-                PeerProblem::Dialect { peer: Box::new(self.peer.clone()), dialect: self.dialect, deviation },
-            ));
+        if let Some(deviation) = self.dialect.rule(rule.id) {
+            let peer = Box::new(self.peer.clone());
+            return Err((4, PeerProblem::Dialect { peer, dialect: self.dialect, deviation }));
         }
         Ok(())
     }

@@ -8,10 +8,8 @@ use crate::elsewhere::{lets_all_pods, told};
 use crate::subject::Subject;
 
 pub fn find(subject: &Subject<'_>) -> Vec<Finding> {
-    let (dialect, rule) = (subject.cluster.dialect(), &BLOCKS_HOLD_NO_PODS);
-    if !dialect.has(rule) {
-        return Vec::new();
-    }
+    let dialect = subject.cluster.dialect();
+    let Some(rule) = dialect.rule(BLOCKS_HOLD_NO_PODS.id) else { return Vec::new() };
     let mut found = Vec::new();
     for of_policy in subject.rules().iter().filter(|rule| !lets_all_pods(subject, rule)) {
         for (peer, at) in of_policy.peers() {

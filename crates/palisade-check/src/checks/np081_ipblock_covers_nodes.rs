@@ -8,10 +8,8 @@ use crate::elsewhere::told;
 use crate::subject::Subject;
 
 pub fn find(subject: &Subject<'_>) -> Vec<Finding> {
-    let (dialect, rule) = (subject.cluster.dialect(), &BLOCKS_HOLD_NO_NODES);
-    if !dialect.has(rule) {
-        return Vec::new();
-    }
+    let dialect = subject.cluster.dialect();
+    let Some(rule) = dialect.rule(BLOCKS_HOLD_NO_NODES.id) else { return Vec::new() };
     let mut found = Vec::new();
     for (peer, at) in subject.peers() {
         // A block of pods and nodes is NP080's.
@@ -23,7 +21,7 @@ pub fn find(subject: &Subject<'_>) -> Vec<Finding> {
             at: at.field("ipBlock"),
             message: format!("node {node} is in it, {address}"),
             reason: told(dialect, rule),
-            hint: "set policy-cidr-match-mode to nodes there, or use a policy of its own kind".to_string(),
+            hint: "with Cilium set policy-cidr-match-mode to nodes, or use a policy of its own kind".to_string(),
         });
     }
     found
