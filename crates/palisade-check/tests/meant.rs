@@ -144,3 +144,16 @@ fn every_api_server_has_to_be_reached() {
     expect("NP066", &[NODES, slice, &web, &to("192.0.2.1/32")], 1);
     expect("NP066", &[NODES, slice, &web, &to("192.0.2.0/24")], 0);
 }
+
+#[test]
+fn every_namespace_may_be_meant_by_the_label_that_all_have() {
+    let web = pod("web", CONTAINER, &["10.1.0.4"]);
+    let from = |selector: &str| {
+        let peer = format!("{{namespaceSelector: {selector}}}");
+        policy("{}", "Ingress", &format!("ingress: [{{from: [{peer}], ports: [{{port: 5432}}]}}]"))
+    };
+    let exists = |key: &str| format!("{{matchExpressions: [{{key: {key}, operator: Exists}}]}}");
+    expect("NP065", &[NODES, &web, &from("{}")], 1);
+    expect("NP065", &[NODES, &web, &from(&exists("kubernetes.io/metadata.name"))], 1);
+    expect("NP065", &[NODES, &web, &from(&exists("team"))], 0);
+}

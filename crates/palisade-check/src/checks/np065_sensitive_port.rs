@@ -1,9 +1,10 @@
 //! NP065: ports by which much is lost, open to all namespaces.
 
-use palisade_core::{Direction, Peer, PortMatch, Ports, Selector, Transport};
+use palisade_core::{Direction, Operator, Peer, PortMatch, Ports, Requirement, Selector, Transport};
 use palisade_sources::FieldPath;
 
 use crate::check::Finding;
+use crate::matching::NAMESPACE_NAME;
 use crate::passing::ranges;
 use crate::subject::{RuleAt, Subject};
 
@@ -32,9 +33,16 @@ pub fn find(subject: &Subject<'_>) -> Vec<Finding> {
 fn is_for_everybody(rule: &RuleAt<'_>) -> bool {
     let is_all = |peer: &Peer| {
         matches!(peer, Peer::Pods { namespaces: Some(namespaces), pods }
-            if *namespaces == Selector::everything() && *pods == Selector::everything())
+            if is_of_every_namespace(namespaces) && *pods == Selector::everything())
     };
     rule.rule.peers.as_ref().is_none_or(|peers| peers.iter().any(is_all))
+}
+
+/// Whether a selector selects every namespace there is: each has its name for a label.
+fn is_of_every_namespace(selector: &Selector) -> bool {
+    let is_there =
+        |requirement: &Requirement| requirement.operator == Operator::Exists && *requirement.key == *NAMESPACE_NAME;
+    selector.requirements().iter().all(is_there)
 }
 
 /// The first sensitive port that is listed by its number, or that a pod of the policy declares and the rule allows.
